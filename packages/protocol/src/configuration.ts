@@ -1,0 +1,114 @@
+import { z } from 'zod';
+import { NameSchema } from './ids.ts';
+
+// `config/*.yaml`, merged. Unknown keys are refused everywhere: a mask that is misspelt must not be a mask that is off.
+
+export const FRAME_BYTES_MAX_DEFAULT = 1024 * 1024;
+export const FRAME_BYTES_MAX = 16 * 1024 * 1024;
+
+export const SiteSchema = z.strictObject({
+  name: NameSchema.default('site'),
+  timezone: z.string().default('UTC').describe('IANA name, for times of day in rules'),
+  language: z
+    .string()
+    .regex(/^[a-z]{2}$/, 'a two-letter language code')
+    .default('en')
+    .describe('of label_text'),
+  mqtt_allow: z.array(z.string().min(1)).default([]).describe('topic prefixes that `mqtt` actions may publish to'),
+});
+
+export const PipelineSchema = z.strictObject({
+  model: NameSchema,
+  priority: z.number().int().min(0).max(9).default(5).describe('9 first'),
+  deadline_ms: z.number().int().min(1).max(60_000).optional().describe('from received_at; older units expire'),
+  every_ms: z.number().int().min(1).optional().describe('at most one unit per device in this time; others are dropped'),
+});
+export type PipelineConfig = z.infer<typeof PipelineSchema>;
+
+export const StreamSchema = z.strictObject({
+  devices: z.string().default('*').describe('glob over device names'),
+  format: z.enum(['image', 'tensor']).describe('tensor: the bytes of the input tensor of the model, uint8 HWC'),
+  delivery: z.enum(['latest', 'durable']).default('latest'),
+  frame_bytes_max: z.number().int().min(1).max(FRAME_BYTES_MAX).default(FRAME_BYTES_MAX_DEFAULT),
+  frame_age_ms_max: z.number().int().min(1).default(2000).describe('older at dispatch: expired'),
+  pipelines: z.record(NameSchema, PipelineSchema),
+});
+export type StreamConfig = z.infer<typeof StreamSchema>;
+
+/** Serving policy. The passport stays as it is. */
+export const ModelPolicySchema = z.strictObject({
+  serve: z.number().int().positive().optional().describe('version; default the highest there is'),
+  batch_wait_ms: z.number().min(0).max(1000).default(0),
+  queue_max: z.number().int().min(1).max(4096).default(64),
+  run_ms_max: z.number().int().min(10).max(600_000).default(5000).describe('a longer run is ended with SIGKILL'),
+});
+export type ModelPolicy = z.infer<typeof ModelPolicySchema>;
+
+const Args = z.record(z.string(), z.json()).default({});
+
+export const CommandActionSchema = z.strictObject({
+  device: NameSchema,
+  name: NameSchema,
+  args: Args,
+  expires_ms: z.number().int().min(100).max(86_400_000).default(10_000),
+  ack: z.enum(['required', 'none']).default('required'),
+});
+export const MqttActionSchema = z.strictObject({
+  topic: z
+    .string()
+    .min(1)
+    .max(256)
+    .regex(/^[^+#\0$][^+#\0]*$/, 'a topic without wildcards, not beginning with $'),
+  payload: z.json(),
+  retain: z.boolean().default(false),
+  expires_ms: z.number().int().min(100).max(86_400_000).default(10_000),
+});
+export const ActionSchema = z.union([
+  z.strictObject({ command: CommandActionSchema }),
+  z.strictObject({ mqtt: MqttActionSchema }),
+]);
+export type ActionConfig = z.infer<typeof ActionSchema>;
+
+const Cel = z.string().min(1).max(2000).describe('CEL over decision, device, stream, pipeline, previous');
+
+export const RuleSchema = z.strictObject({
+  on: z.union([NameSchema, z.array(NameSchema).min(1)]).describe('pipeline, or a list'),
+  when: Cel,
+  by: z
+    .array(z.enum(['device', 'stream', 'pipeline', 'label']))
+    .default(['device'])
+    .describe('one state machine per key'),
+  for: z
+    .union([
+      z
+        .strictObject({ at_least: z.number().int().min(1), of: z.number().int().min(1).max(1000) })
+        .refine((n) => n.at_least <= n.of, { message: 'at_least must not exceed of' }),
+      z.strictObject({ ms: z.number().int().min(1) }),
+    ])
+    .optional(),
+  release: z.strictObject({ when: Cel.optional(), ms: z.number().int().min(0).default(0) }).optional(),
+  cooldown_ms: z.number().int().min(0).default(0),
+  stale_ms_max: z.number().int().min(1).default(10_000),
+  // biome-ignore lint/suspicious/noThenProperty: `then` is the word of the configuration; it is an array, never awaited
+  then: z.array(ActionSchema).min(1).max(16),
+  on_release: z.array(ActionSchema).max(16).default([]),
+});
+export type RuleConfig = z.infer<typeof RuleSchema>;
+
+export const ConfigurationSchema = z
+  .strictObject({
+    version: z.literal(1),
+    site: SiteSchema.prefault({}),
+    streams: z.record(NameSchema, StreamSchema).default({}),
+    models: z.record(NameSchema, ModelPolicySchema).default({}),
+    rules: z.record(NameSchema, RuleSchema).default({}),
+  })
+  .meta({ id: 'Configuration', description: 'The site: streams, models, rules' });
+export type Configuration = z.infer<typeof ConfigurationSchema>;
+
+/** What control publishes, retained, on `brink/fleet/config`. */
+export const PublishedConfigurationSchema = z.strictObject({
+  revision: z.string().regex(/^[0-9a-f]{12}$/),
+  configuration: ConfigurationSchema,
+});
+export type PublishedConfiguration = z.infer<typeof PublishedConfigurationSchema>;

@@ -1,0 +1,39 @@
+import { defineConfig } from 'vitest/config';
+
+// Three projects in three places: unit beside the code, service in services/*/test, the whole fleet in test/.
+export default defineConfig({
+  test: {
+    projects: [
+      {
+        test: {
+          name: 'unit',
+          include: [
+            'packages/*/src/**/*.test.ts',
+            'services/*/src/**/*.test.ts',
+            'proto/**/*.test.ts',
+            'docs/**/*.test.ts',
+          ],
+          testTimeout: 20_000,
+        },
+      },
+      {
+        test: {
+          name: 'service',
+          include: ['services/*/test/**/*.test.ts'],
+          testTimeout: 60_000,
+          hookTimeout: 60_000,
+        },
+      },
+      {
+        test: {
+          name: 'system',
+          include: ['test/**/*.test.ts'],
+          testTimeout: 180_000,
+          hookTimeout: 180_000,
+          // Whole fleets side by side on two cores would test the scheduler of the machine.
+          fileParallelism: false,
+        },
+      },
+    ],
+  },
+});
