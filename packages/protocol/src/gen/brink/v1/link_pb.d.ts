@@ -299,6 +299,13 @@ export declare type Unit = Message<"brink.v1.Unit"> & {
    * @generated from field: repeated brink.v1.TensorHead inputs = 3;
    */
   inputs: TensorHead[];
+
+  /**
+   * that ended in a crash or a hang; > 0: it runs alone, so that it takes no other unit along
+   *
+   * @generated from field: uint32 attempts = 4;
+   */
+  attempts: number;
 };
 
 /**
@@ -823,6 +830,13 @@ export declare type Load = Message<"brink.v1.Load"> & {
    * @generated from field: uint32 batch_max = 2;
    */
   batchMax: number;
+
+  /**
+   * one runner may hold more than one graph of its version: "" prepared, "native" as in the file
+   *
+   * @generated from field: string session = 3;
+   */
+  session: string;
 };
 
 /**
@@ -871,11 +885,18 @@ export declare type Run = Message<"brink.v1.Run"> & {
   batch: number;
 
   /**
-   * of one unit, without the batch dimension
+   * of one unit, without the batch dimension; batch 0: whole tensors, nothing to stack
    *
    * @generated from field: repeated brink.v1.TensorHead inputs = 2;
    */
   inputs: TensorHead[];
+
+  /**
+   * which of the graphs that were loaded
+   *
+   * @generated from field: string session = 3;
+   */
+  session: string;
 };
 
 /**
