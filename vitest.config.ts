@@ -1,8 +1,10 @@
 import { defineConfig } from 'vitest/config';
+import { SummaryReporter } from './test/harness/summary.ts';
 
 // Three projects in three places: unit beside the code, service in services/*/test, the whole fleet in test/.
 export default defineConfig({
   test: {
+    reporters: ['default', new SummaryReporter()],
     projects: [
       {
         test: {

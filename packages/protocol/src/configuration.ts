@@ -7,7 +7,7 @@ export const FRAME_BYTES_MAX_DEFAULT = 1024 * 1024;
 export const FRAME_BYTES_MAX = 16 * 1024 * 1024;
 
 export const SiteSchema = z.strictObject({
-  name: NameSchema.default('site'),
+  name: NameSchema.default('site').describe('of this place, in status and logs'),
   timezone: z.string().default('UTC').describe('IANA name, for times of day in rules'),
   language: z
     .string()
@@ -18,7 +18,7 @@ export const SiteSchema = z.strictObject({
 });
 
 export const PipelineSchema = z.strictObject({
-  model: NameSchema,
+  model: NameSchema.describe('a folder under models/'),
   priority: z.number().int().min(0).max(9).default(5).describe('9 first'),
   deadline_ms: z.number().int().min(1).max(60_000).optional().describe('from received_at; older units expire'),
   every_ms: z.number().int().min(1).optional().describe('at most one unit per device in this time; others are dropped'),
@@ -28,30 +28,48 @@ export type PipelineConfig = z.infer<typeof PipelineSchema>;
 export const StreamSchema = z.strictObject({
   devices: z.string().default('*').describe('glob over device names'),
   format: z.enum(['image', 'tensor']).describe('tensor: the bytes of the input tensor of the model, uint8 HWC'),
-  delivery: z.enum(['latest', 'durable']).default('latest'),
-  frame_bytes_max: z.number().int().min(1).max(FRAME_BYTES_MAX).default(FRAME_BYTES_MAX_DEFAULT),
+  delivery: z
+    .enum(['latest', 'durable'])
+    .default('latest')
+    .describe('latest: in memory, the newest frame wins. durable is not in this version and is refused'),
+  frame_bytes_max: z
+    .number()
+    .int()
+    .min(1)
+    .max(FRAME_BYTES_MAX)
+    .default(FRAME_BYTES_MAX_DEFAULT)
+    .describe('a larger frame is refused'),
   frame_age_ms_max: z.number().int().min(1).default(2000).describe('older at dispatch: expired'),
-  pipelines: z.record(NameSchema, PipelineSchema),
+  pipelines: z.record(NameSchema, PipelineSchema).describe('what decides about the frames; names are unique in a site'),
 });
 export type StreamConfig = z.infer<typeof StreamSchema>;
 
 /** Serving policy. The passport stays as it is. */
 export const ModelPolicySchema = z.strictObject({
   serve: z.number().int().positive().optional().describe('version; default the highest there is'),
-  batch_wait_ms: z.number().min(0).max(1000).default(0),
-  queue_max: z.number().int().min(1).max(4096).default(64),
+  batch_wait_ms: z.number().min(0).max(1000).default(0).describe('wait this long for a fuller batch'),
+  queue_max: z
+    .number()
+    .int()
+    .min(1)
+    .max(4096)
+    .default(64)
+    .describe('units that may wait; more are refused with E_BUSY'),
   run_ms_max: z.number().int().min(10).max(600_000).default(5000).describe('a longer run is ended with SIGKILL'),
 });
 export type ModelPolicy = z.infer<typeof ModelPolicySchema>;
 
-const Args = z.record(z.string(), z.json()).default({});
+const Args = z.record(z.string(), z.json()).default({}).describe('`${…}` in a text is CEL');
 
 export const CommandActionSchema = z.strictObject({
-  device: NameSchema,
-  name: NameSchema,
+  device: NameSchema.describe('who gets the command'),
+  name: NameSchema.describe("the command's name, the last level of its topic"),
   args: Args,
-  expires_ms: z.number().int().min(100).max(86_400_000).default(10_000),
-  ack: z.enum(['required', 'none']).default('required'),
+  expires_ms: z.number().int().min(100).max(86_400_000).default(10_000).describe('not carried out after this time'),
+  ack: z
+    .enum(['required', 'none'])
+    .default('required')
+    .describe('required: sent again until it is acknowledged or expires'),
 });
 export const MqttActionSchema = z.strictObject({
   topic: z
@@ -85,13 +103,22 @@ export const RuleSchema = z.strictObject({
         .refine((n) => n.at_least <= n.of, { message: 'at_least must not exceed of' }),
       z.strictObject({ ms: z.number().int().min(1) }),
     ])
-    .optional(),
-  release: z.strictObject({ when: Cel.optional(), ms: z.number().int().min(0).default(0) }).optional(),
-  cooldown_ms: z.number().int().min(0).default(0),
-  stale_ms_max: z.number().int().min(1).default(10_000),
+    .optional()
+    .describe('how long or how often the condition must hold before the rule fires'),
+  release: z
+    .strictObject({ when: Cel.optional(), ms: z.number().int().min(0).default(0) })
+    .optional()
+    .describe('when it becomes inactive; default: when the condition no longer holds'),
+  cooldown_ms: z.number().int().min(0).default(0).describe('after firing, a key stays silent this long'),
+  stale_ms_max: z
+    .number()
+    .int()
+    .min(1)
+    .default(10_000)
+    .describe('an older trigger is recorded as suppressed, never sent'),
   // biome-ignore lint/suspicious/noThenProperty: `then` is the word of the configuration; it is an array, never awaited
-  then: z.array(ActionSchema).min(1).max(16),
-  on_release: z.array(ActionSchema).max(16).default([]),
+  then: z.array(ActionSchema).min(1).max(16).describe('on entering the active state'),
+  on_release: z.array(ActionSchema).max(16).default([]).describe('on leaving it'),
 });
 export type RuleConfig = z.infer<typeof RuleSchema>;
 

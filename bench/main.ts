@@ -1,0 +1,30 @@
+import { loop } from './loop.ts';
+import { machine } from './rounds.ts';
+
+/** What a bench gives back; `main` adds the machine and prints it as one JSON line. */
+export interface BenchResult {
+  readonly figure: number | null;
+  readonly unit: string;
+  readonly bar: number;
+  readonly variants: Record<string, unknown>;
+  readonly rounds: readonly unknown[];
+}
+
+export interface Bench {
+  readonly what: string;
+  run(report: (line: string) => void): Promise<BenchResult>;
+}
+
+const benches: Record<string, Bench> = { loop };
+
+const [name] = process.argv.slice(2);
+if (name === '--list') {
+  for (const [key, bench] of Object.entries(benches)) console.log(`${key.padEnd(12)} ${bench.what}`);
+} else if (name === undefined || benches[name] === undefined) {
+  console.error(`usage: npm run bench -- <name> | --list   (${Object.keys(benches).join(', ')})`);
+  process.exitCode = 2;
+} else {
+  const result = await benches[name].run((line) => console.error(line));
+  const pass = result.figure === null ? null : result.figure >= result.bar;
+  console.log(JSON.stringify({ bench: name, ...result, pass, machine: machine() }));
+}
