@@ -47,6 +47,8 @@ export {
   ProblemSchema,
   problemOf,
 } from './errors.ts';
+// What builds, writes and reads the headers of the framed link.
+export { create, fromBinary, type MessageInitShape, toBinary } from '@bufbuild/protobuf';
 export * as link from './gen/brink/v1/link_pb.js';
 export {
   type ActionTrigger,
