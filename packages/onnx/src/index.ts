@@ -1,0 +1,5 @@
+export { encode, type GraphParts, graph, model, node, tensor, value } from './build.ts';
+export type { Dtype } from './dtype.ts';
+export { foldNormalisation, PICTURE_INPUT, prependPictureInput } from './picture.ts';
+export { type Dimension, type ModelInfo, NODES_MAX, readModel, type TensorInfo } from './read.ts';
+export { simpleCnnGraph } from './simple-cnn.ts';
