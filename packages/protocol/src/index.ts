@@ -1,3 +1,5 @@
+// What builds, writes and reads the headers of the framed link.
+export { create, fromBinary, type MessageInitShape, toBinary } from '@bufbuild/protobuf';
 export {
   type ActionConfig,
   ActionSchema,
@@ -47,8 +49,6 @@ export {
   ProblemSchema,
   problemOf,
 } from './errors.ts';
-// What builds, writes and reads the headers of the framed link.
-export { create, fromBinary, type MessageInitShape, toBinary } from '@bufbuild/protobuf';
 export * as link from './gen/brink/v1/link_pb.js';
 export {
   type ActionTrigger,
@@ -90,4 +90,30 @@ export {
   type Passport,
   PassportSchema,
 } from './passport.ts';
+export {
+  type ActionExplanation,
+  ActionExplanationSchema,
+  type ActionRecord,
+  ActionRecordSchema,
+  type ActionState,
+  ActionStateSchema,
+  type Attempt,
+  AttemptSchema,
+  type Because,
+  BecauseSchema,
+  type CommittedCounts,
+  CommittedCountsSchema,
+  type DeadRecord,
+  DeadRecordSchema,
+  type DecisionExplanation,
+  DecisionExplanationSchema,
+  type DeviceRecord,
+  DeviceRecordSchema,
+  type RuleKeyState,
+  RuleKeyStateSchema,
+  type RuleState,
+  type RuleStateName,
+  RuleStateNameSchema,
+  RuleStateSchema,
+} from './records.ts';
 export { createTopics, type Topic, type Topics } from './topics.ts';

@@ -1,0 +1,188 @@
+import { z } from 'zod';
+import { ActionSchema } from './configuration.ts';
+import { DecisionSchema, EvidenceSchema, OutcomeSchema } from './decision.ts';
+import { ErrorCodeSchema } from './errors.ts';
+import { NameSchema } from './ids.ts';
+
+// What the ledger holds besides decisions, as HTTP and the command line show it.
+
+const Time = z.iso.datetime();
+const RecordedErrorSchema = z.strictObject({ code: ErrorCodeSchema, detail: z.string() });
+
+export const ActionStateSchema = z.enum([
+  'pending',
+  'leased',
+  'sent',
+  'acked',
+  'expired',
+  'dead',
+  'cancelled',
+  'suppressed',
+]);
+export type ActionState = z.infer<typeof ActionStateSchema>;
+
+/** One action: a row of the outbox. Its id is the idempotency key. */
+export const ActionRecordSchema = z
+  .strictObject({
+    id: z.string(),
+    kind: z.enum(['command', 'mqtt']),
+    target: z.string().describe('the device of a command, the topic of a publish'),
+    config: ActionSchema.describe('as it is sent: templates are filled in'),
+    state: ActionStateSchema,
+    decision: z.string().describe('id of the decision that led to it, or who ordered it'),
+    n: z.number().int().min(0).describe("the decision's running number; 0 where there is none"),
+    rule: NameSchema.optional().describe('absent where it was ordered over HTTP'),
+    key: z.string().optional().describe("of the rule's state machine"),
+    phase: z.enum(['then', 'on_release']).optional(),
+    index: z.number().int().min(0),
+    attempts: z.number().int().min(0),
+    created_at: Time,
+    expires_at: Time,
+    ended_at: Time.optional(),
+    ack: z.strictObject({ status: z.number().int(), error: z.string().optional(), at: Time }).optional(),
+    error: RecordedErrorSchema.optional().describe('why it was not carried out, or why the last attempt failed'),
+  })
+  .meta({ id: 'Action' });
+export type ActionRecord = z.infer<typeof ActionRecordSchema>;
+
+export const RuleStateNameSchema = z.enum(['idle', 'arming', 'active', 'releasing']);
+export type RuleStateName = z.infer<typeof RuleStateNameSchema>;
+
+/** Where one state machine of a rule stands. */
+export const RuleKeyStateSchema = z
+  .strictObject({
+    key: z.string(),
+    state: RuleStateNameSchema,
+    since: Time,
+    due: Time.optional().describe('when its timer fires, if nothing happens before'),
+    cooldown_until: Time.optional(),
+    holding: z.number().int().optional().describe('how many of the last `of` decisions the condition held on'),
+    seen: z.number().int().optional(),
+    decision: z.string().optional().describe('the last decision that it saw'),
+  })
+  .meta({ id: 'RuleKeyState' });
+export type RuleKeyState = z.infer<typeof RuleKeyStateSchema>;
+
+export const RuleStateSchema = z
+  .strictObject({
+    rule: NameSchema,
+    errors: z.number().int().describe('evaluations that failed and counted as not holding'),
+    last_error: z.string().optional(),
+    keys: z.array(RuleKeyStateSchema),
+  })
+  .meta({ id: 'RuleState' });
+export type RuleState = z.infer<typeof RuleStateSchema>;
+
+/** Why a rule acted: what it saw, and what it was before and after. */
+export const BecauseSchema = z
+  .strictObject({
+    rule: NameSchema,
+    key: z.string(),
+    condition: z.strictObject({ field: z.enum(['when', 'release.when']), text: z.string(), holds: z.boolean() }),
+    values: z.record(z.string(), z.json()).describe('what the condition read, by path'),
+    before: RuleStateNameSchema,
+    after: RuleStateNameSchema,
+    history: z
+      .strictObject({
+        holding: z.number().int(),
+        seen: z.number().int(),
+        at_least: z.number().int(),
+        of: z.number().int(),
+      })
+      .optional(),
+    timer_due: Time.optional().describe('set where time, not a decision, made it act'),
+    at: Time.describe('rule time: received_at of the decision, or when the timer was due'),
+    age_ms: z.number().describe('of the decision when it was evaluated'),
+    stale_ms_max: z.number().int(),
+    revision: z.string().describe('of the configuration that the rule came from'),
+  })
+  .meta({ id: 'Because' });
+export type Because = z.infer<typeof BecauseSchema>;
+
+export const AttemptSchema = z
+  .strictObject({
+    attempt: z.number().int().min(1),
+    leased_at: Time,
+    sent_at: Time.optional(),
+    result: z.enum(['open', 'sent', 'failed', 'lost']).describe('lost: the process ended before it knew'),
+    error: RecordedErrorSchema.optional(),
+  })
+  .meta({ id: 'Attempt' });
+export type Attempt = z.infer<typeof AttemptSchema>;
+
+/** How a decision came about, back to the bytes of the frame. */
+export const DecisionExplanationSchema = z
+  .strictObject({
+    decision: DecisionSchema,
+    evidence: EvidenceSchema,
+    actions: z.array(z.strictObject({ id: z.string(), rule: z.string().optional(), state: ActionStateSchema })),
+  })
+  .meta({ id: 'DecisionExplanation' });
+export type DecisionExplanation = z.infer<typeof DecisionExplanationSchema>;
+
+/** The chain: ack ← dispatches ← rule and its state ← decision ← model and its hash ← prepared how ← frame's hash. */
+export const ActionExplanationSchema = z
+  .strictObject({
+    action: ActionRecordSchema,
+    ack: ActionRecordSchema.shape.ack.nullable(),
+    attempts: z.array(AttemptSchema),
+    because: BecauseSchema.nullable(),
+    decision: DecisionSchema.nullable(),
+    model: z
+      .strictObject({
+        name: NameSchema,
+        version: OutcomeSchema.shape.model.shape.version,
+        passport_sha256: z.string().optional(),
+        model_sha256: z.string().optional(),
+        provider: z.string().optional(),
+      })
+      .nullable(),
+    prepared: EvidenceSchema.pick({ transform: true, batch: true, ms: true, top: true, attempts: true }).nullable(),
+    frame: EvidenceSchema.shape.frame.extend({ gateway: z.string() }).nullable(),
+  })
+  .meta({ id: 'ActionExplanation' });
+export type ActionExplanation = z.infer<typeof ActionExplanationSchema>;
+
+/** A dead letter as it is kept: a frame that was refused by name. */
+export const DeadRecordSchema = z
+  .strictObject({
+    id: z.string(),
+    device: z.string(),
+    stream: z.string(),
+    boot: z.string().optional(),
+    seq: z.number().int().optional(),
+    error: RecordedErrorSchema,
+    sha256: z.string(),
+    bytes: z.number().int(),
+    type: z.string().optional(),
+    received_at: Time,
+  })
+  .meta({ id: 'DeadRecord' });
+export type DeadRecord = z.infer<typeof DeadRecordSchema>;
+
+export const DeviceRecordSchema = z
+  .strictObject({
+    name: NameSchema,
+    state: z.enum(['online', 'offline', 'unknown']),
+    registered: z.boolean().describe('added by a person; others joined by themselves'),
+    note: z.string().optional(),
+    credentials_at: Time.optional().describe('when its credentials were made last'),
+    first_seen: Time.optional(),
+    last_seen: Time.optional(),
+  })
+  .meta({ id: 'Device' });
+export type DeviceRecord = z.infer<typeof DeviceRecordSchema>;
+
+/** What was committed since the ledger exists, per device, stream and pipeline; outlives retention. */
+export const CommittedCountsSchema = z
+  .strictObject({
+    device: NameSchema,
+    stream: NameSchema,
+    pipeline: NameSchema,
+    decided: z.number().int(),
+    expired: z.number().int(),
+    dead: z.number().int(),
+    duplicate: z.number().int(),
+  })
+  .meta({ id: 'CommittedCounts' });
+export type CommittedCounts = z.infer<typeof CommittedCountsSchema>;
