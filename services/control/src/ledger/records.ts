@@ -1,0 +1,152 @@
+import type {
+  ActionConfig,
+  ActionExplanation,
+  ActionRecord,
+  ActionState,
+  CommittedCounts,
+  DeadLetter,
+  DeadRecord,
+  Decision,
+  DecisionExplanation,
+  DeviceRecord,
+  Outcome,
+  PublishedConfiguration,
+  RuleState,
+} from '@brink/protocol';
+
+/** What the gateway sends: the checked value, and the text it came as (kept, so that it is not written again). */
+export type LedgerItem =
+  | { readonly kind: 'outcome'; readonly outcome: Outcome; readonly json: string }
+  | { readonly kind: 'dead'; readonly letter: DeadLetter; readonly json: string };
+
+/** A duplicate is committed too: it was there before. `inserted + duplicates` is the number of items. */
+export interface CommitResult {
+  readonly inserted: number;
+  readonly duplicates: number;
+}
+
+/** A decision after COMMIT, with the text that the feed, SSE and HTTP send. */
+export interface CommittedDecision {
+  readonly decision: Decision;
+  readonly json: string;
+}
+
+/** What one COMMIT brought, in order of `n`. */
+export interface Committed {
+  readonly decisions: readonly CommittedDecision[];
+  /** New actions of every state: pending ones are due at once, suppressed ones are only to be shown. */
+  readonly actions: readonly ActionRecord[];
+}
+
+export interface DecisionQuery {
+  readonly device?: string | undefined;
+  readonly stream?: string | undefined;
+  readonly pipeline?: string | undefined;
+  readonly label?: string | undefined;
+  readonly score_min?: number | undefined;
+  readonly outcome?: Outcome['outcome'] | undefined;
+  /** ms since 1970, of received_at: since ≤ received < until. */
+  readonly since_ms?: number | undefined;
+  readonly until_ms?: number | undefined;
+  /** Ascending from here, exclusive. Without it: newest first. */
+  readonly after?: number | undefined;
+  /** 1 … 500. */
+  readonly limit: number;
+}
+
+export interface ActionQuery {
+  readonly state?: ActionState | undefined;
+  readonly rule?: string | undefined;
+  /** The device of a command or the topic of a publish. */
+  readonly target?: string | undefined;
+  /** Newest first; older than this row number (`next` of the page before). */
+  readonly before?: number | undefined;
+  readonly limit: number;
+}
+
+export interface DeadQuery {
+  readonly device?: string | undefined;
+  readonly stream?: string | undefined;
+  readonly code?: string | undefined;
+  /** Newest first; older than this id (`next` of the page before). */
+  readonly before?: number | undefined;
+  readonly limit: number;
+}
+
+/** `next` is absent on the last page. */
+export interface Page<T> {
+  readonly items: T[];
+  readonly next?: number;
+}
+
+export interface Revision {
+  readonly revision: string;
+  readonly activated_at: string;
+}
+
+/** `unknown`: no such action. `foreign`: of another device. `late`: it had ended before; recorded all the same. */
+export type AckOutcome = 'acked' | 'refused' | 'unknown' | 'foreign' | 'late';
+
+/** A row of the outbox that the dispatcher holds until `leased_until_ms`. */
+export interface LeasedAction {
+  readonly id: string;
+  readonly kind: ActionRecord['kind'];
+  readonly config: ActionConfig;
+  readonly decision: string;
+  /** This attempt, from 1. */
+  readonly attempt: number;
+  readonly expires_ms: number;
+  readonly leased_until_ms: number;
+}
+
+export interface Lease {
+  readonly actions: LeasedAction[];
+  /** When the next row is due that is not among these; undefined: nothing waits. */
+  readonly nextDueMs: number | undefined;
+}
+
+/**
+ * What became of an attempt. `sent`: it left; where an ack is required the row is due again at `retryMs`, else that was
+ * all. `failed`: it did not leave; due again at `retryMs`. `dead`: it never will be.
+ */
+export type AttemptOutcome =
+  | { readonly id: string; readonly attempt: number; readonly result: 'sent'; readonly retryMs?: number }
+  | {
+      readonly id: string;
+      readonly attempt: number;
+      readonly result: 'failed';
+      readonly code: string;
+      readonly detail: string;
+      readonly retryMs: number;
+    }
+  | {
+      readonly id: string;
+      readonly attempt: number;
+      readonly result: 'dead';
+      readonly code: string;
+      readonly detail: string;
+    };
+
+/** Everything that can be read. Runs on a connection and a thread of its own: a long read never holds up a commit. */
+export interface LedgerReads {
+  decisions(query: DecisionQuery): Promise<Page<Decision>>;
+  /** By id; undefined where there is none. */
+  decision(id: string): Promise<Decision | undefined>;
+  explainDecision(id: string): Promise<DecisionExplanation | undefined>;
+  actions(query: ActionQuery): Promise<Page<ActionRecord>>;
+  action(id: string): Promise<ActionRecord | undefined>;
+  explainAction(id: string): Promise<ActionExplanation | undefined>;
+  dead(query: DeadQuery): Promise<Page<DeadRecord>>;
+  deadLetter(id: string): Promise<DeadRecord | undefined>;
+  /** All rules of the active configuration, or the one. */
+  ruleStates(rule?: string): Promise<RuleState[]>;
+  devices(): Promise<DeviceRecord[]>;
+  device(name: string): Promise<DeviceRecord | undefined>;
+  counts(): Promise<CommittedCounts[]>;
+  actionCounts(): Promise<Partial<Record<ActionState, number>>>;
+  deadCounts(): Promise<{ code: string; count: number }[]>;
+  /** Newest first. */
+  revisions(limit: number): Promise<Revision[]>;
+  /** The newest, or the one named: what control starts with when the folder's is not valid. */
+  configuration(revision?: string): Promise<PublishedConfiguration | undefined>;
+}
