@@ -1,0 +1,9 @@
+export { type PictureTarget, type PictureTransform, type Placement, place } from './geometry.ts';
+export {
+  type DecodedPicture,
+  type DecodeOptions,
+  decodePicture,
+  PIXELS_MAX_DEFAULT,
+  type PreparedPicture,
+} from './picture.ts';
+export { isPicture, type SniffedType, sniff } from './sniff.ts';
