@@ -100,7 +100,7 @@ export const RuleSchema = z.strictObject({
     .union([
       z
         .strictObject({ at_least: z.number().int().min(1), of: z.number().int().min(1).max(1000) })
-        .refine((n) => n.at_least <= n.of, { message: 'at_least must not exceed of' }),
+        .refine((n) => n.at_least <= n.of, { message: 'at_least not greater than of' }),
       z.strictObject({ ms: z.number().int().min(1) }),
     ])
     .optional()

@@ -7,7 +7,7 @@ const BOOT = /^[0-9a-z]{4,16}$/;
 /** Device, stream, pipeline, rule, model, target. No dot and no tilde, so that ids can be taken apart again. */
 export const NameSchema = z
   .string()
-  .regex(NAME, 'a name is 1 to 64 of a-z, 0-9 and "-", and starts with a letter or digit')
+  .regex(NAME, 'a name of 1 to 64 of a-z, 0-9 and "-", beginning with a letter or digit')
   .meta({ id: 'Name', examples: ['cam-1'] });
 /** One start of a device: random, so that its numbers may begin again at 1. */
 export const BootSchema = z.string().regex(BOOT, 'a boot is 4 to 16 of 0-9 and a-z').meta({ id: 'Boot' });

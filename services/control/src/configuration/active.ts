@@ -1,0 +1,145 @@
+import { BrinkError, type PublishedConfiguration } from '@brink/protocol';
+import type { Clock, Logger, Part } from '@brink/runtime';
+import type { CheckRules } from './crosschecks.ts';
+import { createFolderWatch, readConfigFolder, readModelsFolder } from './folder.ts';
+import { type ConfigProblem, configError, problemsIn } from './problems.ts';
+import type { Revisions } from './revisions.ts';
+import type { SourceFile } from './sources.ts';
+import { type Validation, validateConfiguration } from './validate.ts';
+
+export interface ActiveConfiguration extends PublishedConfiguration {
+  readonly activatedAt: string;
+}
+
+export interface ConfigurationKeeper extends Part {
+  /** @throws BrinkError E_UNAVAILABLE before start */
+  readonly active: ActiveConfiguration;
+  /** What is wrong with the files as they stand now; empty where they are what is active. */
+  readonly problem: ConfigurationProblem | undefined;
+  /** The files of the folder, or the given ones, without activating anything. */
+  validate(files?: readonly SourceFile[]): Promise<Validation>;
+  /** Reads the folder again now. */
+  reload(): Promise<void>;
+}
+
+export interface ConfigurationProblem {
+  readonly since: string;
+  /** One line per problem. */
+  readonly detail: string;
+  readonly problems: readonly ConfigProblem[];
+}
+
+export interface ConfigurationDeps {
+  readonly logger: Logger;
+  readonly clock: Clock;
+  readonly revisions: Revisions;
+  readonly checkRules: CheckRules;
+  /** Makes it effective, all or nothing. If it rejects, the one before stays. Called once at start, then at changes. */
+  readonly activate: (configuration: ActiveConfiguration) => Promise<void>;
+  /** After every look at the files. */
+  readonly looked: (outcome: 'active' | 'unchanged' | 'refused') => void;
+}
+
+/**
+ * Keeps the configuration that is active: read from the folder at start, read again when a file changes. An edit that is
+ * wrong changes nothing but `problem`. At start, wrong files are survived only with a last known good configuration.
+ */
+export function createConfiguration(
+  o: { readonly dir: string; readonly modelsDir: string },
+  d: ConfigurationDeps,
+): ConfigurationKeeper {
+  let active: ActiveConfiguration | undefined;
+  let problem: ConfigurationProblem | undefined;
+  let running: Promise<void> = Promise.resolve();
+  const watch = createFolderWatch(o, { clock: d.clock, logger: d.logger, changed: () => reload() });
+  const now = () => new Date(d.clock.now()).toISOString();
+
+  async function validate(files?: readonly SourceFile[]): Promise<Validation> {
+    return validateConfiguration(
+      files ?? (await readConfigFolder(o.dir)),
+      await readModelsFolder(o.modelsDir),
+      d.checkRules,
+    );
+  }
+
+  async function look(): Promise<void> {
+    const files = await readConfigFolder(o.dir);
+    const validation = await validate(files);
+    if (!validation.ok) throw configError(validation.problems);
+    const { published } = validation;
+    if (published.revision === active?.revision) {
+      if (problem !== undefined) d.logger.info({ revision: active.revision }, 'configuration is right again');
+      problem = undefined;
+      d.looked('unchanged');
+      return;
+    }
+    await makeActive({ ...published, activatedAt: now() }, files);
+    problem = undefined;
+    d.looked('active');
+  }
+
+  async function makeActive(next: ActiveConfiguration, files: readonly SourceFile[]): Promise<void> {
+    await d.activate(next);
+    active = next;
+    const { revision, configuration, activatedAt } = next;
+    await d.revisions.store({ revision, configuration, activated_at: activatedAt, files: [...files] });
+    d.logger.info(
+      { revision, streams: Object.keys(configuration.streams), rules: Object.keys(configuration.rules) },
+      'configuration active',
+    );
+  }
+
+  function refuse(error: BrinkError): void {
+    problem = { since: now(), detail: error.detail, problems: problemsIn(error) };
+    d.looked('refused');
+    d.logger.error(
+      { active: active?.revision, problems: error.detail.split('\n') },
+      'configuration refused, the one before stays',
+    );
+  }
+
+  function reload(): Promise<void> {
+    running = running.then(() => look().catch((reason: unknown) => refuse(BrinkError.from(reason))));
+    return running;
+  }
+
+  async function first(): Promise<void> {
+    try {
+      await look();
+    } catch (reason) {
+      const error = BrinkError.from(reason);
+      const good = error.code === 'E_CONFIG' ? await d.revisions.lastKnownGood() : undefined;
+      if (good === undefined) throw error;
+      const { revision, configuration, activated_at: activatedAt } = good;
+      const next = { revision, configuration, activatedAt };
+      await d.activate(next);
+      active = next;
+      refuse(error);
+    }
+  }
+
+  async function start(signal: AbortSignal): Promise<void> {
+    // Before the first look, so that no edit falls between the two.
+    await watch.start(signal);
+    const looked = first();
+    running = looked.catch(() => {});
+    await looked;
+  }
+
+  return {
+    get active() {
+      if (active === undefined) throw new BrinkError('E_UNAVAILABLE', 'no configuration is active yet');
+      return active;
+    },
+    get problem() {
+      return problem;
+    },
+    validate,
+    reload,
+    start,
+    async stop() {
+      await watch.stop();
+      await running;
+    },
+  };
+}

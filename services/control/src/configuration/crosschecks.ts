@@ -1,0 +1,220 @@
+import {
+  type ActionConfig,
+  ConfigurationSchema,
+  ModelPolicySchema,
+  type RuleConfig,
+  RuleSchema,
+  type StreamConfig,
+  StreamSchema,
+} from '@brink/protocol';
+import { problemAt } from './issues.ts';
+import { type ConfigPath, type ConfigProblem, describeFound, didYouMean } from './problems.ts';
+import { isRecord, type Merged } from './sources.ts';
+
+/** What the models folder holds. */
+export interface ModelsOnDisk {
+  /** Where it was looked, for messages. */
+  readonly dir: string;
+  readonly versions: ReadonlyMap<string, readonly number[]>;
+}
+
+/** One thing that a rule compiler has against a rule. */
+export interface RuleFinding {
+  readonly rule: string;
+  /** Inside the rule: `['release', 'when']`. */
+  readonly path: ConfigPath;
+  readonly detail: string;
+}
+/** Compiles the conditions of the rules, all of them, and says what is wrong with which. */
+export type CheckRules = (rules: Readonly<Record<string, RuleConfig>>) => RuleFinding[];
+
+/** Control's own level in the topic tree: `brink/fleet/…`. */
+const RESERVED_DEVICE = 'fleet';
+
+/**
+ * What no schema sees: whether names that are used exist, once, and whether conditions compile. Entries that the schema
+ * refused are left out, so that every other problem is reported in the same run.
+ */
+export function crossCheck(merged: Merged, models: ModelsOnDisk, checkRules: CheckRules): ConfigProblem[] {
+  const streams = validEntries(merged.value.streams, StreamSchema);
+  const rules = validEntries(merged.value.rules, RuleSchema);
+  return [
+    ...checkStreams(streams, merged),
+    ...checkPipelineNames(merged),
+    ...checkModels(streams, models, merged),
+    ...checkRuleNames(rules, merged),
+    ...checkActions(rules, merged),
+    ...checkRules(rules).map(({ rule, path, detail }) => {
+      const [, found = '', expected = detail] = /^found (.*?); expected (.*)$/s.exec(detail) ?? [];
+      return problemAt(['rules', rule, ...path], merged, {
+        found:
+          found ||
+          describeFound(path.reduce<unknown>((at, part) => (isRecord(at) ? at[part] : undefined), rules[rule])),
+        expected: found ? expected : `a condition that compiles: ${detail}`,
+      });
+    }),
+  ];
+}
+
+function validEntries<T>(
+  section: unknown,
+  schema: { safeParse(value: unknown): { success: boolean; data?: T } },
+): Record<string, T> {
+  const valid: Record<string, T> = {};
+  if (!isRecord(section)) return valid;
+  for (const [name, entry] of Object.entries(section)) {
+    const parsed = schema.safeParse(entry);
+    if (parsed.success && parsed.data !== undefined) valid[name] = parsed.data;
+  }
+  return valid;
+}
+
+function checkStreams(streams: Record<string, StreamConfig>, merged: Merged): ConfigProblem[] {
+  const problems: ConfigProblem[] = [];
+  for (const [name, stream] of Object.entries(streams)) {
+    const path = ['streams', name];
+    if (stream.delivery === 'durable') {
+      problems.push(
+        problemAt([...path, 'delivery'], merged, {
+          found: '"durable"',
+          expected: 'latest',
+          hint: 'durable streams are not in this version; write delivery: latest',
+        }),
+      );
+    }
+    if (stream.devices === RESERVED_DEVICE) {
+      const expected = 'another name: brink/fleet/… belongs to the services';
+      problems.push(problemAt([...path, 'devices'], merged, { found: `"${RESERVED_DEVICE}"`, expected }));
+    }
+    if (Object.keys(stream.pipelines).length === 0) {
+      problems.push(
+        problemAt([...path, 'pipelines'], merged, { found: 'an empty mapping', expected: 'at least one pipeline' }),
+      );
+    }
+  }
+  return problems;
+}
+
+/** Pipeline names stand in decision ids and rules without their stream: each once in the site. */
+function checkPipelineNames(merged: Merged): ConfigProblem[] {
+  const problems: ConfigProblem[] = [];
+  const first = new Map<string, ConfigPath>();
+  for (const { name, path } of pipelinesOf(merged)) {
+    const other = first.get(name);
+    if (other === undefined) {
+      first.set(name, path);
+      continue;
+    }
+    const there = merged.locate(other, 'key');
+    problems.push(
+      problemAt(path, merged, {
+        what: 'key',
+        found: `the pipeline name "${name}" a second time`,
+        expected: `names that are unique in the site; it is also in ${there.file}:${there.line}:${there.column}`,
+      }),
+    );
+  }
+  return problems;
+}
+
+function pipelinesOf(merged: Merged): { name: string; path: ConfigPath }[] {
+  const { streams } = merged.value;
+  if (!isRecord(streams)) return [];
+  return Object.entries(streams).flatMap(([stream, entry]) => {
+    const pipelines = isRecord(entry) && isRecord(entry.pipelines) ? entry.pipelines : {};
+    return Object.keys(pipelines).map((name) => ({ name, path: ['streams', stream, 'pipelines', name] }));
+  });
+}
+
+function checkModels(streams: Record<string, StreamConfig>, models: ModelsOnDisk, merged: Merged): ConfigProblem[] {
+  const problems: ConfigProblem[] = [];
+  const missing = (path: ConfigPath, name: string, what?: 'key'): void => {
+    if (models.versions.has(name)) return;
+    problems.push(
+      problemAt(path, merged, {
+        ...(what === undefined ? {} : { what }),
+        found: `the model "${name}", of which there is no ${models.dir}/${name}/<version>/model.json`,
+        expected:
+          models.versions.size === 0
+            ? `a model in ${models.dir}, which has none`
+            : `one of ${[...models.versions.keys()].join(', ')}`,
+        hint: didYouMean(name, models.versions.keys()),
+      }),
+    );
+  };
+  for (const [stream, { pipelines }] of Object.entries(streams)) {
+    for (const [pipeline, { model }] of Object.entries(pipelines)) {
+      missing(['streams', stream, 'pipelines', pipeline, 'model'], model);
+    }
+  }
+  for (const [name, policy] of Object.entries(validEntries(merged.value.models, ModelPolicySchema))) {
+    missing(['models', name], name, 'key');
+    const versions = models.versions.get(name);
+    if (policy.serve === undefined || versions === undefined || versions.includes(policy.serve)) continue;
+    problems.push(
+      problemAt(['models', name, 'serve'], merged, {
+        found: `version ${policy.serve}, of which there is no ${models.dir}/${name}/${policy.serve}/model.json`,
+        expected: `one of ${versions.join(', ')}`,
+        example: `serve: ${versions.at(-1)}`,
+      }),
+    );
+  }
+  return problems;
+}
+
+function checkRuleNames(rules: Record<string, RuleConfig>, merged: Merged): ConfigProblem[] {
+  const pipelines = new Set(pipelinesOf(merged).map(({ name }) => name));
+  const streams = isRecord(merged.value.streams) ? Object.keys(merged.value.streams) : [];
+  const expected = pipelines.size === 0 ? 'a pipeline; no stream has one' : `a pipeline: ${[...pipelines].join(', ')}`;
+  const uses = Object.entries(rules).flatMap(([rule, { on }]) =>
+    typeof on === 'string'
+      ? [{ name: on, path: ['rules', rule, 'on'] }]
+      : on.map((name, index) => ({ name, path: ['rules', rule, 'on', index] })),
+  );
+  return uses
+    .filter(({ name }) => !pipelines.has(name))
+    .map(({ name, path }) => {
+      const stream = streams.includes(name) ? `"${name}" is a stream; a rule is on its pipelines` : undefined;
+      return problemAt(path, merged, {
+        found: `"${name}"`,
+        expected,
+        hint: stream ?? didYouMean(name, pipelines),
+      });
+    });
+}
+
+function checkActions(rules: Record<string, RuleConfig>, merged: Merged): ConfigProblem[] {
+  const site = ConfigurationSchema.shape.site.safeParse(merged.value.site ?? undefined);
+  const allowed = site.success ? site.data.mqtt_allow : undefined;
+  return actionsOf(rules).flatMap(({ action, path }) => {
+    if ('command' in action) {
+      if (action.command.device !== RESERVED_DEVICE) return [];
+      const expected = 'a device: brink/fleet/… belongs to the services';
+      return [problemAt([...path, 'command', 'device'], merged, { found: `"${RESERVED_DEVICE}"`, expected })];
+    }
+    const { topic } = action.mqtt;
+    if (allowed === undefined || allowed.some((prefix) => topic.startsWith(prefix))) return [];
+    return [notAllowed([...path, 'mqtt', 'topic'], topic, allowed, merged)];
+  });
+}
+
+function actionsOf(rules: Record<string, RuleConfig>): { action: ActionConfig; path: ConfigPath }[] {
+  return Object.entries(rules).flatMap(([rule, config]) =>
+    (['then', 'on_release'] as const).flatMap((list) =>
+      config[list].map((action, index) => ({ action, path: ['rules', rule, list, index] })),
+    ),
+  );
+}
+
+function notAllowed(path: ConfigPath, topic: string, allowed: readonly string[], merged: Merged): ConfigProblem {
+  const prefix = topic.includes('/') ? topic.slice(0, topic.indexOf('/') + 1) : topic;
+  return problemAt(path, merged, {
+    found: `the topic ${describeFound(topic)}`,
+    expected:
+      allowed.length === 0
+        ? 'a topic under a prefix that site.mqtt_allow lists, which is empty'
+        : `a topic that begins with one of site.mqtt_allow: ${allowed.map((item) => `"${item}"`).join(', ')}`,
+    hint: 'to allow it, add its prefix to the site',
+    example: `site: { mqtt_allow: ["${prefix}"] }`,
+  });
+}

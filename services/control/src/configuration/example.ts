@@ -1,0 +1,86 @@
+import type { ConfigPath } from './problems.ts';
+import { isRecord } from './sources.ts';
+
+/**
+ * One right value for every key of the configuration. Messages quote it; a test holds it against ConfigurationSchema
+ * in both directions, so that no key lacks an example and no example is wrong.
+ */
+export const EXAMPLE = {
+  version: 1,
+  site: { name: 'plant-7', timezone: 'Europe/Berlin', language: 'en', mqtt_allow: ['zigbee2mqtt/'] },
+  streams: {
+    front: {
+      devices: 'cam-*',
+      format: 'image',
+      delivery: 'latest',
+      frame_bytes_max: 4194304,
+      frame_age_ms_max: 500,
+      pipelines: { pets: { model: 'cifar-net', priority: 5, deadline_ms: 200, every_ms: 1000 } },
+    },
+  },
+  models: { 'cifar-net': { serve: 1, batch_wait_ms: 0, queue_max: 64, run_ms_max: 5000 } },
+  rules: {
+    'cat-at-the-flap': {
+      on: 'pets',
+      when: 'decision.label == "cat" && decision.score >= 0.6',
+      by: ['device'],
+      for: { at_least: 3, of: 5, ms: 2000 },
+      release: { when: 'decision.label != "cat"', ms: 5000 },
+      cooldown_ms: 60000,
+      stale_ms_max: 5000,
+      // biome-ignore lint/suspicious/noThenProperty: the word of the configuration; never awaited
+      then: [
+        {
+          command: { device: 'feeder-1', name: 'open', args: { grams: 20 }, expires_ms: 10000, ack: 'required' },
+          mqtt: { topic: 'zigbee2mqtt/lamp/set', payload: { state: 'ON' }, retain: false, expires_ms: 10000 },
+        },
+      ],
+      on_release: [
+        {
+          command: { device: 'feeder-1', name: 'close', args: { grams: 20 }, expires_ms: 10000, ack: 'required' },
+          mqtt: { topic: 'zigbee2mqtt/lamp/set', payload: { state: 'OFF' }, retain: false, expires_ms: 10000 },
+        },
+      ],
+    },
+  },
+} as const;
+
+const EXAMPLE_CHARACTERS_MAX = 120;
+
+/** Sections whose keys are names that people choose. */
+const NAMED = new Set(['streams', 'models', 'rules', 'pipelines']);
+
+/** A line with the key as it could stand there, or undefined where the path means nothing. */
+export function exampleFor(path: ConfigPath): string | undefined {
+  let value: unknown = EXAMPLE;
+  let key: string | undefined;
+  let named = false;
+  for (const part of path) {
+    if (Array.isArray(value)) value = value[0];
+    else if (!isRecord(value)) return undefined;
+    else {
+      key = named ? Object.keys(value)[0] : String(part);
+      value = value[key ?? ''];
+    }
+    if (value === undefined) return undefined;
+    named = !named && NAMED.has(String(key));
+  }
+  if (key === undefined) return undefined;
+  const last = path.at(-1);
+  const example = typeof last === 'number' ? `- ${inline(value)}` : `${key}: ${inline(value)}`;
+  return example.length > EXAMPLE_CHARACTERS_MAX ? undefined : example;
+}
+
+/** Shapes of a union stand side by side in EXAMPLE; a message shows the first. */
+const ALTERNATIVE_TO: Record<string, string> = { mqtt: 'command', ms: 'at_least' };
+
+/** YAML flow style, with no more quotes than it needs. */
+function inline(value: unknown): string {
+  if (Array.isArray(value)) return `[${value.map(inline).join(', ')}]`;
+  if (isRecord(value)) {
+    const shown = Object.entries(value).filter(([key]) => !Object.hasOwn(value, ALTERNATIVE_TO[key] ?? ''));
+    return `{ ${shown.map(([key, item]) => `${key}: ${inline(item)}`).join(', ')} }`;
+  }
+  if (typeof value !== 'string') return JSON.stringify(value);
+  return /^[\w][\w./-]*$/.test(value) ? value : `'${value.replaceAll("'", "''")}'`;
+}

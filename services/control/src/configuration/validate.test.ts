@@ -1,0 +1,278 @@
+import { ConfigurationSchema } from '@brink/protocol';
+import { describe, expect, test } from 'vitest';
+import type { CheckRules } from './crosschecks.ts';
+import { EXAMPLE, exampleFor } from './example.ts';
+import { keysAt } from './issues.ts';
+import { formatProblem } from './problems.ts';
+import { validateConfiguration } from './validate.ts';
+
+const models = { dir: 'models', versions: new Map([['cifar-net', [1, 3]]]) };
+const noFindings: CheckRules = () => [];
+
+const GOOD = `version: 1
+site: { name: plant-7, mqtt_allow: ["zigbee2mqtt/"] }
+streams:
+  front:
+    devices: "cam-*"
+    format: image
+    pipelines:
+      pets: { model: cifar-net }
+rules:
+  cat:
+    on: pets
+    when: decision.label == "cat"
+    then:
+      - command: { device: feeder-1, name: open }
+`;
+
+function problemsOf(text: string, more: Record<string, string> = {}, checkRules = noFindings): string[] {
+  const files = [{ name: 'a.yaml', text }, ...Object.entries(more).map(([name, content]) => ({ name, text: content }))];
+  const validation = validateConfiguration(files, models, checkRules);
+  return validation.ok ? [] : validation.problems.map(formatProblem);
+}
+
+/** The good configuration with one place of it replaced. */
+function withChange(from: string, to: string): string {
+  expect(GOOD).toContain(from);
+  return GOOD.replace(from, to);
+}
+
+test('a right configuration has no problems, its defaults filled in, and a revision that comments do not change', () => {
+  const validation = validateConfiguration([{ name: 'a.yaml', text: GOOD }], models, noFindings);
+  if (!validation.ok) throw new Error(validation.problems.map(formatProblem).join('\n'));
+  expect(validation.published.configuration.streams['front']?.frame_bytes_max).toBe(1024 * 1024);
+  expect(validation.published.revision).toMatch(/^[0-9a-f]{12}$/);
+
+  const commented = validateConfiguration([{ name: 'a.yaml', text: `# hello\n${GOOD}` }], models, noFindings);
+  expect(commented).toEqual(validation);
+  const changed = validateConfiguration([{ name: 'a.yaml', text: GOOD.replace('cam-*', 'cam-1') }], models, noFindings);
+  expect(changed.ok && changed.published.revision).not.toBe(validation.published.revision);
+});
+
+test('the same content in other files and another order is the same revision', () => {
+  const [head, rules] = GOOD.split('rules:');
+  const one = validateConfiguration([{ name: 'a.yaml', text: GOOD }], models, noFindings);
+  const two = validateConfiguration(
+    [
+      { name: 'rules.yaml', text: `rules:${rules}` },
+      { name: 'site.yaml', text: head ?? '' },
+    ],
+    models,
+    noFindings,
+  );
+  expect(two).toEqual(one);
+});
+
+describe('each mistake is named with file, line, column, path, what was found and what was expected', () => {
+  const table: [title: string, text: string, expected: string][] = [
+    [
+      'a key with a typo',
+      withChange('model: cifar-net', 'model: cifar-net, prioritty: 8'),
+      'a.yaml:8:33: streams.front.pipelines.pets.prioritty: found the unknown key "prioritty"; ' +
+        'expected one of model, priority, deadline_ms, every_ms; did you mean "priority"? (example: priority: 5)',
+    ],
+    [
+      'a top-level key with a typo',
+      withChange('streams:', 'steams:'),
+      'a.yaml:3:1: steams: found the unknown key "steams"; expected one of version, site, streams, models, rules; did you mean "streams"?',
+    ],
+    [
+      'a word that is none of the choices',
+      withChange('format: image', 'format: imag'),
+      'a.yaml:6:13: streams.front.format: found "imag"; expected one of image, tensor; did you mean "image"? (example: format: image)',
+    ],
+    [
+      'text instead of a number',
+      withChange('format: image', 'format: image\n    frame_bytes_max: 1 MiB'),
+      'a.yaml:7:22: streams.front.frame_bytes_max: found "1 MiB"; expected a number (example: frame_bytes_max: 4194304)',
+    ],
+    [
+      'a number out of range',
+      withChange('model: cifar-net', 'model: cifar-net, priority: 12'),
+      'a.yaml:8:43: streams.front.pipelines.pets.priority: found 12; expected a number of at most 9 (example: priority: 5)',
+    ],
+    [
+      'something missing',
+      withChange('    format: image\n', ''),
+      'a.yaml:4:3: streams.front.format: found nothing; expected one of image, tensor (example: format: image)',
+    ],
+    [
+      'a name that is none',
+      withChange('front:', 'Front_1:'),
+      'a.yaml:4:3: streams.Front_1: found the name "Front_1"; expected a name of 1 to 64 of a-z, 0-9 and "-", beginning with a letter or digit',
+    ],
+    [
+      'durable delivery',
+      withChange('format: image', 'format: image\n    delivery: durable'),
+      'a.yaml:7:15: streams.front.delivery: found "durable"; expected latest; ' +
+        'durable streams are not in this version; write delivery: latest (example: delivery: latest)',
+    ],
+    [
+      'a model that is not there',
+      withChange('cifar-net', 'cifarnet'),
+      'a.yaml:8:22: streams.front.pipelines.pets.model: found the model "cifarnet", of which there is no ' +
+        'models/cifarnet/<version>/model.json; expected one of cifar-net; did you mean "cifar-net"? (example: model: cifar-net)',
+    ],
+    [
+      'a version that is not there',
+      `${GOOD}models:\n  cifar-net: { serve: 2 }\n`,
+      'a.yaml:16:23: models.cifar-net.serve: found version 2, of which there is no models/cifar-net/2/model.json; expected one of 1, 3 (example: serve: 3)',
+    ],
+    [
+      'a rule on a stream instead of a pipeline',
+      withChange('on: pets', 'on: front'),
+      'a.yaml:11:9: rules.cat.on: found "front"; expected a pipeline: pets; "front" is a stream; a rule is on its pipelines (example: on: pets)',
+    ],
+    [
+      'a rule on a pipeline with a typo, in a list',
+      withChange('on: pets', 'on: [pets, petz]'),
+      'a.yaml:11:16: rules.cat.on[1]: found "petz"; expected a pipeline: pets; did you mean "pets"?',
+    ],
+    [
+      'an action that does not exist',
+      withChange('- command:', '- comand:'),
+      'a.yaml:14:9: rules.cat.then[0].comand: found the unknown key "comand"; expected one of command, mqtt; did you mean "command"?' +
+        ' (example: command: { device: feeder-1, name: open, args: { grams: 20 }, expires_ms: 10000, ack: required })',
+    ],
+    [
+      'a command without a name',
+      withChange('device: feeder-1, name: open', 'device: feeder-1'),
+      'a.yaml:14:18: rules.cat.then[0].command.name: found nothing; expected text (example: name: open)',
+    ],
+    [
+      'a topic that is not allowed',
+      withChange('- command: { device: feeder-1, name: open }', '- mqtt: { topic: "home/lamp/set", payload: 1 }'),
+      'a.yaml:14:24: rules.cat.then[0].mqtt.topic: found the topic "home/lamp/set"; ' +
+        'expected a topic that begins with one of site.mqtt_allow: "zigbee2mqtt/"; to allow it, add its prefix to the site' +
+        ' (example: site: { mqtt_allow: ["home/"] })',
+    ],
+    [
+      'a command to the reserved name',
+      withChange('device: feeder-1', 'device: fleet'),
+      'a.yaml:14:28: rules.cat.then[0].command.device: found "fleet"; expected a device: brink/fleet/… belongs to the services (example: device: feeder-1)',
+    ],
+    [
+      'a for that cannot hold',
+      withChange('on: pets', 'on: pets\n    for: { at_least: 4, of: 3 }'),
+      'a.yaml:12:10: rules.cat.for: found a mapping with at_least, of; expected at_least not greater than of (example: for: { at_least: 3, of: 5 })',
+    ],
+    [
+      'broken YAML',
+      `${GOOD}models: [\n`,
+      'a.yaml:16:1: found Flow sequence in block collection must be sufficiently indented and end with a ]; expected valid YAML',
+    ],
+    [
+      'a key twice',
+      `${GOOD}version: 1\n`,
+      'a.yaml:15:1: found a key that is already in this mapping; expected each key once',
+    ],
+    [
+      'a tab',
+      withChange('  front:', '\tfront:'),
+      'a.yaml:4:1: found Tabs are not allowed as indentation; expected valid YAML',
+    ],
+    [
+      'an alias of nothing',
+      withChange('{ model: cifar-net }', '*other'),
+      'a.yaml:8:13: found the alias *other; expected an anchor &other before it',
+    ],
+    [
+      'a list as the whole file',
+      '- a\n',
+      'a.yaml:1:1: found a list; expected a mapping of version, site, streams, models, rules',
+    ],
+  ];
+  test.each(table)('%s', (_, text, expected) => {
+    expect(problemsOf(text)).toContain(expected);
+  });
+});
+
+test('one mistake is one problem', () => {
+  expect(problemsOf(withChange('model: cifar-net', 'model: cifar-net, prioritty: 8'))).toHaveLength(1);
+  expect(problemsOf(withChange('device: feeder-1, name: open', 'device: feeder-1'))).toHaveLength(1);
+});
+
+test('several mistakes in several files are reported together, in the order of the files', () => {
+  const found = problemsOf(withChange('format: image', 'format: imag').replace('on: pets', 'on: pest'), {
+    'b.yaml': 'streams:\n  back: { format: image, delivery: durable, pipelines: { cars: { model: nothing } } }\n',
+  });
+  expect(found.map((line) => line.split(' ')[0])).toEqual([
+    'a.yaml:6:13:',
+    'a.yaml:11:9:',
+    'b.yaml:2:36:',
+    'b.yaml:2:73:',
+  ]);
+});
+
+test('a name in two files names both', () => {
+  expect(
+    problemsOf(GOOD, { 'b.yaml': 'streams:\n  front: { format: tensor, pipelines: { x: { model: cifar-net } } }\n' }),
+  ).toEqual([
+    'b.yaml:2:3: streams.front: found "front" a second time; expected it in one file only; it is also in a.yaml:4:3',
+  ]);
+  expect(problemsOf(GOOD, { 'b.yaml': 'version: 1\nsite: { name: other }\n' })).toEqual([
+    'b.yaml:2:9: site.name: found "name" a second time; expected it in one file only; it is also in a.yaml:2:9',
+  ]);
+});
+
+test('a pipeline name in two streams names both', () => {
+  const second = 'streams:\n  back: { format: image, pipelines: { pets: { model: cifar-net } } }\n';
+  expect(problemsOf(GOOD, { 'b.yaml': second })).toEqual([
+    'b.yaml:2:39: streams.back.pipelines.pets: found the pipeline name "pets" a second time; ' +
+      'expected names that are unique in the site; it is also in a.yaml:8:7' +
+      ' (example: pets: { model: cifar-net, priority: 5, deadline_ms: 200, every_ms: 1000 })',
+  ]);
+});
+
+test('a condition that does not compile is named where it stands', () => {
+  const checkRules: CheckRules = (rules) =>
+    Object.keys(rules).map((rule) => ({ rule, path: ['when'], detail: 'unexpected end at column 5' }));
+  expect(problemsOf(GOOD, {}, checkRules)).toEqual([
+    'a.yaml:12:11: rules.cat.when: found "decision.label == \\"cat\\""; expected a condition that compiles: unexpected end at column 5' +
+      ` (example: when: 'decision.label == "cat" && decision.score >= 0.6')`,
+  ]);
+});
+
+test('a bomb of aliases is refused, not expanded', () => {
+  const levels = Array.from({ length: 12 }, (_, i) => `a${i + 1}: &a${i + 1} [${`*a${i}, `.repeat(9)}]`);
+  const started = performance.now();
+  const found = problemsOf(`a0: &a0 [x]\n${levels.join('\n')}\n`);
+  expect(found[0]).toContain('aliases');
+  expect(performance.now() - started).toBeLessThan(2000);
+});
+
+test('names that mean something to JavaScript pollute nothing', () => {
+  const found = problemsOf(`${GOOD}__proto__: { polluted: true }\nconstructor: { prototype: { polluted: true } }\n`);
+  expect(found).toHaveLength(2);
+  expect(({} as { polluted?: boolean }).polluted).toBeUndefined();
+});
+
+describe('the example', () => {
+  test('is right, shape by shape', () => {
+    const rule = EXAMPLE.rules['cat-at-the-flap'];
+    const { ms, ...counted } = rule.for;
+    for (const [form, kind] of [
+      [counted, 'command'],
+      [{ ms }, 'mqtt'],
+    ] as const) {
+      const pick = (list: readonly { command: object; mqtt: object }[]) => list.map((item) => ({ [kind]: item[kind] }));
+      // biome-ignore lint/suspicious/noThenProperty: the word of the configuration; never awaited
+      const one = { ...rule, for: form, then: pick(rule.then), on_release: pick(rule.on_release) };
+      expect(ConfigurationSchema.parse({ ...EXAMPLE, rules: { one } })).toBeDefined();
+    }
+  });
+
+  test('has every key of the schema and no other', () => {
+    const walk = (value: unknown, path: (string | number)[]): void => {
+      if (typeof value !== 'object' || value === null) return;
+      const known = Array.isArray(value) ? [] : keysAt(ConfigurationSchema, path);
+      if (known.length > 0) expect(Object.keys(value).sort(), path.join('.')).toEqual([...known].sort());
+      for (const [key, item] of Object.entries(value)) walk(item, [...path, key]);
+    };
+    walk(EXAMPLE, []);
+  });
+
+  test('is found under names that people chose', () => {
+    expect(exampleFor(['streams', 'pipelines', 'pipelines', 'models', 'every_ms'])).toBe('every_ms: 1000');
+  });
+});
