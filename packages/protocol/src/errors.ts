@@ -58,6 +58,7 @@ export const ERROR_TABLE = {
   E_MODEL_HASH: row(422, DATA_LOSS, false, 'A model file differs from the hash in its passport.'),
   E_MODEL_GOLDEN: row(422, PRECONDITION, false, 'The model does not give the result its passport promises.'),
   E_MODEL_OUTPUT: row(500, INTERNAL, false, 'The model gave a result that is not a finite number.'),
+  E_MODEL_RUN: row(500, INTERNAL, false, 'The run failed inside the model.'),
   E_MODEL_TIMEOUT: row(504, DEADLINE, true, 'The run exceeded run_ms_max and was ended.'),
   E_MODEL_CRASH: row(500, INTERNAL, true, 'The runner ended during the run.'),
   E_PASSPORT: row(422, INVALID, false, 'The passport is not valid.'),
