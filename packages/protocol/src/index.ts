@@ -51,6 +51,15 @@ export {
 } from './errors.ts';
 export * as link from './gen/brink/v1/link_pb.js';
 export {
+  ConfigProblemSchema,
+  type Credentials,
+  CredentialsSchema,
+  type PostedFrameAnswer,
+  PostedFrameSchema,
+  type Status,
+  StatusSchema,
+} from './http.ts';
+export {
   type ActionTrigger,
   BootSchema,
   type FrameId,
@@ -116,4 +125,5 @@ export {
   RuleStateNameSchema,
   RuleStateSchema,
 } from './records.ts';
+export { jsonSchema, SCHEMA_NAMES } from './schemas.ts';
 export { createTopics, type Topic, type Topics } from './topics.ts';
