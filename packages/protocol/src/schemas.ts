@@ -51,6 +51,9 @@ export function jsonSchema(name: string): object | undefined {
   const schema = z.toJSONSchema(SCHEMAS[name as keyof typeof SCHEMAS], { target: 'draft-7', io: 'input' });
   // zod puts a schema that has an id among the definitions; editors want to find it at the top.
   const { $ref, definitions, ...rest } = schema;
-  const top = $ref === undefined ? undefined : definitions?.[$ref.slice('#/definitions/'.length)];
+  const top =
+    $ref === undefined
+      ? undefined
+      : (definitions as Record<string, object> | undefined)?.[$ref.split('/').at(-1) ?? ''];
   return top === undefined ? schema : { ...rest, ...top, definitions };
 }
