@@ -1,0 +1,68 @@
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { BrinkError } from '@brink/protocol';
+
+export interface DataFolder {
+  readonly path: string;
+  release(): Promise<void>;
+}
+
+/**
+ * Makes the folder, proves that it can be written, and takes it for this process alone.
+ *
+ * The lock is SQLite's exclusive lock on an empty `lock.db`, that is a POSIX record lock: the kernel gives it back when the
+ * process ends, however it ends, so there is no stale lock and no pid to mistake. It holds across containers that share the
+ * volume (an abstract socket would not, it belongs to one network namespace) and has no limit on the length of the path (a
+ * socket in the folder has: 107 bytes).
+ * @throws BrinkError E_STORAGE_READONLY, E_STORAGE_FULL, E_LOCKED (naming the owner)
+ */
+export async function openDataFolder(path: string): Promise<DataFolder> {
+  await probe(path);
+  const owner = join(path, 'owner.json');
+  const lock = await take(path, owner);
+  await writeFile(owner, JSON.stringify({ pid: process.pid, since: new Date().toISOString() }));
+  let released = false;
+  return {
+    path,
+    async release() {
+      if (released) return;
+      released = true;
+      await rm(owner, { force: true }).catch(() => {});
+      lock.close();
+    },
+  };
+}
+
+async function probe(path: string): Promise<void> {
+  const file = join(path, `.probe-${process.pid}`);
+  try {
+    await mkdir(path, { recursive: true });
+    await writeFile(file, 'x');
+    await rm(file);
+  } catch (error) {
+    throw storageError(error, path);
+  }
+}
+
+async function take(path: string, owner: string): Promise<DatabaseSync> {
+  let lock: DatabaseSync | undefined;
+  try {
+    lock = new DatabaseSync(join(path, 'lock.db'), { timeout: 0 });
+    lock.exec('BEGIN EXCLUSIVE');
+    return lock;
+  } catch (error) {
+    lock?.close();
+    if (!/locked|busy/i.test(BrinkError.from(error).detail)) throw storageError(error, path);
+    const by = await readFile(owner, 'utf8').catch(() => 'unknown');
+    throw new BrinkError('E_LOCKED', `${path} is in use by another process: ${by.trim()}`, { cause: error });
+  }
+}
+
+function storageError(error: unknown, path: string): BrinkError {
+  const code = (error as NodeJS.ErrnoException).code;
+  const detail = BrinkError.from(error).detail;
+  if (code === 'ENOSPC' || code === 'EDQUOT')
+    return new BrinkError('E_STORAGE_FULL', `${path}: ${detail}`, { cause: error });
+  return new BrinkError('E_STORAGE_READONLY', `${path} cannot be written: ${detail}`, { cause: error });
+}

@@ -1,0 +1,38 @@
+export { type Clock, createTestClock, systemClock, type Timer } from './clock.ts';
+export { type DataFolder, openDataFolder } from './datafolder.ts';
+export { type ChildMetrics, createChildMetrics, type ExitReason } from './exits.ts';
+export { formatLinkAddress, type LinkAddress, parseLinkAddress } from './link/address.ts';
+export { createLinkClient, type LinkClient } from './link/client.ts';
+export type {
+  HandlerContext,
+  LinkHandlers,
+  LinkOptions,
+  LinkPeer,
+  LinkReply,
+  PeerInfo,
+  ReplyBody,
+  RequestBody,
+  RequestOptions,
+} from './link/messages.ts';
+export { createLinkMetrics, type LinkMetrics } from './link/metrics.ts';
+export { serveParent } from './link/parent.ts';
+export { createLink, type LinkDependencies } from './link/peer.ts';
+export { createLinkServer, type LinkServer } from './link/server.ts';
+export { createLogger, type Logger, silentLogger } from './logger.ts';
+export { exitCodeOf, runMain, type Service } from './main.ts';
+export { Counter, createRegistry, Gauge, Histogram, Registry } from './metrics.ts';
+export { createMqtt, type Mqtt, type MqttMessage, type MqttOptions } from './mqtt.ts';
+export { createMqttMetrics, type MqttMetrics } from './mqtt-metrics.ts';
+export type { PublishOptions } from './mqtt-outbox.ts';
+export { createOps, listenError } from './ops.ts';
+export { type Part, startAll, stopAll } from './part.ts';
+export { cancelled, fullJitter, wait } from './retry.ts';
+export { logSettings, mqttSettings, opsSettings, portSetting, readSettings, secretFrom } from './settings.ts';
+export {
+  type Child,
+  type ChildDependencies,
+  type ChildExit,
+  type ChildOptions,
+  createChild,
+  type RestartPolicy,
+} from './supervise.ts';
