@@ -1,0 +1,210 @@
+import { BrinkError, type ErrorCode } from '@brink/protocol';
+import type { Logger } from '@brink/runtime';
+import type { Aedes, AedesOptions, Client, ConnectPacket } from 'aedes';
+import type { Admission } from './admission.ts';
+import type { Connection, Connections } from './connections.ts';
+import type { BrokerLimits } from './limits.ts';
+import type { BrokerMetrics, Reason } from './metrics.ts';
+import type { Retained } from './retained.ts';
+import type { Role } from './rights.ts';
+import type { UserTable } from './users.ts';
+
+interface HookDeps {
+  admission: Admission;
+  connections: Connections;
+  retained: Retained;
+  metrics: BrokerMetrics;
+  users: () => UserTable;
+}
+
+/**
+ * What aedes asks on its way. All answers are given at once, so that the packets of one client stay in order.
+ * MQTT 3.1.1 has no way to say no to a PUBLISH: a refused one gets no PUBACK and the connection is closed [MQTT-3.3.5-2], so that
+ * nobody believes that it was taken.
+ */
+export function createHooks(limits: BrokerLimits, d: HookDeps): AedesOptions {
+  const { connections, metrics } = d;
+  const refuse = (connection: Connection | undefined, reason: Reason, error: BrinkError) => {
+    connections.refused(reason, error, connection);
+    return error;
+  };
+
+  return {
+    // No bound here: each message waits for its own subscribers only. With one (aedes' default is 100), a few messages for a
+    // subscriber that does not read hold up everybody's. What waits is bounded by the senders: aedes does not read on from a
+    // connection whose last packets are not delivered yet.
+    concurrency: 0,
+    connectTimeout: limits.connectTimeoutMs,
+    drainTimeout: limits.drainTimeoutMs,
+    keepaliveLimit: limits.keepaliveSMax,
+    maxTopicLevels: limits.topicLevelsMax,
+    maxInflightInbound: limits.qos2Max,
+
+    preConnect(client, packet, done) {
+      const connection = connections.of(client);
+      if (connection !== undefined) connection.connect = packet as ConnectPacket;
+      done(null, connection !== undefined);
+    },
+
+    authenticate(client, username, password, done) {
+      const connection = connections.of(client);
+      const refusal = connection === undefined ? internal() : admit(client, connection, username, password, d);
+      if (refusal === undefined) {
+        done(null, true);
+        return;
+      }
+      refuse(connection, refusal.reason, refusal.error);
+      done(Object.assign(refusal.error, { returnCode: refusal.returnCode }), false);
+    },
+
+    // aedes' own version of this only guards $SYS; the rights refuse every topic that begins with $.
+    authorizePublish(client, packet, done) {
+      const connection = connections.of(client);
+      const rights = connection?.admitted?.rights;
+      if (rights === undefined) {
+        done(new BrinkError('E_FORBIDDEN', 'a message of nobody'));
+        return;
+      }
+      const refusal = rights.publish(packet.topic, packet.retain);
+      if (refusal !== undefined) {
+        done(refuse(connection, refusal.reason, refusal.error));
+      } else if (packet.retain && !d.retained.fits(packet.topic, packet.payload.length)) {
+        done(refuse(connection, 'retained_limit', new BrinkError('E_BUSY', 'no more retained messages can be stored')));
+      } else {
+        done(null);
+      }
+    },
+
+    authorizeSubscribe(client, subscription, done) {
+      const connection = connections.of(client);
+      const refusal = connection && mayHold(connection, subscription.topic, limits.subscriptionsMax);
+      if (connection === undefined || refusal !== undefined) {
+        if (refusal !== undefined) refuse(connection, refusal.reason, refusal.error);
+        // SUBACK says 0x80 for this one [MQTT-3.9.3].
+        done(null, null);
+        return;
+      }
+      connection.filters.add(subscription.topic);
+      done(null, subscription);
+    },
+
+    authorizeForward(client, packet) {
+      const connection = connections.of(client);
+      if (connection?.admitted?.rights.receive(packet.topic) !== true) return null;
+      if (isPatient(connection.admitted.identity.role)) return packet;
+      if (connection.socket.writableLength <= limits.subscriberBytesMax) return packet;
+      metrics.dropped.inc({ reason: 'slow_consumer' });
+      disconnectUnlessItReads(connection, limits.drainTimeoutMs, connections);
+      return null;
+    },
+
+    published(_packet, client, done) {
+      if (client !== null) metrics.published.inc();
+      done(null);
+    },
+  };
+}
+
+function admit(
+  client: Client,
+  connection: Connection,
+  username: string | undefined,
+  password: Uint8Array | undefined,
+  d: HookDeps,
+) {
+  if (connection.connect === undefined) return internal();
+  const clientId = client.id;
+  const { loopback } = connection;
+  const answer = d.admission.admit(connection.connect, { clientId, username, password, loopback });
+  if ('reason' in answer) return answer;
+  const { identity, rights } = answer;
+  const fingerprint = identity.anonymous ? undefined : d.users().fingerprintOf(identity.name);
+  d.connections.admit(connection, { clientId, identity, rights, fingerprint });
+  if (!isPatient(identity.role)) neverWait(client);
+  return undefined;
+}
+
+const internal = () => ({
+  reason: 'malformed' as const,
+  returnCode: 5 as const,
+  error: new BrinkError('E_INTERNAL', 'a client without CONNECT'),
+});
+
+function mayHold(connection: Connection, filter: string, subscriptionsMax: number) {
+  const refusal = connection.admitted?.rights.subscribe(filter);
+  if (refusal !== undefined || connection.admitted === undefined) return refusal;
+  if (connection.filters.has(filter) || connection.filters.size < subscriptionsMax) return undefined;
+  const error = new BrinkError('E_BUSY', `${subscriptionsMax} subscriptions are held already; expected fewer`);
+  return { reason: 'subscription_limit' as const, error };
+}
+
+/** Services get everything: senders wait while one does not read. For anybody else messages are dropped instead. */
+const isPatient = (role: Role) => role === 'gateway' || role === 'inference' || role === 'control';
+
+/** Otherwise a stopped `mosquitto_sub` would stop every camera that it watches. aedes calls this when a socket is full. */
+function neverWait(client: Client): void {
+  const internals = client as unknown as { waitForDrain(done: (error: Error | null, client: Client) => void): void };
+  internals.waitForDrain = (done) => void setImmediate(done, null, client);
+}
+
+function disconnectUnlessItReads(connection: Connection, limitMs: number, connections: Connections): void {
+  if (connection.stuck !== undefined) return;
+  const { socket } = connection;
+  connection.stuck = setTimeout(() => {
+    connections.refused('slow_consumer', new BrinkError('E_TIMEOUT', `did not read for ${limitMs} ms`), connection);
+    socket.destroy();
+  }, limitMs);
+  socket.once('drain', () => {
+    clearTimeout(connection.stuck);
+    connection.stuck = undefined;
+  });
+}
+
+// What aedes and mqtt-packet refuse by themselves, by the words of their errors.
+const THEIRS: readonly { words: RegExp; reason: Reason; code: ErrorCode }[] = [
+  { words: /connect did not arrive in time/, reason: 'connect_timeout', code: 'E_TIMEOUT' },
+  { words: /keep alive limit/, reason: 'keepalive_refused', code: 'E_BAD_REQUEST' },
+  { words: /keep alive timeout/, reason: 'keepalive_timeout', code: 'E_TIMEOUT' },
+  { words: /protocol version/, reason: 'protocol_version', code: 'E_UNSUPPORTED' },
+  { words: /identifier rejected/, reason: 'client_id', code: 'E_NAME' },
+  { words: /drain timeout/, reason: 'slow_consumer', code: 'E_TIMEOUT' },
+  { words: /maxInflightInbound/, reason: 'qos2_window', code: 'E_BUSY' },
+  { words: /too many levels|PUBLISH|SUBSCRIBE/, reason: 'topic_invalid', code: 'E_TOPIC' },
+];
+const OTHER = { reason: 'malformed', code: 'E_BAD_REQUEST' } as const;
+
+/**
+ * Follows what aedes tells: who is registered, and errors of single connections, none of which may end the process.
+ * @param d.left a client id has become free
+ */
+export function watch(
+  aedes: Aedes,
+  d: { connections: Connections; logger: Logger; left: (clientId: string) => void },
+): void {
+  aedes.on('client', (client) => {
+    const connection = d.connections.of(client);
+    if (connection !== undefined) connection.registered = true;
+  });
+  aedes.on('clientDisconnect', (client) => {
+    const id = d.connections.release(d.connections.of(client));
+    if (id !== undefined) d.left(id);
+  });
+  const onError = (client: Client, error: Error & { code?: string }) => {
+    // Ours are counted where they are made; a peer that went away without a word refused nothing.
+    if (error instanceof BrinkError || isHangUp(error)) return;
+    const { reason, code } = THEIRS.find(({ words }) => words.test(error.message)) ?? OTHER;
+    d.connections.refused(reason, new BrinkError(code, error.message), d.connections.of(client));
+  };
+  aedes.on('clientError', onError);
+  aedes.on('connectionError', onError);
+  aedes.on('unsubscribe', (filters, client) => {
+    const connection = d.connections.of(client);
+    for (const filter of filters) connection?.filters.delete(filter);
+  });
+  // Not in its types: what went wrong inside.
+  (aedes as NodeJS.EventEmitter).on('error', (error) => d.logger.error({ err: error }, 'broker'));
+}
+
+const isHangUp = (error: { code?: string; message: string }) =>
+  ['ECONNRESET', 'EPIPE', 'ECONNABORTED', 'ERR_STREAM_PREMATURE_CLOSE', 'ETIMEDOUT'].includes(error.code ?? '') ||
+  /connection closed|premature close/i.test(error.message);

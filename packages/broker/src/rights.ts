@@ -1,0 +1,192 @@
+import { BrinkError, type ErrorCode } from '@brink/protocol';
+
+// Who may publish and read what. One table, per role; everything that is not in it is refused.
+//
+//   device     publishes only under its own `up/`, reads its own `down/#`.
+//   gateway    receipts and its own place in the fleet; reads frames and foreign topics that streams map.
+//   inference  its own place in the fleet.
+//   control    commands, decisions, state, the configuration, its own place in the fleet; foreign topics, because `mqtt`
+//              actions go there (which prefixes, `site.mqtt_allow` says, and control checks).
+//   operator   a person at this box, and everybody who comes in without credentials over loopback: sends frames as any device and
+//              reads everything, but never speaks as a service: not under `down/`, not under `fleet/`.
+//
+// Nobody reads or writes `$SYS`, and nobody shares a subscription: `$share` hands a device frames that are not its own.
+
+export const ROLES = ['device', 'gateway', 'inference', 'control', 'operator'] as const;
+export type Role = (typeof ROLES)[number];
+
+export interface Identity {
+  role: Role;
+  /** User name; of an anonymous client, its client id. */
+  name: string;
+  anonymous: boolean;
+}
+
+export type RefusalReason = 'acl_publish' | 'acl_subscribe' | 'topic_invalid' | 'retained';
+export interface Refusal {
+  reason: RefusalReason;
+  error: BrinkError;
+}
+
+export interface Rights {
+  /** @returns why not, or undefined where it may */
+  publish(topic: string, retain: boolean): Refusal | undefined;
+  subscribe(filter: string): Refusal | undefined;
+  /** Asked again for each delivery: a session may have been stored under other rights. */
+  receive(topic: string): boolean;
+}
+
+/** Topics outside the root, that belong to somebody else: `zigbee2mqtt/lamp/set`. */
+const FOREIGN = Symbol('foreign');
+interface Rule {
+  filter: string | typeof FOREIGN;
+  retain?: true;
+}
+
+function publishes(role: Role, name: string, root: string): Rule[] {
+  const fleet: Rule = { filter: `${root}/fleet/${role}/+`, retain: true };
+  switch (role) {
+    case 'device':
+      return [
+        { filter: `${root}/${name}/up/frames/+` },
+        { filter: `${root}/${name}/up/frames/+/+` },
+        { filter: `${root}/${name}/up/retired/+` },
+        { filter: `${root}/${name}/up/acks` },
+        { filter: `${root}/${name}/up/status`, retain: true },
+      ];
+    case 'gateway':
+      return [{ filter: `${root}/+/down/receipts/+` }, fleet];
+    case 'inference':
+      return [fleet];
+    case 'control':
+      return [
+        { filter: `${root}/+/down/commands/+` },
+        { filter: `${root}/+/down/decisions/+` },
+        { filter: `${root}/+/state`, retain: true },
+        { filter: `${root}/fleet/config`, retain: true },
+        fleet,
+        { filter: FOREIGN, retain: true },
+      ];
+    case 'operator':
+      return [
+        { filter: `${root}/+/up/status`, retain: true },
+        { filter: `${root}/+/up/#` },
+        { filter: FOREIGN, retain: true },
+      ];
+  }
+}
+
+function reads(role: Role, name: string, root: string): (string | typeof FOREIGN)[] {
+  switch (role) {
+    case 'device':
+      return [`${root}/${name}/down/#`];
+    case 'gateway':
+      return [`${root}/+/up/#`, `${root}/fleet/#`, FOREIGN];
+    case 'inference':
+      return [`${root}/fleet/#`];
+    case 'control':
+    case 'operator':
+      return ['#'];
+  }
+}
+
+export const TOPIC_BYTES_MAX = 256;
+// Control characters and what is left of bytes that are no UTF-8. [MQTT-1.5.3]
+// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+const UNPRINTABLE = /[\u0000-\u001f\u007f-\u009f\ufffd-\uffff]/;
+
+/** @param o.topicLevelsMax the longest topic of Brink has 6 */
+export function createRights(identity: Identity, o: { root: string; topicLevelsMax: number }): Rights {
+  const { role, name } = identity;
+  const isForeign = (first: string | undefined) => first !== o.root && first !== '+' && first !== '#';
+  const allowed = publishes(role, name, o.root).map((rule) => ({
+    retain: rule.retain === true,
+    levels: rule.filter === FOREIGN ? undefined : rule.filter.split('/'),
+  }));
+  const readable = reads(role, name, o.root).map((filter) => (filter === FOREIGN ? undefined : filter.split('/')));
+  const who = `${identity.anonymous ? 'anonymous ' : ''}${role} "${name}"`;
+
+  function invalid(what: string, text: string, levels: string[]): Refusal | undefined {
+    const refused = (expected: string) =>
+      refusal('topic_invalid', 'E_TOPIC', `${what} "${shown(text)}" of ${who}; ${expected}`);
+    if (levels.length > o.topicLevelsMax) return refused(`expected at most ${o.topicLevelsMax} levels`);
+    if (text === '' || Buffer.byteLength(text) > TOPIC_BYTES_MAX)
+      return refused(`expected 1 to ${TOPIC_BYTES_MAX} bytes`);
+    if (UNPRINTABLE.test(text)) return refused('expected printable characters');
+    return undefined;
+  }
+
+  return {
+    publish(topic, retain) {
+      const levels = topic.split('/');
+      const wrong = invalid('topic', topic, levels);
+      if (wrong !== undefined) return wrong;
+      if (/[+#]/.test(topic))
+        return refusal('topic_invalid', 'E_TOPIC', `topic "${shown(topic)}" of ${who} has a wildcard`);
+      // `fleet` is no device: `+` in the rules does not stand for it.
+      const fleet = levels[1] === 'fleet';
+      const rules = allowed.filter((rule) => {
+        if (rule.levels === undefined) return isForeign(levels[0]) && !topic.startsWith('$');
+        return (!fleet || rule.levels[1] === 'fleet') && covers(rule.levels, levels);
+      });
+      if (rules.length === 0)
+        return refusal('acl_publish', 'E_FORBIDDEN', `${who} may not publish to "${shown(topic)}"`);
+      if (!retain || rules.some((rule) => rule.retain)) return undefined;
+      return refusal(
+        'retained',
+        'E_RETAINED',
+        `retained message of ${who} on "${shown(topic)}"; publish it without retain`,
+      );
+    },
+
+    subscribe(filter) {
+      const levels = filter.split('/');
+      const wrong = invalid('filter', filter, levels) ?? badWildcard(filter, levels, who);
+      if (wrong !== undefined) return wrong;
+      const may =
+        !filter.startsWith('$') &&
+        readable.some((rule) => (rule === undefined ? isForeign(levels[0]) : covers(rule, levels)));
+      if (may) return undefined;
+      return refusal('acl_subscribe', 'E_FORBIDDEN', `${who} may not subscribe to "${shown(filter)}"`);
+    },
+
+    receive(topic) {
+      if (topic.startsWith('$')) return false;
+      if (role === 'control' || role === 'operator') return true;
+      const levels = topic.split('/');
+      return readable.some((rule) => (rule === undefined ? isForeign(levels[0]) : covers(rule, levels)));
+    },
+  };
+}
+
+/** [MQTT-4.7.1-2] [MQTT-4.7.1-3] aedes lets some of these through. */
+function badWildcard(filter: string, levels: string[], who: string): Refusal | undefined {
+  const wrong = levels.some(
+    (level, at) =>
+      (level.includes('+') && level !== '+') || (level.includes('#') && (level !== '#' || at < levels.length - 1)),
+  );
+  if (!wrong) return undefined;
+  return refusal(
+    'topic_invalid',
+    'E_TOPIC',
+    `filter "${shown(filter)}" of ${who}; "+" fills a level and "#" the last one`,
+  );
+}
+
+/** Does every topic that `wanted` matches also match `allowed`? `wanted` may be a topic or a filter. */
+export function covers(allowed: readonly string[], wanted: readonly string[]): boolean {
+  for (const [at, level] of allowed.entries()) {
+    if (level === '#') return true; // also the level above: "a/#" matches "a"
+    const other = wanted[at];
+    if (other === undefined || other === '#') return false;
+    if (level !== '+' && level !== other) return false;
+  }
+  return allowed.length === wanted.length;
+}
+
+const refusal = (reason: RefusalReason, code: ErrorCode, detail: string): Refusal => ({
+  reason,
+  error: new BrinkError(code, detail),
+});
+
+const shown = (text: string) => (text.length > 120 ? `${text.slice(0, 120)}…` : text);

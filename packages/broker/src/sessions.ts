@@ -1,0 +1,143 @@
+import type { Clock, Logger } from '@brink/runtime';
+import type { BrokerMetrics } from './metrics.ts';
+import { bytesOf, createQueue, type Packet, type Queue } from './queue.ts';
+
+// Stored sessions (clean=false). aedes keeps their queues without a bound; here each has one. The gateway is such a client: while
+// it is away, QoS 1 frames wait for it here, and what no longer fits is dropped and counted. (A device that waits for receipts
+// sends those again.)
+
+export interface SessionLimits {
+  sessionsMax: number;
+  /** A session that nobody came back to for this long is forgotten. */
+  sessionExpiryMs: number;
+  /** Messages that wait for one session. */
+  queueMessagesMax: number;
+  /** Payload bytes that wait in all sessions together. */
+  queueBytesMax: number;
+}
+
+interface Session {
+  /** Who may come back to it. */
+  readonly owner: string;
+  readonly queue: Queue;
+  offlineSinceMs: number | undefined;
+  dropped: number;
+}
+
+/** State that several hooks of aedes share; hence a class. */
+export class Sessions {
+  readonly #sessions = new Map<string, Session>();
+  readonly #limits: SessionLimits;
+  readonly #clock: Clock;
+  readonly #logger: Logger;
+  readonly #metrics: BrokerMetrics;
+  #messages = 0;
+  #bytes = 0;
+  /** Takes the subscriptions of a forgotten session away too. */
+  onForget: (id: string) => void = () => {};
+
+  constructor(limits: SessionLimits, d: { clock: Clock; logger: Logger; metrics: BrokerMetrics }) {
+    this.#limits = limits;
+    this.#clock = d.clock;
+    this.#logger = d.logger;
+    this.#metrics = d.metrics;
+  }
+
+  /**
+   * A client is coming in.
+   * @returns why it may not have the session of this name, if so
+   */
+  claim(id: string, owner: string, clean: boolean): 'session_foreign' | 'session_limit' | undefined {
+    const known = this.#sessions.get(id);
+    if (known !== undefined && this.#expired(known)) {
+      this.forget(id);
+      return this.claim(id, owner, clean);
+    }
+    if (known !== undefined && known.owner !== owner) return 'session_foreign';
+    if (clean) return undefined;
+    if (known !== undefined) {
+      known.offlineSinceMs = undefined;
+      if (known.dropped > 0)
+        this.#logger.warn({ client: id, dropped: known.dropped }, 'messages were dropped while it was away');
+      known.dropped = 0;
+      return undefined;
+    }
+    if (this.#sessions.size >= this.#limits.sessionsMax) this.#sweep();
+    if (this.#sessions.size >= this.#limits.sessionsMax) return 'session_limit';
+    this.#sessions.set(id, { owner, queue: createQueue(), offlineSinceMs: undefined, dropped: 0 });
+    return undefined;
+  }
+
+  left(id: string): void {
+    const session = this.#sessions.get(id);
+    if (session !== undefined) session.offlineSinceMs = this.#clock.monotonic();
+  }
+
+  /** The user is gone; so is what waits for it. */
+  revoke(owner: string): void {
+    for (const [id, session] of [...this.#sessions]) {
+      if (session.owner === owner) this.forget(id);
+    }
+  }
+
+  forget(id: string): void {
+    const session = this.#sessions.get(id);
+    if (session === undefined) return;
+    this.#sessions.delete(id);
+    this.#count(-session.queue.size, -session.queue.bytes);
+    this.onForget(id);
+  }
+
+  enqueue(id: string, packet: Packet, qosMax: number): void {
+    const session = this.#sessions.get(id);
+    if (session === undefined) return;
+    const full =
+      session.queue.size >= this.#limits.queueMessagesMax || this.#bytes + bytesOf(packet) > this.#limits.queueBytesMax;
+    if (full || this.#expired(session)) {
+      this.#metrics.dropped.inc({ reason: 'queue_full' });
+      if (session.dropped++ === 0)
+        this.#logger.warn({ client: id, queued: session.queue.size }, 'queue of a session is full');
+      return;
+    }
+    this.#change(session.queue, (queue) => queue.push(packet, qosMax));
+  }
+
+  update(id: string, packet: Packet): void {
+    const queue = this.#sessions.get(id)?.queue;
+    if (queue !== undefined) this.#change(queue, () => queue.update(packet));
+  }
+
+  clear(id: string, messageId: number | undefined): Packet | undefined {
+    const queue = this.#sessions.get(id)?.queue;
+    return queue && this.#change(queue, () => queue.clear(messageId));
+  }
+
+  waiting(id: string): Packet[] {
+    return this.#sessions.get(id)?.queue.list() ?? [];
+  }
+
+  #change<T>(queue: Queue, change: (queue: Queue) => T): T {
+    const { size, bytes } = queue;
+    const result = change(queue);
+    this.#count(queue.size - size, queue.bytes - bytes);
+    return result;
+  }
+
+  #count(messages: number, bytes: number): void {
+    this.#messages += messages;
+    this.#bytes += bytes;
+    this.#metrics.queued.set(this.#messages);
+    this.#metrics.queuedBytes.set(this.#bytes);
+  }
+
+  #expired(session: Session): boolean {
+    const since = session.offlineSinceMs;
+    return since !== undefined && this.#clock.monotonic() - since > this.#limits.sessionExpiryMs;
+  }
+
+  #sweep(): void {
+    for (const [id, session] of [...this.#sessions]) {
+      if (this.#expired(session)) this.forget(id);
+    }
+  }
+}
