@@ -78,6 +78,8 @@ export {
   AckSchema,
   type Command,
   CommandSchema,
+  type DeviceState,
+  DeviceStateSchema,
   DeviceStatusSchema,
   type Discovered,
   DiscoveredSchema,

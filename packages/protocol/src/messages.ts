@@ -1,6 +1,8 @@
 import { z } from 'zod';
+import { DecisionSchema } from './decision.ts';
 import { ErrorCodeSchema } from './errors.ts';
 import { BootSchema, NameSchema, SeqSchema } from './ids.ts';
+import { RuleStateNameSchema } from './records.ts';
 
 // What travels over MQTT besides frames and decisions.
 
@@ -26,6 +28,16 @@ export const AckSchema = z
   })
   .meta({ id: 'Ack' });
 export type Ack = z.infer<typeof AckSchema>;
+
+/** control → all, retained, on `brink/{device}/state`. Every pipeline and rule of the device is always there. */
+export const DeviceStateSchema = z
+  .strictObject({
+    device: NameSchema,
+    decisions: z.record(NameSchema, DecisionSchema.nullable()).describe('the latest decision per pipeline'),
+    rules: z.record(NameSchema, RuleStateNameSchema).describe('where each rule on these pipelines stands'),
+  })
+  .meta({ id: 'DeviceState' });
+export type DeviceState = z.infer<typeof DeviceStateSchema>;
 
 export const RetiredSchema = z.strictObject({ boot: BootSchema, below: SeqSchema }).meta({ id: 'Retired' });
 

@@ -5,6 +5,7 @@ import { ProblemSchema } from './errors.ts';
 import {
   AckSchema,
   CommandSchema,
+  DeviceStateSchema,
   DeviceStatusSchema,
   FleetStatusSchema,
   ReceiptSchema,
@@ -36,6 +37,7 @@ const SCHEMAS = {
   receipt: ReceiptSchema,
   retired: RetiredSchema,
   'device-status': DeviceStatusSchema,
+  'device-state': DeviceStateSchema,
   'fleet-status': FleetStatusSchema,
   problem: ProblemSchema,
 } as const satisfies Record<string, z.ZodType>;
