@@ -1,0 +1,210 @@
+import { type ActionConfig, BrinkError, DecisionSchema, type RuleConfig } from '@brink/protocol';
+import { compileExpression, type Expression, ExpressionError } from './expression.ts';
+import type { MachineRule } from './machine.ts';
+import { compileTemplate, type Template, TemplateError } from './template.ts';
+
+/** What rules refer to elsewhere in the configuration. */
+export interface RuleContext {
+  /** Names of all pipelines of the site. */
+  readonly pipelines: readonly string[];
+  /** site.mqtt_allow */
+  readonly mqttAllow: readonly string[];
+  readonly revision?: string;
+}
+
+/** One thing that is wrong with a rule. */
+export interface RuleProblem {
+  readonly code: 'E_RULE' | 'E_CONFIG';
+  /** From the root of the configuration: rules, name, field … */
+  readonly path: readonly (string | number)[];
+  /** From 1, within the text at `path`; absent where the value as a whole is wrong. */
+  readonly column?: number;
+  readonly found: string;
+  /** What is wrong and what was expected. */
+  readonly detail: string;
+}
+
+export interface CompiledAction {
+  readonly config: ActionConfig;
+  readonly template: Template;
+}
+
+export interface CompiledRule extends MachineRule {
+  readonly name: string;
+  readonly config: RuleConfig;
+  readonly on: readonly string[];
+  readonly when: Expression;
+  readonly releaseWhen: Expression | undefined;
+  readonly then: readonly CompiledAction[];
+  readonly onRelease: readonly CompiledAction[];
+  /** Fields of the key's last decision that it reads as `previous`, and so are kept; none: nothing is. */
+  readonly previousFields: readonly string[];
+  /** A timer may fire it, so what the condition read is kept until then. */
+  readonly timed: boolean;
+  /** Fields of the decision that its templates read; kept until the timer fires. */
+  readonly templateFields: readonly string[];
+  /** Expired and dead outcomes have neither label nor score; only rules that ask for them see them. */
+  readonly seesFailures: boolean;
+  /** The part of the configuration that gives the machine's state its meaning; another shape starts afresh. */
+  readonly shape: string;
+}
+
+export interface CompiledRules {
+  readonly byName: ReadonlyMap<string, CompiledRule>;
+  readonly byPipeline: ReadonlyMap<string, readonly CompiledRule[]>;
+  /** Of the configuration that they come from. */
+  readonly revision: string;
+}
+
+const PROBLEMS_SHOWN = 5;
+const DECISION_FIELDS = Object.keys(DecisionSchema.shape);
+
+/** @throws BrinkError E_RULE or E_CONFIG, naming rule, field, column, what was found and what was expected */
+export function compileRules(rules: Readonly<Record<string, RuleConfig>>, context: RuleContext): CompiledRules {
+  const problems: RuleProblem[] = [];
+  const byName = new Map<string, CompiledRule>();
+  const byPipeline = new Map<string, CompiledRule[]>();
+  for (const [name, config] of Object.entries(rules)) {
+    const rule = compileRule(name, config, context, problems);
+    if (rule === undefined) continue;
+    byName.set(name, rule);
+    for (const pipeline of new Set(rule.on)) byPipeline.set(pipeline, [...(byPipeline.get(pipeline) ?? []), rule]);
+  }
+  const first = problems[0];
+  if (first !== undefined) {
+    const more = problems.length > PROBLEMS_SHOWN ? `; and ${problems.length - PROBLEMS_SHOWN} more` : '';
+    throw new BrinkError(first.code, problems.slice(0, PROBLEMS_SHOWN).map(sentence).join('; ') + more);
+  }
+  return { byName, byPipeline, revision: context.revision ?? '' };
+}
+
+/** Everything that is wrong with the rules, for who knows the file and the line of each path. */
+export function checkRules(rules: Readonly<Record<string, RuleConfig>>, context: RuleContext): RuleProblem[] {
+  const problems: RuleProblem[] = [];
+  for (const [name, config] of Object.entries(rules)) compileRule(name, config, context, problems);
+  return problems;
+}
+
+function sentence(problem: RuleProblem): string {
+  const column = problem.column === undefined ? '' : `, column ${problem.column}`;
+  return `${problem.path.join('.')}${column}: ${problem.detail}; found ${problem.found}`;
+}
+
+function compileRule(
+  name: string,
+  config: RuleConfig,
+  context: RuleContext,
+  problems: RuleProblem[],
+): CompiledRule | undefined {
+  const before = problems.length;
+  const path = ['rules', name];
+  const on = typeof config.on === 'string' ? [config.on] : config.on;
+  for (const pipeline of on)
+    if (!context.pipelines.includes(pipeline)) problems.push(unknownPipeline(path, pipeline, context));
+  const when = condition(config.when, [...path, 'when'], problems);
+  const releaseWhen =
+    config.release?.when === undefined
+      ? undefined
+      : condition(config.release.when, [...path, 'release', 'when'], problems);
+  const actions = (field: 'then' | 'on_release') =>
+    config[field].map((action, index) => compileAction(action, [...path, field, index], context, problems));
+  const then = actions('then');
+  const onRelease = actions('on_release');
+  if (when === undefined || problems.length > before) return undefined;
+  const templates = [...then, ...onRelease].map((action) => action.template);
+  const paths = [when, ...(releaseWhen === undefined ? [] : [releaseWhen]), ...templates].flatMap((part) => part.paths);
+  const timed = (config.for !== undefined && 'ms' in config.for) || (config.release?.ms ?? 0) > 0;
+  return {
+    name,
+    config,
+    on,
+    when,
+    releaseWhen,
+    then,
+    onRelease,
+    ...(config.for === undefined ? {} : { for: config.for }),
+    releaseMs: config.release?.ms ?? 0,
+    previousFields: fieldsOf('previous', paths),
+    timed,
+    templateFields: fieldsOf(
+      'decision',
+      templates.flatMap((template) => template.paths),
+    ),
+    seesFailures: paths.some((read) => read === 'decision.outcome' || read.startsWith('decision.error')),
+    shape: JSON.stringify([on, config.when, config.by, config.for, config.release]),
+  };
+}
+
+/** "decision.frames.last" reads the field frames; "decision" alone reads them all. */
+function fieldsOf(root: string, paths: readonly string[]): string[] {
+  const read = paths.filter((path) => path === root || path.startsWith(`${root}.`));
+  return read.includes(root) ? DECISION_FIELDS : [...new Set(read.map((path) => path.split('.')[1] as string))];
+}
+
+function unknownPipeline(path: readonly string[], found: string, context: RuleContext): RuleProblem {
+  const known =
+    context.pipelines.length === 0 ? 'none is configured' : `one of ${context.pipelines.slice(0, 20).join(', ')}`;
+  return {
+    code: 'E_CONFIG',
+    path: [...path, 'on'],
+    found: JSON.stringify(found),
+    detail: `no such pipeline; expected ${known}`,
+  };
+}
+
+function condition(text: string, path: (string | number)[], problems: RuleProblem[]): Expression | undefined {
+  const found = JSON.stringify(text);
+  try {
+    const expression = compileExpression(text);
+    if (expression.type === 'bool' || expression.type === 'dyn') return expression;
+    const detail = `it is a ${expression.type}; expected a condition (true or false), as decision.label == "cat"`;
+    problems.push({ code: 'E_RULE', path, column: 1, found, detail });
+  } catch (error) {
+    if (!(error instanceof ExpressionError)) throw error;
+    const detail = `${error.message}; expected CEL over decision, device, stream, pipeline, previous`;
+    problems.push({ code: 'E_RULE', path, column: error.column, found, detail });
+  }
+  return undefined;
+}
+
+function compileAction(
+  config: ActionConfig,
+  path: (string | number)[],
+  context: RuleContext,
+  problems: RuleProblem[],
+): CompiledAction {
+  if ('command' in config) {
+    return { config, template: templateOf(config.command.args, [...path, 'command', 'args'], problems) };
+  }
+  const { topic, payload } = config.mqtt;
+  const place = [...path, 'mqtt', 'topic'];
+  const found = JSON.stringify(topic);
+  if (topic.includes('${')) {
+    const detail = 'a topic takes no ${…}; expected the topic itself';
+    problems.push({ code: 'E_CONFIG', path: place, found, detail });
+  } else if (!isTopicAllowed(topic, context.mqttAllow)) {
+    const allowed =
+      context.mqttAllow.length === 0 ? 'none' : context.mqttAllow.map((prefix) => JSON.stringify(prefix)).join(', ');
+    const detail = `site.mqtt_allow has no prefix of it; expected a topic under ${allowed}, or its prefix added there`;
+    problems.push({ code: 'E_CONFIG', path: place, found, detail });
+  }
+  return { config, template: templateOf(payload, [...path, 'mqtt', 'payload'], problems) };
+}
+
+export function isTopicAllowed(topic: string, mqttAllow: readonly string[]): boolean {
+  return mqttAllow.some((prefix) => topic.startsWith(prefix));
+}
+
+function templateOf(value: unknown, path: (string | number)[], problems: RuleProblem[]): Template {
+  try {
+    return compileTemplate(value);
+  } catch (error) {
+    if (!(error instanceof TemplateError)) throw error;
+    const where = [...path, ...error.path];
+    const found = JSON.stringify(
+      error.path.reduce<unknown>((at, name) => (at as Record<string, unknown>)[name], value),
+    );
+    problems.push({ code: 'E_RULE', path: where, column: error.column, found, detail: error.message });
+    return { constant: true, paths: [], render: () => null };
+  }
+}

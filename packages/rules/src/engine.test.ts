@@ -1,0 +1,463 @@
+import { type Decision, type RuleConfig, RuleSchema } from '@brink/protocol';
+import { describe, expect, it } from 'vitest';
+import { compileRules } from './compile.ts';
+import { adoptState, type EmittedAction, type RuleEvent, reduce } from './engine.ts';
+import { type EngineState, emptyState, type KeyState, restoreState } from './state.ts';
+
+const T0 = 1_700_000_000_000;
+const context = { pipelines: ['pets', 'scene'], mqttAllow: ['lamp/'], revision: 'c7f1a2000000' };
+const open = { command: { device: 'feeder-1', name: 'open' } };
+const shut = { command: { device: 'feeder-1', name: 'shut' } };
+
+/** `does` stands for `then`, for the sake of the linter. */
+function rule({ does = [open], ...config }: Record<string, unknown> = {}): RuleConfig {
+  return RuleSchema.parse(
+    Object.fromEntries([...Object.entries({ on: 'pets', when: 'decision.label == "cat"', ...config }), ['then', does]]),
+  );
+}
+
+function decision(n: number, atMs: number, fields: Partial<Decision> = {}): Decision {
+  const device = fields.device ?? 'cam-1';
+  const pipeline = fields.pipeline ?? 'pets';
+  return {
+    ...{
+      v: 1,
+      id: `${device}.front.k3v9.${n}.0.${pipeline}`,
+      n,
+      device,
+      stream: 'front',
+      pipeline,
+      outcome: 'decided',
+    },
+    ...{
+      task: 'classification',
+      label: 'cat',
+      score: 0.9,
+      model: { name: 'm', version: 3 },
+      latency_ms: 5,
+      revision: 'r',
+    },
+    frames: { boot: 'k3v9', first: n, last: n, received: 1 },
+    received_at: new Date(T0 + atMs).toISOString(),
+    ...fields,
+  } as Decision;
+}
+
+/** A rule's life, told in one line per event. */
+function play(config: RuleConfig) {
+  const compiled = compileRules({ flap: config }, context);
+  const state = emptyState();
+  const saved = new Map<string, KeyState>();
+  let n = 0;
+  const run = (event: RuleEvent): EmittedAction[] => {
+    const { effects } = reduce(state, event, compiled);
+    for (const effect of effects) if (effect.kind === 'save' && effect.state) saved.set(effect.key, effect.state);
+    return effects.flatMap((effect) => (effect.kind === 'action' ? [effect.action] : []));
+  };
+  return {
+    state,
+    saved,
+    run,
+    see(atMs: number, label: string, fields: Partial<Decision> = {}, ageMs = 10) {
+      n += 1;
+      const seen = decision(n, atMs, { label, ...fields });
+      return run({ kind: 'decision', decision: seen, receivedMs: T0 + atMs, nowMs: T0 + atMs + ageMs }).map(
+        (a) => a.id,
+      );
+    },
+    tick: (atMs: number) => run({ kind: 'tick', dueMs: T0 + atMs, nowMs: T0 + atMs }).map((a) => a.id),
+    at: (key = 'cam-1') => state.rules.flap?.keys[key],
+  };
+}
+
+const id = (n: number, index = 0, timer = '') => `cam-1.front.k3v9.${n}.0.pets~flap~${timer}${index}`;
+
+describe('a rule without `for`', () => {
+  it('acts when its condition begins to hold, once, and again after it stopped', () => {
+    const flap = play(rule());
+    expect(flap.see(0, 'dog')).toEqual([]);
+    expect(flap.see(100, 'cat')).toEqual([id(2)]);
+    expect(flap.see(200, 'cat')).toEqual([]);
+    expect(flap.see(300, 'dog')).toEqual([]);
+    expect(flap.see(400, 'cat')).toEqual([id(5)]);
+  });
+
+  it('tells what it saw with each action', () => {
+    const flap = play(rule({ when: 'decision.label == "cat" && decision.score >= 0.6' }));
+    const seen = decision(7, 50);
+    const [action] = flap.run({ kind: 'decision', decision: seen, receivedMs: T0 + 50, nowMs: T0 + 62 });
+    expect(action).toEqual({
+      ...{ id: id(7), rule: 'flap', key: 'cam-1', phase: 'then', index: 0, decision: seen.id, n: 7, fate: 'pending' },
+      config: { command: { device: 'feeder-1', name: 'open', args: {}, expires_ms: 10_000, ack: 'required' } },
+      staleMs: T0 + 50 + 10_000,
+      because: {
+        ...{ rule: 'flap', key: 'cam-1', before: 'idle', after: 'active', age_ms: 12, stale_ms_max: 10_000 },
+        condition: { field: 'when', text: 'decision.label == "cat" && decision.score >= 0.6', holds: true },
+        values: { 'decision.label': 'cat', 'decision.score': 0.9 },
+        ...{ at: new Date(T0 + 50).toISOString(), revision: 'c7f1a2000000' },
+      },
+    });
+  });
+
+  it('keeps one machine per key', () => {
+    const flap = play(rule({ by: ['device', 'label'], when: 'decision.score > 0.5' }));
+    expect(flap.see(0, 'a ~ b/é')).toEqual([id(1)]);
+    expect(flap.see(1, 'x')).toEqual([id(2)]);
+    expect(flap.see(2, 'x')).toEqual([]);
+    expect(flap.see(3, 'x', { device: 'cam-2' })).toHaveLength(1);
+    expect([...flap.saved.keys()]).toEqual(['cam-1:a%20%7E%20b%2F%C3%A9', 'cam-1:x', 'cam-2:x']);
+  });
+
+  it('keeps a key that would name a prototype apart from it', () => {
+    const flap = play(rule({ by: ['label'], when: 'true' }));
+    flap.see(0, '__proto__');
+    expect(Object.keys(flap.state.rules.flap?.keys ?? {})).toEqual(['%5F_proto%5F_']);
+  });
+});
+
+describe('for: n of m', () => {
+  const twoOfThree = rule({ for: { at_least: 2, of: 3 } });
+
+  it('acts on the decision that completes the count', () => {
+    const flap = play(twoOfThree);
+    expect(flap.see(0, 'cat')).toEqual([]);
+    expect(flap.at()).toEqual({ state: 'arming', sinceMs: T0, history: '1' });
+    expect(flap.see(100, 'dog')).toEqual([]);
+    expect(flap.see(200, 'cat')).toEqual([id(3)]);
+    expect(flap.at()).toEqual({ state: 'active', sinceMs: T0 + 200, emitted: true });
+  });
+
+  it('forgets what is older than the last m', () => {
+    const flap = play(twoOfThree);
+    const labels = ['cat', 'dog', 'dog', 'cat', 'dog', 'dog', 'cat'];
+    expect(labels.flatMap((label, at) => flap.see(at, label))).toEqual([]);
+    expect(flap.at()?.history).toBe('001');
+  });
+
+  it('wants fresh evidence after its release', () => {
+    const flap = play(twoOfThree);
+    expect(['cat', 'cat', 'dog', 'cat', 'cat'].map((label, at) => flap.see(at, label).length)).toEqual([0, 1, 0, 0, 1]);
+  });
+
+  it('lets a late decision count, but not act', () => {
+    const flap = play(rule({ for: { at_least: 3, of: 5 } }));
+    flap.see(100, 'cat');
+    flap.see(200, 'cat');
+    expect(flap.see(50, 'cat')).toEqual([]);
+    expect(flap.at()?.history).toBe('111');
+    expect(flap.see(300, 'dog')).toEqual([]);
+    expect(flap.see(400, 'cat')).toEqual([id(5)]);
+  });
+
+  it('is bounded', () => {
+    const flap = play(rule({ for: { at_least: 1000, of: 1000 } }));
+    for (let at = 0; at < 1500; at++) flap.see(at, at % 2 ? 'cat' : 'dog');
+    expect(flap.at()?.history).toHaveLength(1000);
+  });
+});
+
+describe('for: ms', () => {
+  const held = rule({ for: { ms: 1000 } });
+
+  it('acts at the due time, in the name of the last decision that held', () => {
+    const flap = play(held);
+    flap.see(0, 'cat');
+    flap.see(500, 'cat');
+    expect(flap.tick(999)).toEqual([]);
+    expect(flap.tick(3000)).toEqual([id(2, 0, `cam-1~${T0 + 1000}~`)]);
+    expect(flap.at()?.sinceMs).toBe(T0 + 1000);
+  });
+
+  it('fires the timers of a key before its later decision', () => {
+    const flap = play(held);
+    flap.see(0, 'cat');
+    expect(flap.see(1500, 'dog')).toEqual([id(1, 0, `cam-1~${T0 + 1000}~`)]);
+    expect(flap.at()).toEqual({ state: 'idle', sinceMs: T0 + 1500 });
+  });
+
+  it('begins again when the condition stops holding', () => {
+    const flap = play(held);
+    flap.see(0, 'cat');
+    flap.see(900, 'dog');
+    flap.see(950, 'cat');
+    expect(flap.tick(1949)).toEqual([]);
+    expect(flap.tick(1950)).toHaveLength(1);
+  });
+
+  it("is not hurried by another device's frames", () => {
+    const alone = play(held);
+    const together = play(held);
+    for (const flap of [alone, together]) flap.see(0, 'cat');
+    together.see(1005, 'cat', { device: 'cam-2' });
+    for (const flap of [alone, together]) expect(flap.see(995, 'dog')).toEqual([]);
+    expect(together.at()).toEqual(alone.at());
+  });
+
+  it('fills templates from the decision it was armed by', () => {
+    const command = {
+      device: 'feeder-1',
+      name: 'open',
+      args: { score: '${decision.score}', text: '${device}: ${decision.label}' },
+    };
+    const flap = play(rule({ for: { ms: 1000 }, does: [{ command }] }));
+    flap.see(0, 'cat', { score: 0.75 });
+    const [action] = flap.run({ kind: 'tick', dueMs: T0 + 2000, nowMs: T0 + 2000 });
+    expect(action?.config).toMatchObject({ command: { args: { score: 0.75, text: 'cam-1: cat' } } });
+    expect(action?.because).toMatchObject({
+      timer_due: new Date(T0 + 1000).toISOString(),
+      values: { 'decision.label': 'cat' },
+    });
+  });
+});
+
+describe('release', () => {
+  it('takes its own condition and its own time', () => {
+    const flap = play(rule({ release: { when: 'decision.score < 0.4', ms: 1000 }, on_release: [shut] }));
+    expect(flap.see(0, 'cat')).toEqual([id(1)]);
+    expect(flap.see(100, 'dog', { score: 0.5 })).toEqual([]);
+    expect(flap.at()?.state).toBe('active');
+    flap.see(200, 'dog', { score: 0.3 });
+    expect(flap.at()?.state).toBe('releasing');
+    flap.see(300, 'dog', { score: 0.5 });
+    expect(flap.at()?.state).toBe('active');
+    flap.see(400, 'dog', { score: 0.3 });
+    expect(flap.tick(1400)).toEqual([id(5, 1, `cam-1~${T0 + 1400}~`)]);
+    expect(flap.at()).toEqual({ state: 'idle', sinceMs: T0 + 1400 });
+  });
+
+  it('undoes nothing that was not done', () => {
+    const flap = play(rule({ on_release: [shut], cooldown_ms: 60_000 }));
+    expect(flap.see(0, 'cat')).toEqual([id(1)]);
+    expect(flap.see(1, 'dog')).toEqual([id(2, 1)]);
+    expect(flap.see(2, 'cat')).toEqual([]);
+    expect(flap.see(3, 'dog')).toEqual([]);
+  });
+});
+
+describe('cooldown', () => {
+  const cooled = rule({ cooldown_ms: 60_000 });
+  const settle = (flap: ReturnType<typeof play>, n: number, change: 'sent' | 'unsent') =>
+    flap.run({ kind: 'action', rule: 'flap', key: 'cam-1', id: id(n), change });
+
+  it('holds from the action on', () => {
+    const flap = play(cooled);
+    const acted = [0, 10_000, 30_000, 59_999, 60_000].map((at) => {
+      const ids = flap.see(at, 'cat');
+      if (ids[0]) flap.run({ kind: 'action', rule: 'flap', key: 'cam-1', id: ids[0], change: 'sent' });
+      flap.see(at, 'dog');
+      return ids.length;
+    });
+    expect(acted).toEqual([1, 0, 0, 0, 1]);
+  });
+
+  it('is given back when the action ends without having been sent', () => {
+    const flap = play(cooled);
+    flap.see(0, 'cat');
+    expect(flap.at()?.cooldown).toEqual({ untilMs: T0 + 60_000, open: [id(1)], sent: false });
+    settle(flap, 1, 'unsent');
+    expect(flap.at()?.cooldown).toBeUndefined();
+    flap.see(1, 'dog');
+    expect(flap.see(2, 'cat')).toHaveLength(1);
+  });
+
+  it('stays when one of several actions was sent', () => {
+    const flap = play(rule({ cooldown_ms: 60_000, does: [open, shut] }));
+    flap.see(0, 'cat');
+    settle(flap, 1, 'sent');
+    flap.run({ kind: 'action', rule: 'flap', key: 'cam-1', id: id(1, 1), change: 'unsent' });
+    expect(flap.at()?.cooldown?.untilMs).toBe(T0 + 60_000);
+  });
+});
+
+describe('an old trigger', () => {
+  it('is recorded as suppressed and reserves no cooldown', () => {
+    const flap = play(rule({ stale_ms_max: 5000, cooldown_ms: 60_000, on_release: [shut] }));
+    const seen = decision(1, 0);
+    const [action] = flap.run({ kind: 'decision', decision: seen, receivedMs: T0, nowMs: T0 + 5001 });
+    expect(action).toMatchObject({ fate: 'suppressed', error: { code: 'E_ACTION_STALE' }, because: { age_ms: 5001 } });
+    expect(flap.at()).toEqual({ state: 'active', sinceMs: T0 });
+    expect(flap.see(1, 'dog')).toEqual([]);
+  });
+
+  it('may be as old as stale_ms_max', () => {
+    const flap = play(rule({ stale_ms_max: 5000 }));
+    const [action] = flap.run({ kind: 'decision', decision: decision(1, 0), receivedMs: T0, nowMs: T0 + 5000 });
+    expect(action?.fate).toBe('pending');
+  });
+});
+
+describe('what cannot be evaluated', () => {
+  it('counts as not holding, and is counted', () => {
+    const flap = play(rule({ when: 'decision.values.temperature > 30.0' }));
+    expect(flap.see(0, 'cat')).toEqual([]);
+    expect(flap.state.rules.flap).toMatchObject({
+      errors: 1,
+      lastError: expect.stringContaining('when, column 10: No such key'),
+    });
+    expect(flap.see(1, 'cat', { values: { temperature: 31 } })).toHaveLength(1);
+  });
+
+  it('leaves out expired and dead units, unless the rule asks for them', () => {
+    const { label: _, ...rest } = decision(1, 0);
+    const expired: Decision = { ...rest, outcome: 'expired', error: { code: 'E_EXPIRED', detail: '' } };
+    const event: RuleEvent = { kind: 'decision', decision: expired, receivedMs: T0, nowMs: T0 };
+    const blind = play(rule());
+    blind.see(-100, 'cat');
+    expect(blind.run(event)).toEqual([]);
+    expect(blind.at()?.state).toBe('active');
+    expect(play(rule({ when: 'decision.outcome == "expired"' })).run(event)).toHaveLength(1);
+  });
+
+  it('records an action whose template has no value as dead', () => {
+    const command = { device: 'feeder-1', name: 'open', args: { t: '${decision.values.t}' } };
+    const flap = play(rule({ does: [{ command }, shut] }));
+    const actions = flap.run({ kind: 'decision', decision: decision(1, 0), receivedMs: T0, nowMs: T0 });
+    expect(actions.map((action) => [action.fate, action.error?.code])).toEqual([
+      ['dead', 'E_RULE'],
+      ['pending', undefined],
+    ]);
+  });
+});
+
+describe('previous', () => {
+  it("is the key's last decision, and nothing before the first", () => {
+    const flap = play(rule({ when: 'has(previous.label) && previous.label != decision.label' }));
+    expect(['cat', 'cat', 'dog', 'dog', 'cat'].map((label, at) => flap.see(at, label).length)).toEqual([0, 0, 1, 0, 1]);
+    expect(flap.at()?.previous).toEqual({ label: 'cat' });
+  });
+});
+
+describe('a change of rules', () => {
+  it('keeps the machines of rules whose meaning stayed', () => {
+    const before = compileRules({ flap: rule(), gone: rule(), changed: rule() }, context);
+    const after = compileRules({ flap: rule({ does: [shut] }), changed: rule({ for: { ms: 5 } }) }, context);
+    const state = emptyState();
+    reduce(state, { kind: 'decision', decision: decision(1, 0), receivedMs: T0, nowMs: T0 }, before);
+    expect(Object.keys(adoptState(state, before, after).rules)).toEqual(['flap']);
+  });
+});
+
+// ---- properties ----
+
+/** mulberry32 (https://gist.github.com/tommyettinger/46a874533244883189143505d203312c): a seed, the same run everywhere. */
+function seeded(seed: number): () => number {
+  let a = seed;
+  return () => {
+    a = (a + 0x6d2b79f5) | 0;
+    let t = Math.imul(a ^ (a >>> 15), a | 1);
+    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
+    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
+  };
+}
+
+const every: Record<string, RuleConfig> = {
+  plain: rule({ cooldown_ms: 3000, on_release: [shut] }),
+  count: rule({ for: { at_least: 2, of: 4 }, release: { when: 'decision.score < 0.3', ms: 400 }, on_release: [shut] }),
+  held: rule({
+    ...{ on: ['pets', 'scene'], for: { ms: 700 }, release: { ms: 300 }, stale_ms_max: 900 },
+    does: [{ command: { device: 'feeder-1', name: 'open', args: { score: '${decision.score}' } } }],
+  }),
+  keyed: rule({
+    by: ['stream', 'label'],
+    when: 'decision.score > 0.5 && has(previous.label) && previous.label == "cat"',
+  }),
+  failing: rule({ when: 'decision.values.t > 1.0 || decision.label == "cat"', by: ['pipeline'] }),
+};
+
+function randomLog(seed: number, devices: string[], length = 300): RuleEvent[] {
+  const random = seeded(seed);
+  const pick = <T>(items: readonly T[]) => items[Math.floor(random() * items.length)] as T;
+  const log: RuleEvent[] = [];
+  let now = 0;
+  for (let n = 1; n <= length; n++) {
+    now += Math.floor(random() * 200);
+    if (random() < 0.2) log.push({ kind: 'tick', dueMs: T0 + now, nowMs: T0 + now });
+    const receivedMs = now - Math.floor(random() ** 4 * 2000);
+    const fields = {
+      device: pick(devices),
+      label: pick(['cat', 'dog']),
+      score: random(),
+      pipeline: pick(['pets', 'scene']),
+    };
+    log.push({
+      kind: 'decision',
+      decision: decision(n, receivedMs, fields),
+      receivedMs: T0 + receivedMs,
+      nowMs: T0 + now,
+    });
+  }
+  return log;
+}
+
+/** Effects of a log; actions' fates are fed back as the dispatcher would. @param between what happens to the state after each event */
+function effectsOf(log: readonly RuleEvent[], between: (state: EngineState) => EngineState = (state) => state) {
+  const compiled = compileRules(every, context);
+  let state = emptyState();
+  const effects: unknown[] = [];
+  for (const event of log) {
+    const reduced = reduce(state, event, compiled);
+    effects.push(JSON.parse(JSON.stringify(reduced.effects)));
+    for (const effect of reduced.effects) {
+      if (effect.kind !== 'action' || effect.action.fate !== 'pending') continue;
+      const { rule: name, key, id: action, n } = effect.action;
+      reduce(state, { kind: 'action', rule: name, key, id: action, change: n % 3 === 0 ? 'unsent' : 'sent' }, compiled);
+    }
+    state = between(state);
+  }
+  return effects;
+}
+
+/** Saved row by row and read again, in no particular order: what a restart does. */
+function restart(state: EngineState): EngineState {
+  const rows = Object.entries(state.rules).flatMap(([name, memory]) =>
+    Object.entries(memory.keys).map(([key, saved]) => ({
+      rule: name,
+      key,
+      state: JSON.parse(JSON.stringify(saved)) as KeyState,
+    })),
+  );
+  const health = Object.entries(state.rules).map(([name, { errors, lastError }]) => ({
+    ...{ rule: name, errors },
+    ...(lastError === undefined ? {} : { lastError }),
+  }));
+  return restoreState(rows.reverse(), health);
+}
+
+describe('on random logs', () => {
+  const seeds = Array.from({ length: 25 }, (_, index) => index + 1);
+
+  it.each(seeds)('the same log leads to the same effects, restarted after every event or not (seed %i)', (seed) => {
+    const log = randomLog(seed, ['cam-1', 'cam-2', 'cam-3']);
+    const once = effectsOf(log);
+    expect(effectsOf(log, restart)).toEqual(once);
+    expect(once.flat().filter((effect) => (effect as { kind: string }).kind === 'action').length).toBeGreaterThan(10);
+  });
+
+  it('the negative control: a state that loses its timers in a restart gives other effects', () => {
+    const log = randomLog(1, ['cam-1']);
+    const forgetful = (state: EngineState): EngineState => ({ ...restart(state), timers: [] });
+    expect(effectsOf(log, forgetful)).not.toEqual(effectsOf(log));
+  });
+
+  it.each(seeds.slice(0, 10))("adding a device never changes another's effects (seed %i)", (seed) => {
+    const mixed = randomLog(seed, ['cam-1', 'cam-2']);
+    const alone = mixed.filter(
+      (event) => event.kind === 'tick' || (event.kind === 'decision' && event.decision.device === 'cam-1'),
+    );
+    const ofCam1 = (effects: unknown[]) =>
+      effects
+        .flat()
+        .flatMap((effect) => ('action' in (effect as object) ? [(effect as { action: EmittedAction }).action] : []))
+        .filter((action) => action.key === 'cam-1');
+    expect(ofCam1(effectsOf(mixed))).toEqual(ofCam1(effectsOf(alone)));
+  });
+
+  it('no id is used twice', () => {
+    for (const seed of seeds) {
+      const ids = effectsOf(randomLog(seed, ['cam-1', 'cam-2']))
+        .flat()
+        .flatMap((effect) => ('action' in (effect as object) ? [(effect as { action: EmittedAction }).action.id] : []));
+      expect(new Set(ids).size).toBe(ids.length);
+    }
+  });
+});

@@ -1,0 +1,21 @@
+export {
+  type CompiledRule,
+  type CompiledRules,
+  checkRules,
+  compileRules,
+  isTopicAllowed,
+  type RuleContext,
+  type RuleProblem,
+} from './compile.ts';
+export {
+  adoptState,
+  type Effect,
+  type EmittedAction,
+  KEYS_MAX,
+  keyOf,
+  type Reduced,
+  type RuleEvent,
+  reduce,
+} from './engine.ts';
+export { holdingIn } from './machine.ts';
+export { type EngineState, emptyState, type KeyState, restoreState, type SavedKey, type Trigger } from './state.ts';

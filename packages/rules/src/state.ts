@@ -1,0 +1,129 @@
+import type { Decision } from '@brink/protocol';
+import type { Json } from './template.ts';
+
+export type MachineState = 'idle' | 'arming' | 'active' | 'releasing';
+
+/** A decision that a machine acted on, or would act on when its timer fires. */
+export interface Trigger {
+  readonly id: string;
+  readonly n: number;
+  readonly receivedMs: number;
+  /** What the condition read; kept where a timer may fire on it. */
+  readonly values?: Readonly<Record<string, Json>>;
+  /** The fields that templates read when the timer fires. */
+  readonly decision?: Partial<Decision>;
+}
+
+/** Reserved when actions are emitted; given back when every one of them ended without having been sent. */
+export interface Cooldown {
+  readonly untilMs: number;
+  /** Ids of the actions whose fate is open. */
+  readonly open: readonly string[];
+  /** One of them left: the reservation stays. */
+  readonly sent: boolean;
+}
+
+/**
+ * Where one state machine stands. Never changed in place; JSON, so that it can be kept. Times are rule time: received_at
+ * in ms since 1970.
+ */
+export interface KeyState {
+  readonly state: MachineState;
+  /** Of the last change of `state`. A decision that was received before is late: it counts, but moves nothing. */
+  readonly sinceMs: number;
+  /** The last `of` evaluations as 1 and 0, newest last. */
+  readonly history?: string;
+  readonly dueMs?: number;
+  readonly trigger?: Trigger;
+  /** The fields of the last decision that the rule reads as `previous`. */
+  readonly previous?: Partial<Decision>;
+  /** `then` was really emitted when it became active, so `on_release` has something to undo. */
+  readonly emitted?: boolean;
+  readonly cooldown?: Cooldown;
+}
+
+export interface RuleMemory {
+  /** Evaluations that failed; each counted as not holding. */
+  errors: number;
+  lastError?: string;
+  /** Insertion order is order of first sight. */
+  keys: Record<string, KeyState>;
+}
+
+/** All that the engine remembers. JSON. Owned by `reduce`, which changes it in place: keep a copy, not a reference. */
+export interface EngineState {
+  rules: Record<string, RuleMemory>;
+  /** [due, rule, key], sorted: the first is the next to fire. */
+  timers: [dueMs: number, rule: string, key: string][];
+}
+
+export interface SavedKey {
+  readonly rule: string;
+  readonly key: string;
+  readonly state: KeyState;
+}
+
+export const emptyState = (): EngineState => ({ rules: {}, timers: [] });
+
+/** The state that was saved row by row. @param health errors and last error per rule */
+export function restoreState(
+  rows: Iterable<SavedKey>,
+  health: Iterable<{ rule: string; errors: number; lastError?: string }> = [],
+): EngineState {
+  const state = emptyState();
+  for (const { rule, errors, lastError } of health) {
+    state.rules[rule] = { errors, ...(lastError === undefined ? {} : { lastError }), keys: {} };
+  }
+  for (const row of rows) {
+    memoryOf(state, row.rule).keys[row.key] = row.state;
+    if (row.state.dueMs !== undefined) state.timers.push([row.state.dueMs, row.rule, row.key]);
+  }
+  state.timers.sort(compareTimers);
+  return state;
+}
+
+export function memoryOf(state: EngineState, rule: string): RuleMemory {
+  let memory = state.rules[rule];
+  if (memory === undefined) {
+    memory = { errors: 0, keys: {} };
+    state.rules[rule] = memory;
+  }
+  return memory;
+}
+
+type TimerEntry = EngineState['timers'][number];
+
+// By due time, then by name: the order of effects must not depend on the order in which keys were first seen.
+function compareTimers(a: TimerEntry, b: TimerEntry): number {
+  return a[0] - b[0] || compareText(a[1], b[1]) || compareText(a[2], b[2]);
+}
+
+const compareText = (a: string, b: string) => (a < b ? -1 : a > b ? 1 : 0);
+
+/** Keeps the sorted list of timers in step with one key's due time. */
+export function moveTimer(
+  state: EngineState,
+  rule: string,
+  key: string,
+  from: number | undefined,
+  to: number | undefined,
+): void {
+  if (from === to) return;
+  if (from !== undefined) {
+    const at = placeOf(state, [from, rule, key]);
+    const found = state.timers[at];
+    if (found !== undefined && compareTimers(found, [from, rule, key]) === 0) state.timers.splice(at, 1);
+  }
+  if (to !== undefined) state.timers.splice(placeOf(state, [to, rule, key]), 0, [to, rule, key]);
+}
+
+function placeOf(state: EngineState, entry: TimerEntry): number {
+  let low = 0;
+  let high = state.timers.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (compareTimers(state.timers[middle] as TimerEntry, entry) < 0) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
