@@ -160,12 +160,20 @@ export function createChild(o: ChildOptions, d: ChildDependencies): Child {
           },
           onHandlerError: (error, kind) => logger.error({ err: error, kind }, 'handler failed'),
         });
-        void ready.closed.then((error) => lost(child, error));
+        void ready.closed.then((error) => {
+          if (error.code === 'E_LINK_PROTOCOL') logger.error({ detail: error.detail }, 'the link to the child broke');
+          lost(child);
+        });
         await d.onUp?.(ready);
       }
       if (process_ === child) first.resolve();
     } catch (error) {
       if (process_ !== child || stopping) return;
+      // The end of the link comes before the end of the process: that one names the reason.
+      if (BrinkError.from(error).code === 'E_LINK_CLOSED') {
+        lost(child);
+        return;
+      }
       logger.warn({ err: error }, 'child did not come up');
       killed ??= 'not-up';
       child.kill('SIGKILL');
@@ -173,10 +181,8 @@ export function createChild(o: ChildOptions, d: ChildDependencies): Child {
   }
 
   /** A child whose link is gone is of no use: it should end by itself, and is helped. */
-  function lost(child: ChildProcess, error: BrinkError): void {
+  function lost(child: ChildProcess): void {
     if (process_ !== child || stopping) return;
-    if (error.code === 'E_LINK_PROTOCOL')
-      logger.error({ code: error.code, detail: error.detail }, 'the link to the child broke');
     const timer = d.clock.setTimeout(() => {
       if (process_ === child) child.kill('SIGKILL');
     }, o.stopMs);
