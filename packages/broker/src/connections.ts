@@ -104,7 +104,8 @@ export class Connections {
       return;
     }
     this.#linesLeft -= 1;
-    this.#logger.warn(
+    // Clients that speak MQTT 5 too ask for it first and go on with 3.1.1.
+    this.#logger[reason === 'protocol_version' ? 'debug' : 'warn'](
       {
         reason,
         code: error.code,

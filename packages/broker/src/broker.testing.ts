@@ -1,0 +1,131 @@
+import { once } from 'node:events';
+import { connect as connectTcp, type Socket } from 'node:net';
+import { createRegistry, type Registry, silentLogger, systemClock } from '@brink/runtime';
+import mqtt, { type IClientOptions, type MqttClient } from 'mqtt';
+import { type Broker, type BrokerConfig, createBroker } from './broker.ts';
+import type { Reason } from './metrics.ts';
+
+/** A started broker on a free port, with clients that end with it. */
+export async function startBroker(config: Partial<BrokerConfig> = {}) {
+  const registry = createRegistry('broker');
+  const broker: Broker = createBroker(
+    { host: '127.0.0.1', port: 0, anonymous: 'loopback', ...config },
+    { logger: silentLogger, clock: systemClock, registry },
+  );
+  await broker.start(new AbortController().signal);
+  const clients: MqttClient[] = [];
+  const sockets: Socket[] = [];
+
+  return {
+    broker,
+    registry,
+
+    /** @returns the client once it is connected; rejects with the CONNACK's error */
+    async connect(options: IClientOptions = {}): Promise<MqttClient> {
+      const client = mqtt.connect(broker.url, { reconnectPeriod: 0, connectTimeout: 5000, ...options });
+      clients.push(client);
+      await new Promise<void>((resolve, reject) => {
+        client.once('connect', () => resolve());
+        client.once('error', reject);
+        client.once('close', () => reject(new Error('closed')));
+      });
+      client.on('error', () => {});
+      return client;
+    },
+
+    async raw(): Promise<Socket> {
+      const socket = connectTcp({ host: '127.0.0.1', port: broker.address.port, noDelay: true });
+      sockets.push(socket);
+      socket.on('error', () => {});
+      socket.resume();
+      await once(socket, 'connect');
+      return socket;
+    },
+
+    async refused(reason: Reason): Promise<number> {
+      return labelled(registry, 'brink_broker_refused_total', reason);
+    },
+    async queued(): Promise<number> {
+      const metric = await registry.getSingleMetric('brink_broker_queued_messages')?.get();
+      return metric?.values[0]?.value ?? 0;
+    },
+    dropped: (reason: string) => labelled(registry, 'brink_broker_dropped_total', reason),
+
+    async [Symbol.asyncDispose]() {
+      for (const socket of sockets) socket.destroy();
+      await Promise.all(clients.map((client) => client.endAsync(true)));
+      await broker.stop();
+    },
+  };
+}
+export type TestBroker = Awaited<ReturnType<typeof startBroker>>;
+
+async function labelled(registry: Registry, name: string, reason: string): Promise<number> {
+  const metric = await registry.getSingleMetric(name)?.get();
+  return metric?.values.find((value) => value.labels['reason'] === reason)?.value ?? 0;
+}
+
+/** Waits for a condition, at most 5 s. */
+export async function until(condition: () => boolean | Promise<boolean>, what: string): Promise<void> {
+  for (const end = performance.now() + 5000; performance.now() < end; ) {
+    if (await condition()) return;
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  throw new Error(`never happened: ${what}`);
+}
+
+/** Collects what a client receives, as `topic payload`. */
+export function inbox(client: MqttClient): string[] {
+  const messages: string[] = [];
+  client.on('message', (topic, payload) =>
+    messages.push(`${topic} ${payload.length < 100 ? payload.toString() : payload.length}`),
+  );
+  return messages;
+}
+
+/** Not `once`, which rejects at the error that may come first. */
+export const closed = (client: MqttClient) =>
+  new Promise<void>((resolve) => (client.connected ? client.once('close', () => resolve()) : resolve()));
+
+export const USERS = [
+  { username: 'gateway', role: 'gateway', password: 'g' },
+  { username: 'control', role: 'control', password: 'c' },
+  { username: 'cam-1', role: 'device', password: '1' },
+  { username: 'cam-2', role: 'device', password: '2' },
+] as const;
+
+export const as = (username: string, options: IClientOptions = {}): IClientOptions => ({
+  clientId: username,
+  username,
+  password: USERS.find((user) => user.username === username)?.password ?? 'wrong',
+  ...options,
+});
+
+/**
+ * A device and a gateway that go on with their work while something bad happens beside them.
+ * @returns a function that ends it, and checks that nothing was lost and nobody was disconnected
+ */
+export async function goodTraffic(fleet: TestBroker): Promise<() => Promise<void>> {
+  const device = await fleet.connect(as('cam-2'));
+  const gateway = await fleet.connect(as('gateway', { clientId: 'good-gateway' }));
+  const received = inbox(gateway);
+  await gateway.subscribeAsync('brink/cam-2/up/frames/#', { qos: 1 });
+  const sent: string[] = [];
+  let going = true;
+  const sending = (async () => {
+    while (going || sent.length < 20) {
+      sent.push(`brink/cam-2/up/frames/front/good-${sent.length + 1} frame`);
+      await device.publishAsync(`brink/cam-2/up/frames/front/good-${sent.length}`, 'frame', { qos: 1 });
+      await new Promise((resolve) => setTimeout(resolve, 2));
+    }
+  })();
+  // Looked at when it is awaited; a test that fails earlier must not fail twice.
+  sending.catch(() => {});
+  return async () => {
+    going = false;
+    await sending;
+    await until(() => received.length >= sent.length, 'the last good frame arrives');
+    if (received.join() !== sent.join()) throw new Error('good traffic was lost or reordered');
+    if (!device.connected || !gateway.connected) throw new Error('a good client was disconnected');
+  };
+}

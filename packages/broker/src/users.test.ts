@@ -1,0 +1,72 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { BrinkError } from '@brink/protocol';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { createUserTable, issuePassword, readUsers } from './users.ts';
+
+let folder: string;
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'brink-users-'));
+});
+afterEach(() => rmSync(folder, { recursive: true }));
+
+const bytes = (text: string) => new TextEncoder().encode(text);
+
+test('a user is let in by the password whose hash is kept', () => {
+  const { password, sha256 } = issuePassword('cam-1');
+  const table = createUserTable([{ username: 'cam-1', role: 'device', sha256 }]);
+  expect(password).toMatch(/^brk_cam-1_[\w-]{43}$/);
+  expect(table.verify('cam-1', bytes(password))).toEqual({ username: 'cam-1', role: 'device' });
+  expect(table.verify('cam-1', bytes(`${password}x`))).toBeUndefined();
+  expect(table.verify('cam-1', bytes(''))).toBeUndefined();
+  expect(table.verify('cam-2', bytes(password))).toBeUndefined();
+  expect(table.verify('__proto__', bytes(password))).toBeUndefined();
+});
+
+test('two passwords are never the same', () => {
+  expect(issuePassword('a').password).not.toBe(issuePassword('a').password);
+});
+
+test('a users file is read, and what is wrong in it is named without telling a password', () => {
+  const file = join(folder, 'users.json');
+  writeFileSync(file, JSON.stringify({ users: [{ username: 'gateway', role: 'gateway', password: 'secret' }] }));
+  expect(readUsers(file)).toEqual([{ username: 'gateway', role: 'gateway', password: 'secret' }]);
+
+  writeFileSync(
+    file,
+    JSON.stringify({
+      users: [
+        { username: 'Cam 1', role: 'device', password: 'secret' },
+        { username: 'cam-1', role: 'boss', password: 'secret' },
+        { username: 'cam-1', role: 'device' },
+        { username: 'fleet', role: 'device', password: 'secret' },
+      ],
+    }),
+  );
+  const error = caught(() => readUsers(file));
+  expect(error.code).toBe('E_SETTING');
+  for (const word of [file, 'users.0.username', 'users.1.role', 'password or sha256', 'not "fleet"']) {
+    expect(error.detail).toContain(word);
+  }
+  expect(error.detail).not.toContain('secret');
+
+  writeFileSync(file, '{"users": [');
+  expect(caught(() => readUsers(file)).detail).toContain('not JSON');
+  expect(caught(() => readUsers(join(folder, 'absent.json'))).code).toBe('E_SETTING');
+});
+
+test('the same user name twice is refused', () => {
+  const user = { username: 'cam-1', role: 'device', password: 'x' } as const;
+  expect(caught(() => createUserTable([user, user])).code).toBe('E_SETTING');
+});
+
+function caught(fn: () => unknown): BrinkError {
+  try {
+    fn();
+  } catch (error) {
+    if (error instanceof BrinkError) return error;
+    throw error;
+  }
+  throw new Error('nothing was thrown');
+}
