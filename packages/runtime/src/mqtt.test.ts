@@ -1,5 +1,5 @@
-import { createServer, type Server } from 'node:net';
 import type { AddressInfo } from 'node:net';
+import { createServer, type Server } from 'node:net';
 import { afterEach, describe, expect, test } from 'vitest';
 import { systemClock } from './clock.ts';
 import { silentLogger } from './logger.ts';
@@ -88,7 +88,8 @@ describe.skipIf(Aedes === undefined)('an MQTT connection', () => {
   test('refuses with E_BUSY what its bounded queue cannot take, and the rest still goes', async () => {
     const { url, aedes } = await broker();
     const held: (() => void)[] = [];
-    aedes.authorizePublish = (_client: unknown, _packet: unknown, done: (error: null) => void) => void held.push(() => done(null));
+    aedes.authorizePublish = (_client: unknown, _packet: unknown, done: (error: null) => void) =>
+      void held.push(() => done(null));
     const mqtt = client({ url, outgoingMax: 3 });
     await mqtt.start(never);
     const three = [1, 2, 3].map(() => mqtt.publish('t', 'x', { qos: 1 }));
@@ -133,7 +134,8 @@ describe.skipIf(Aedes === undefined)('an MQTT connection', () => {
   test('keeps trying when its credentials are refused, and says so', async () => {
     const { url, aedes } = await broker();
     let right = false;
-    aedes.authenticate = (_c: unknown, _u: unknown, _p: unknown, done: (error: null, ok: boolean) => void) => done(null, right);
+    aedes.authenticate = (_c: unknown, _u: unknown, _p: unknown, done: (error: null, ok: boolean) => void) =>
+      done(null, right);
     const mqtt = client({ url, username: 'u', password: 'p' });
     const started = mqtt.start(never);
     await expect.poll(() => mqtt.problem).toMatch(/refused/i);
@@ -158,7 +160,11 @@ describe.skipIf(Aedes === undefined)('an MQTT connection', () => {
     const wills: string[] = [];
     watcher.subscribe('will/+', { qos: 0 }, ({ topic }) => wills.push(topic));
     await watcher.start(never);
-    const polite = client({ url, clientId: 'polite', will: { topic: 'will/polite', payload: 'x', retain: false, qos: 0 } });
+    const polite = client({
+      url,
+      clientId: 'polite',
+      will: { topic: 'will/polite', payload: 'x', retain: false, qos: 0 },
+    });
     const cut = client({ url, clientId: 'cut', will: { topic: 'will/cut', payload: 'x', retain: false, qos: 0 } });
     await polite.start(never);
     await cut.start(never);

@@ -1,8 +1,8 @@
+import { spawn } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { spawn } from 'node:child_process';
 import { BrinkError } from '@brink/protocol';
 import { afterAll, afterEach, describe, expect, test } from 'vitest';
 import { systemClock } from './clock.ts';
@@ -118,7 +118,10 @@ describe('a child', () => {
 
   test('that always crashes is given up when its budget is spent, and start says so', async () => {
     let gaveUp = 0;
-    const { child, exits, metric } = make({ module: moduleOf('process.exit(7)'), link }, { onGiveUp: () => void (gaveUp += 1) });
+    const { child, exits, metric } = make(
+      { module: moduleOf('process.exit(7)'), link },
+      { onGiveUp: () => void (gaveUp += 1) },
+    );
     await expect(child.start(never)).rejects.toMatchObject({ code: 'E_CRASHED' });
     expect(exits).toHaveLength(4);
     expect(gaveUp).toBe(1);
@@ -153,7 +156,10 @@ describe('a child', () => {
 
   test('inherits nothing of the environment but PATH', async () => {
     process.env['BRINK_SECRET_OF_TEST'] = 'x';
-    const code = SERVE.replace('process.pid', 'Object.keys(process.env).filter((k) => !["PATH", "MINE"].includes(k)).length');
+    const code = SERVE.replace(
+      'process.pid',
+      'Object.keys(process.env).filter((k) => !["PATH", "MINE"].includes(k)).length',
+    );
     const { child } = make({ module: moduleOf(code), link, env: { MINE: '1' } });
     await child.start(never);
     const { body } = await child.peer!.request(report('hello'));
@@ -162,10 +168,13 @@ describe('a child', () => {
   });
 
   test('is stopped while its restart is due', async () => {
-    const { child, exits } = make({
-      module: moduleOf('process.exit(7)'),
-      restart: { max: 5, withinMs: 60_000, baseMs: 60_000, capMs: 60_000 },
-    }, { random: () => 0.99 });
+    const { child, exits } = make(
+      {
+        module: moduleOf('process.exit(7)'),
+        restart: { max: 5, withinMs: 60_000, baseMs: 60_000, capMs: 60_000 },
+      },
+      { random: () => 0.99 },
+    );
     await child.start(never);
     await expect.poll(() => exits.length).toBe(1);
     await child.stop();

@@ -18,6 +18,7 @@ const INLINE_BYTES_MAX = 2048;
 const REQUEST_HIGH_MAX = 0x20_0000;
 
 const PADDING = Buffer.alloc(PAYLOAD_ALIGNMENT);
+const EMPTY = Buffer.alloc(0);
 
 export const align = (offset: number) => (offset + PAYLOAD_ALIGNMENT - 1) & -PAYLOAD_ALIGNMENT;
 
@@ -67,7 +68,7 @@ export function encodeFrame(
   return chunks;
 }
 
-/** A frame as it came in. `bytes` holds it from its first byte, in a buffer of its own. */
+/** A frame as it came in. With payloads `bytes` is a buffer of its own; without it may lie in the chunk: do not keep it. */
 export interface Frame {
   kind: Kind;
   request: number;
@@ -88,7 +89,8 @@ export function payloadsOf(frame: Frame, lengths: readonly number[]): Buffer[] {
     const start = align(end);
     end = start + (lengths[i] as number);
     if (end > bytes.byteLength) break;
-    payloads[i] = bytes.subarray(start, end);
+    // What is kept of a frame that was read in place may only be this: a buffer of nobody.
+    payloads[i] = start === end ? EMPTY : bytes.subarray(start, end);
   }
   if (end !== bytes.byteLength) {
     throw protocolError(`payloads of ${lengths.length} lengths end at byte ${end} of a frame of ${bytes.byteLength}`);
@@ -96,76 +98,81 @@ export function payloadsOf(frame: Frame, lengths: readonly number[]): Buffer[] {
   return payloads;
 }
 
-export interface FrameDecoder {
-  /**
-   * Takes bytes as they come and calls `onFrame` for each frame that is complete. The chunk is copied, never kept.
-   * @throws BrinkError E_LINK_PROTOCOL, before anything is allocated for the frame. The decoder is of no use afterwards.
-   */
-  push(chunk: Uint8Array): void;
-  /** Whether the bytes so far end inside a frame. */
-  readonly midFrame: boolean;
+/**
+ * Bytes in, frames out. A frame with payloads gets one allocation of exactly its size, made after its prefix has been checked; one
+ * without is read where it lies, when it lies in one piece.
+ */
+export class FrameDecoder {
   /** Limit of `length`, from the next frame on. */
   frameBytesMax: number;
-}
+  readonly #onFrame: (frame: Frame) => boolean;
+  readonly #prefix = Buffer.alloc(PREFIX_BYTES);
+  #body: Buffer | undefined;
+  /** Bytes of the current frame that are here, prefix included. */
+  #filled = 0;
 
-/**
- * One allocation per frame, of exactly its size, made after its prefix has been checked.
- * @param onFrame may throw; the error goes through `push`. Return false to stop (the link is closed).
- */
-export function createFrameDecoder(frameBytesMax: number, onFrame: (frame: Frame) => boolean): FrameDecoder {
-  const prefix = Buffer.alloc(PREFIX_BYTES);
-  let prefixFilled = 0;
-  let body: Buffer | undefined;
-  let bodyFilled = 0;
-  let limit = frameBytesMax;
-
-  /** Copies from `chunk` what the prefix lacks. Returns the new offset. */
-  function fillPrefix(chunk: Uint8Array, offset: number): number {
-    const count = Math.min(PREFIX_BYTES - prefixFilled, chunk.byteLength - offset);
-    for (let i = 0; i < count; i++) prefix[prefixFilled + i] = chunk[offset + i] as number;
-    prefixFilled += count;
-    return offset + count;
+  /** @param onFrame may throw, the error goes through `push`; returns false to stop (the link is closed) */
+  constructor(frameBytesMax: number, onFrame: (frame: Frame) => boolean) {
+    this.frameBytesMax = frameBytesMax;
+    this.#onFrame = onFrame;
   }
 
-  function push(chunk: Uint8Array): void {
+  /** Whether the bytes so far end inside a frame. */
+  get midFrame(): boolean {
+    return this.#filled > 0;
+  }
+
+  /**
+   * Takes bytes as they come and calls `onFrame` for each frame that is complete. The chunk is not kept.
+   * @throws BrinkError E_LINK_PROTOCOL, before anything is allocated for the frame; the decoder is of no use afterwards
+   */
+  push(chunk: Buffer): void {
     let offset = 0;
     while (offset < chunk.byteLength) {
-      if (body === undefined) {
-        offset = fillPrefix(chunk, offset);
-        if (prefixFilled < PREFIX_BYTES) return;
-        body = Buffer.allocUnsafeSlow(checkedBytes(prefix, limit));
-        for (let i = 0; i < PREFIX_BYTES; i++) body[i] = prefix[i] as number;
-        bodyFilled = PREFIX_BYTES;
+      const bytes = this.#inPlace(chunk, offset);
+      if (bytes !== undefined) {
+        offset += bytes.byteLength;
+        if (!this.#onFrame(frameOf(bytes))) return;
+        continue;
       }
-      const count = Math.min(body.byteLength - bodyFilled, chunk.byteLength - offset);
-      if (count > 0) {
-        body.set(
-          offset === 0 && count === chunk.byteLength ? chunk : chunk.subarray(offset, offset + count),
-          bodyFilled,
-        );
-        bodyFilled += count;
-        offset += count;
-      }
-      if (bodyFilled < body.byteLength) return;
-      const bytes = body;
-      body = undefined;
-      prefixFilled = 0;
-      if (!onFrame(frameOf(bytes))) return;
+      offset = this.#body === undefined ? this.#takePrefix(chunk, offset) : this.#takeBody(this.#body, chunk, offset);
+      const body = this.#body;
+      if (body === undefined || this.#filled < body.byteLength) continue;
+      this.#body = undefined;
+      this.#filled = 0;
+      if (!this.#onFrame(frameOf(body))) return;
     }
   }
 
-  return {
-    push,
-    get midFrame() {
-      return prefixFilled > 0;
-    },
-    get frameBytesMax() {
-      return limit;
-    },
-    set frameBytesMax(value: number) {
-      limit = value;
-    },
-  };
+  /** The frame that begins at `offset`, if it ends in this chunk and has nothing that is kept: no copy then. */
+  #inPlace(chunk: Buffer, offset: number): Buffer | undefined {
+    if (this.#filled > 0 || chunk.byteLength - offset < PREFIX_BYTES) return undefined;
+    const total = LENGTH_BYTES + chunk.readUInt32LE(offset);
+    if (total !== PREFIX_BYTES + chunk.readUInt16LE(offset + 6) || offset + total > chunk.byteLength) return undefined;
+    const bytes = chunk.subarray(offset, offset + total);
+    checkedBytes(bytes, this.frameBytesMax);
+    return bytes;
+  }
+
+  #takePrefix(chunk: Buffer, offset: number): number {
+    const count = Math.min(PREFIX_BYTES - this.#filled, chunk.byteLength - offset);
+    for (let i = 0; i < count; i++) this.#prefix[this.#filled + i] = chunk[offset + i] as number;
+    this.#filled += count;
+    if (this.#filled === PREFIX_BYTES) {
+      const body = Buffer.allocUnsafeSlow(checkedBytes(this.#prefix, this.frameBytesMax));
+      for (let i = 0; i < PREFIX_BYTES; i++) body[i] = this.#prefix[i] as number;
+      this.#body = body;
+    }
+    return offset + count;
+  }
+
+  #takeBody(body: Buffer, chunk: Buffer, offset: number): number {
+    const count = Math.min(body.byteLength - this.#filled, chunk.byteLength - offset);
+    const whole = offset === 0 && count === chunk.byteLength;
+    body.set(whole ? chunk : chunk.subarray(offset, offset + count), this.#filled);
+    this.#filled += count;
+    return offset + count;
+  }
 }
 
 function frameOf(bytes: Buffer): Frame {

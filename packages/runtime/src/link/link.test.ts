@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { BrinkError } from '@brink/protocol';
 import { afterEach, describe, expect, test } from 'vitest';
 import { systemClock } from '../clock.ts';
-import type { LinkHandlers, LinkOptions, LinkPeer } from './messages.ts';
+import type { LinkHandlers, LinkOptions, LinkPeer, RequestBody } from './messages.ts';
 import { createLink, type LinkDependencies } from './peer.ts';
 
 const undo: (() => void | Promise<void>)[] = [];
@@ -45,7 +45,7 @@ async function linked(a: Side, b: Side): Promise<[LinkPeer, LinkPeer, Socket, So
 const echo: LinkHandlers = {
   decode: async (_value, payloads) => ({ body: { case: 'done', value: {} }, payloads }),
 };
-const decode = { case: 'decode', value: { pixelsMax: 1, targets: [] } } as const;
+const decode: RequestBody = { case: 'decode', value: { pixelsMax: 1, targets: [] } };
 const codeOf = (promise: Promise<unknown>) =>
   promise.then(
     () => 'resolved',
@@ -55,13 +55,30 @@ const codeOf = (promise: Promise<unknown>) =>
 describe('a link', () => {
   test('says hello both ways and tells each side who the other is', async () => {
     const [left, right] = await linked({ window: 3 }, { window: 5, frameBytesMax: 2048 });
-    expect(left.info).toEqual({ service: 'inference', instance: 'gateway-1', version: 1, window: 5, frameBytesMax: 2048 });
+    expect(left.info).toEqual({
+      service: 'inference',
+      instance: 'gateway-1',
+      version: 1,
+      window: 5,
+      frameBytesMax: 2048,
+    });
     expect(right.info).toMatchObject({ service: 'gateway', window: 3 });
   });
 
   test('carries payloads unchanged, aligned to 64 bytes, whatever their lengths', async () => {
     const [left] = await linked({}, { handlers: echo });
-    for (const lengths of [[], [0], [1], [64], [0, 0], [63, 0, 65], [49_152], [1, 100_000, 7], [2000, 3], [0, 0, 70_000, 0]]) {
+    for (const lengths of [
+      [],
+      [0],
+      [1],
+      [64],
+      [0, 0],
+      [63, 0, 65],
+      [49_152],
+      [1, 100_000, 7],
+      [2000, 3],
+      [0, 0, 70_000, 0],
+    ]) {
       const payloads = lengths.map((length, i) => Buffer.alloc(length, i + 1));
       const reply = await left.request(decode, payloads);
       expect(reply.payloads.map((payload) => payload.byteLength)).toEqual(lengths);
@@ -69,7 +86,8 @@ describe('a link', () => {
         expect(payload.equals(payloads[i]!)).toBe(true);
         expect(payload.byteOffset % 64).toBe(0);
       });
-      expect(new Set(reply.payloads.map((payload) => payload.buffer)).size).toBeLessThanOrEqual(1);
+      const filled = reply.payloads.filter((payload) => payload.byteLength > 0);
+      expect(new Set(filled.map((payload) => payload.buffer)).size).toBeLessThanOrEqual(1);
     }
   });
 
@@ -110,7 +128,10 @@ describe('a link', () => {
 
   test('goes both ways over one connection', async () => {
     const [left, right] = await linked({ handlers: echo }, { handlers: echo });
-    const [a, b] = await Promise.all([left.request(decode, [Buffer.from('a')]), right.request(decode, [Buffer.from('b')])]);
+    const [a, b] = await Promise.all([
+      left.request(decode, [Buffer.from('a')]),
+      right.request(decode, [Buffer.from('b')]),
+    ]);
     expect([String(a.payloads[0]), String(b.payloads[0])]).toEqual(['a', 'b']);
   });
 });

@@ -1,17 +1,21 @@
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { BrinkError, link } from '@brink/protocol';
-import type { Clock } from '../clock.ts';
-import { createAnswers, encodeFailure } from './answers.ts';
-import { createFrameDecoder, type Frame, HEADER_BYTES_MAX, KIND, protocolError } from './frame.ts';
+import type { Clock, Timer } from '../clock.ts';
+import { Answers } from './answers.ts';
+import { type Frame, FrameDecoder, HEADER_BYTES_MAX, KIND, PREFIX_BYTES, protocolError } from './frame.ts';
+import { encodeFailure, failureOf, headerOf } from './headers.ts';
 import { acceptHello, encodeHello } from './hello.ts';
-import type { LinkHandlers, LinkOptions, LinkPeer, PeerInfo, RequestCase } from './messages.ts';
+import type { LinkHandlers, LinkOptions, LinkPeer, PeerInfo, RequestCase, RequestOptions } from './messages.ts';
 import type { LinkMetrics } from './metrics.ts';
-import { createOutgoing } from './outgoing.ts';
-import { createRequests, failureOf, headerOf } from './requests.ts';
+import { createOutgoing, type Outgoing } from './outgoing.ts';
+import { Requests } from './requests.ts';
 import { createLinkStats } from './stats.ts';
 
 const MIB = 1024 * 1024;
+const HELLO_FRAME_BYTES_MAX = PREFIX_BYTES + HEADER_BYTES_MAX;
+const NO_PAYLOADS: Uint8Array[] = [];
+const NO_OPTIONS: RequestOptions = {};
 /** How long a closing link waits for the peer to take the last bytes. */
 const LINGER_MS = 500;
 
@@ -32,101 +36,120 @@ export interface LinkDependencies {
  * @throws BrinkError E_LINK_VERSION, E_LINK_TOKEN, E_LINK_PROTOCOL, E_LINK_CLOSED, E_TIMEOUT (no hello)
  */
 export function createLink(duplex: Duplex, o: LinkOptions, d: LinkDependencies): Promise<LinkPeer> {
-  const { clock } = d;
-  const stats = createLinkStats();
-  const outgoingBytesMax = Math.max(
-    o.outgoingBytesMax ?? Math.max(16 * MIB, 2 * o.frameBytesMax),
-    o.frameBytesMax + MIB,
-  );
-  const hello = Promise.withResolvers<LinkPeer>();
-  const down = Promise.withResolvers<BrinkError>();
-  const outgoing = createOutgoing(
-    duplex,
-    { stallMs: o.stallMs ?? 30_000 },
-    { clock, stats, onStall: (error) => shut(error, false) },
-  );
-  // A peer without a hello gets room for one, not for frame_bytes_max.
-  const decoder = createFrameDecoder(HEADER_BYTES_MAX + 12, onFrame);
-  const helloTimeoutMs = o.helloTimeoutMs ?? 5000;
-  const helloTimer = clock.setTimeout(
-    () => shut(new BrinkError('E_TIMEOUT', `no hello from the peer within ${helloTimeoutMs} ms`), true),
-    helloTimeoutMs,
-  );
-  let ready:
-    | { requests: ReturnType<typeof createRequests>; answers: ReturnType<typeof createAnswers>; untrack?: () => void }
-    | undefined;
-  let over: BrinkError | undefined;
+  return new Link(duplex, o, d).hello;
+}
 
-  tune(duplex);
-  duplex.on('data', onData);
-  duplex.on('drain', onDrain);
-  duplex.on('error', (error) => shut(new BrinkError('E_LINK_CLOSED', error.message, { cause: error }), false));
-  duplex.on('end', onEnd);
-  duplex.on('close', onEnd);
-  if (o.expectToken === undefined) sayHello();
+class Link {
+  readonly #duplex: Duplex;
+  readonly #o: LinkOptions;
+  readonly #d: LinkDependencies;
+  readonly #stats = createLinkStats();
+  readonly #outgoingBytesMax: number;
+  readonly #outgoing: Outgoing;
+  readonly #decoder: FrameDecoder;
+  readonly #hello = Promise.withResolvers<LinkPeer>();
+  readonly #down = Promise.withResolvers<BrinkError>();
+  readonly #helloTimer: Timer;
+  readonly #onData: (chunk: Buffer) => void;
+  #open: { requests: Requests; answers: Answers; untrack: (() => void) | undefined } | undefined;
+  #over: BrinkError | undefined;
 
-  function sayHello(): void {
-    outgoing.sendHeader(KIND.hello, 0, encodeHello(o));
-  }
-
-  function onEnd(): void {
-    const where = decoder.midFrame ? ' in the middle of a frame' : '';
-    shut(
-      new BrinkError(
-        'E_LINK_CLOSED',
-        `the peer closed the link${where}${ready === undefined ? ' before its hello' : ''}`,
-      ),
-      false,
+  constructor(duplex: Duplex, o: LinkOptions, d: LinkDependencies) {
+    this.#duplex = duplex;
+    this.#o = o;
+    this.#d = d;
+    const { clock } = d;
+    const wanted = o.outgoingBytesMax ?? Math.max(16 * MIB, 2 * o.frameBytesMax);
+    // Less than a frame and a socket's own mark together, and 'drain' might not come while a frame waits for room.
+    this.#outgoingBytesMax = Math.max(wanted, o.frameBytesMax + MIB);
+    this.#outgoing = createOutgoing(
+      duplex,
+      { stallMs: o.stallMs ?? 30_000 },
+      { clock, stats: this.#stats, onStall: (error) => this.#shut(error, false) },
     );
+    // A peer without a hello gets room for one, not for frame_bytes_max.
+    this.#decoder = new FrameDecoder(HELLO_FRAME_BYTES_MAX, (frame) => this.#take(frame));
+    this.#helloTimer = this.#limitHello(o.helloTimeoutMs ?? 5000);
+    this.#onData = (chunk) => this.#read(chunk);
+    tune(duplex);
+    duplex.on('data', this.#onData);
+    duplex.on('drain', () => this.#drained());
+    duplex.on('error', (error) => this.#shut(new BrinkError('E_LINK_CLOSED', error.message, { cause: error }), false));
+    duplex.on('end', () => this.#ended());
+    duplex.on('close', () => this.#ended());
+    if (o.expectToken === undefined) this.#greet();
   }
 
-  function onData(chunk: Buffer): void {
-    stats.bytesIn += chunk.byteLength;
+  get hello(): Promise<LinkPeer> {
+    return this.#hello.promise;
+  }
+
+  #greet(): void {
+    this.#outgoing.sendHeader(KIND.hello, 0, encodeHello(this.#o));
+  }
+
+  #limitHello(ms: number): Timer {
+    return this.#d.clock.setTimeout(() => {
+      this.#shut(new BrinkError('E_TIMEOUT', `no hello from the peer within ${ms} ms`), true);
+    }, ms);
+  }
+
+  #ended(): void {
+    const where = this.#decoder.midFrame ? ' in the middle of a frame' : '';
+    const when = this.#open === undefined ? ' before its hello' : '';
+    this.#shut(new BrinkError('E_LINK_CLOSED', `the peer closed the link${where}${when}`), false);
+  }
+
+  #read(chunk: Buffer): void {
+    this.#stats.bytesIn += chunk.byteLength;
     try {
-      decoder.push(chunk);
+      this.#decoder.push(chunk);
     } catch (error) {
-      shut(BrinkError.from(error), true);
+      this.#shut(BrinkError.from(error), true);
       return;
     }
-    // Its answers are refused at 1 ×, its bytes left in the kernel at 2 ×; no progress at all ends in onStall.
-    if (over === undefined && outgoing.bytes > 2 * outgoingBytesMax) duplex.pause();
+    // A peer that asks and does not read: refused at 1 × (answers.ts), left in the kernel at 2 ×, given up when it takes nothing.
+    if (this.#outgoing.bytes > 2 * this.#outgoingBytesMax) this.#duplex.pause();
   }
 
-  function onDrain(): void {
-    if (over !== undefined) return;
-    if (duplex.isPaused()) duplex.resume();
-    ready?.requests.pump();
+  #drained(): void {
+    if (this.#over !== undefined) return;
+    if (this.#duplex.isPaused()) this.#duplex.resume();
+    this.#open?.requests.pump();
   }
 
-  function onFrame(frame: Frame): boolean {
-    stats.framesIn += 1;
-    if (frame.kind === KIND.error && frame.request === 0) shut(failureOf(frame), false);
-    else if (ready === undefined) greeted(frame);
-    else if (frame.kind === KIND.request) ready.answers.asked(frame);
-    else if (frame.kind === KIND.reply || frame.kind === KIND.error) ready.requests.answered(frame);
-    else if (frame.kind === KIND.cancel) ready.answers.cancelled(frame);
+  /** Returns false when the link is over. */
+  #take(frame: Frame): boolean {
+    this.#stats.framesIn += 1;
+    if (frame.kind === KIND.error && frame.request === 0) this.#shut(failureOf(frame), false);
+    else if (this.#open === undefined) this.#greeted(frame);
+    else if (frame.kind === KIND.request) this.#open.answers.asked(frame);
+    else if (frame.kind === KIND.reply || frame.kind === KIND.error) this.#open.requests.answered(frame);
+    else if (frame.kind === KIND.cancel) this.#open.answers.cancelled(frame);
     else throw protocolError('a second hello');
-    return over === undefined;
+    return this.#over === undefined;
   }
 
-  function greeted(frame: Frame): void {
+  #greeted(frame: Frame): void {
     if (frame.kind !== KIND.hello) throw protocolError(`a frame of kind ${frame.kind} before the hello`);
-    const info = acceptHello(headerOf(link.HelloSchema, frame), o);
-    if (o.expectToken !== undefined) sayHello();
-    clock.clearTimeout(helloTimer);
-    decoder.frameBytesMax = o.frameBytesMax;
-    const peer = open(info);
-    d.onReady?.(peer);
-    hello.resolve(peer);
+    const info = acceptHello(headerOf(link.HelloSchema, frame), this.#o);
+    if (this.#o.expectToken !== undefined) this.#greet();
+    this.#d.clock.clearTimeout(this.#helloTimer);
+    this.#decoder.frameBytesMax = this.#o.frameBytesMax;
+    const peer = this.#begin(info);
+    this.#d.onReady?.(peer);
+    this.#hello.resolve(peer);
   }
 
-  function open(info: PeerInfo): LinkPeer {
-    const requests = createRequests(
-      { requestTimeoutMs: o.requestTimeoutMs ?? 60_000, waitingMax: o.waitingMax ?? 1024, outgoingBytesMax },
-      { outgoing, clock, stats, info },
-    );
+  #begin(info: PeerInfo): LinkPeer {
+    const { handlers, clock, metrics, onHandlerError } = this.#d;
+    const { window, requestTimeoutMs = 60_000, waitingMax = 1024 } = this.#o;
+    const outgoingBytesMax = this.#outgoingBytesMax;
+    const outgoing = this.#outgoing;
+    const stats = this.#stats;
+    const requests = new Requests({ requestTimeoutMs, waitingMax, outgoingBytesMax }, { outgoing, clock, stats, info });
     const peer: LinkPeer = {
-      request: requests.request,
+      request: (body, payloads = NO_PAYLOADS, options = NO_OPTIONS) => requests.request(body, payloads, options),
       info,
       get inFlight() {
         return requests.inFlight;
@@ -134,42 +157,40 @@ export function createLink(duplex: Duplex, o: LinkOptions, d: LinkDependencies):
       get waiting() {
         return requests.waiting;
       },
-      closed: down.promise,
-      close: () => shut(new BrinkError('E_LINK_CLOSED', 'closed on this side'), false),
+      closed: this.#down.promise,
+      close: () => this.#shut(new BrinkError('E_LINK_CLOSED', 'closed on this side'), false),
     };
-    const answers = createAnswers(
-      { window: o.window, outgoingBytesMax },
-      { handlers: d.handlers, outgoing, stats, info, peer, onHandlerError: d.onHandlerError },
+    const answers = new Answers(
+      { window, outgoingBytesMax },
+      { handlers, outgoing, stats, info, peer, onHandlerError },
     );
-    ready = { requests, answers };
-    const untrack = d.metrics?.track(info, {
+    const untrack = metrics?.track(info, {
       stats,
       inFlight: () => requests.inFlight,
       waiting: () => requests.waiting,
       running: () => answers.running,
     });
-    if (untrack !== undefined) ready.untrack = untrack;
+    this.#open = { requests, answers, untrack };
     return peer;
   }
 
   /** @param tell whether the peer is told why */
-  function shut(error: BrinkError, tell: boolean): void {
-    if (over !== undefined) return;
-    over = error;
-    clock.clearTimeout(helloTimer);
-    ready?.requests.close(error);
-    ready?.answers.close(error);
-    if (tell && duplex.writable) outgoing.sendHeader(KIND.error, 0, encodeFailure(error));
-    outgoing.stop();
-    ready?.untrack?.();
-    if (ready === undefined) d.metrics?.refused(error);
-    duplex.off('data', onData);
-    finish(duplex, clock);
-    hello.reject(error);
-    down.resolve(error);
+  #shut(error: BrinkError, tell: boolean): void {
+    if (this.#over !== undefined) return;
+    this.#over = error;
+    const { clock, metrics } = this.#d;
+    clock.clearTimeout(this.#helloTimer);
+    this.#open?.requests.close(error);
+    this.#open?.answers.close(error);
+    if (tell && this.#duplex.writable) this.#outgoing.sendHeader(KIND.error, 0, encodeFailure(error));
+    this.#outgoing.stop();
+    if (this.#open === undefined) metrics?.refused(error);
+    else this.#open.untrack?.();
+    this.#duplex.off('data', this.#onData);
+    finish(this.#duplex, clock);
+    this.#hello.reject(error);
+    this.#down.resolve(error);
   }
-
-  return hello.promise;
 }
 
 /** Lets the last bytes go, discards what still comes, and is gone after LINGER_MS at the latest. */

@@ -1,12 +1,16 @@
-import { BrinkError, create, fromBinary, isErrorCode, link, toBinary } from '@brink/protocol';
+import { BrinkError, create, link, toBinary } from '@brink/protocol';
 import type { Clock, Timer } from '../clock.ts';
 import { cancelled } from '../retry.ts';
 import { type Frame, frameBytes, HEADER_BYTES_MAX, KIND, payloadsOf, protocolError } from './frame.ts';
+import { failureOf, headerOf } from './headers.ts';
 import type { LinkReply, PeerInfo, RequestBody, RequestOptions } from './messages.ts';
 import type { Outgoing } from './outgoing.ts';
 import type { LinkStats } from './stats.ts';
 
 const NOTHING = new Uint8Array(0);
+const NO_PAYLOADS: readonly Uint8Array[] = [];
+/** Calls that are over and still in the waiting list before it is cut. */
+const WAITING_SLACK = 1024;
 
 interface Call {
   /** 0 while it waits for the window */
@@ -22,114 +26,45 @@ interface Call {
   settled: boolean;
 }
 
+export interface RequestLimits {
+  requestTimeoutMs: number;
+  waitingMax: number;
+  outgoingBytesMax: number;
+}
+
 /** The asking half of a link: numbers, the peer's window, waiting, time limits, cancelling. */
-export function createRequests(
-  o: { requestTimeoutMs: number; waitingMax: number; outgoingBytesMax: number },
-  d: { outgoing: Outgoing; clock: Clock; stats: LinkStats; info: PeerInfo },
-) {
-  const { outgoing, clock, stats, info } = d;
+export class Requests {
+  readonly #limits: RequestLimits;
+  readonly #outgoing: Outgoing;
+  readonly #clock: Clock;
+  readonly #stats: LinkStats;
+  readonly #info: PeerInfo;
   /** Sent and not answered; one that was given up stays until its answer comes. */
-  const flying = new Map<number, Call>();
-  let waiting: Call[] = [];
-  let waitingHead = 0;
-  let waitingCount = 0;
-  let waitingBytes = 0;
-  let lastId = 0;
-  let closed: BrinkError | undefined;
+  readonly #flying = new Map<number, Call>();
+  #waiting: Call[] = [];
+  #waitingHead = 0;
+  #waitingCount = 0;
+  #waitingBytes = 0;
+  #lastId = 0;
+  #closed: BrinkError | undefined;
 
-  const fits = (total: number) =>
-    flying.size < info.window && (outgoing.bytes === 0 || outgoing.bytes + total <= o.outgoingBytesMax);
-
-  function launch(call: Call): void {
-    lastId += 1;
-    call.id = lastId;
-    flying.set(lastId, call);
-    outgoing.send(KIND.request, lastId, call.header, call.payloads, call.total);
-    stats.requestsOut += 1;
-    call.header = NOTHING;
-    call.payloads = [];
+  constructor(limits: RequestLimits, d: { outgoing: Outgoing; clock: Clock; stats: LinkStats; info: PeerInfo }) {
+    this.#limits = limits;
+    this.#outgoing = d.outgoing;
+    this.#clock = d.clock;
+    this.#stats = d.stats;
+    this.#info = d.info;
   }
 
-  /** Sends what waits, as far as the window and the socket let it. */
-  function pump(): void {
-    while (waitingHead < waiting.length) {
-      const call = waiting[waitingHead] as Call;
-      if (!call.settled) {
-        if (!fits(call.total)) break;
-        leave(call);
-        launch(call);
-      }
-      waitingHead += 1;
-    }
-    if (waitingHead === waiting.length) {
-      waiting = [];
-      waitingHead = 0;
-    } else if (waitingHead > 1024) {
-      waiting = waiting.slice(waitingHead);
-      waitingHead = 0;
-    }
+  get inFlight(): number {
+    return this.#flying.size;
   }
 
-  function leave(call: Call): void {
-    waitingCount -= 1;
-    waitingBytes -= call.total;
+  get waiting(): number {
+    return this.#waitingCount;
   }
 
-  function settle(call: Call): void {
-    call.settled = true;
-    if (call.timer !== undefined) clock.clearTimeout(call.timer);
-    if (call.onAbort !== undefined) call.signal?.removeEventListener('abort', call.onAbort);
-  }
-
-  /** The caller gave up. Its place in the window is free only when the peer has answered. */
-  function giveUp(call: Call, error: BrinkError): void {
-    if (call.settled) return;
-    settle(call);
-    if (call.id === 0) {
-      leave(call);
-      call.header = NOTHING;
-      call.payloads = [];
-    } else if (closed === undefined) {
-      outgoing.sendHeader(KIND.cancel, call.id, NOTHING);
-    }
-    call.reject(error);
-  }
-
-  function refusal(total: number, headerBytes: number): BrinkError | undefined {
-    if (closed !== undefined) return closed;
-    if (headerBytes > HEADER_BYTES_MAX) {
-      return new BrinkError(
-        'E_TOO_LARGE',
-        `a request's header of ${headerBytes} bytes; at most ${HEADER_BYTES_MAX} fit`,
-      );
-    }
-    if (total > info.frameBytesMax) {
-      return new BrinkError('E_TOO_LARGE', `a request of ${total} bytes; ${info.service} takes ${info.frameBytesMax}`);
-    }
-    if (info.window === 0) return new BrinkError('E_UNSUPPORTED', `${info.service} takes no requests`);
-    return undefined;
-  }
-
-  function enqueue(call: Call): BrinkError | undefined {
-    const full = waitingCount >= o.waitingMax || (waitingCount > 0 && waitingBytes + call.total > o.outgoingBytesMax);
-    if (full) {
-      stats.busy += 1;
-      return new BrinkError(
-        'E_BUSY',
-        `${waitingCount} requests (${waitingBytes} bytes) wait for ${info.service} ${info.instance}`,
-      );
-    }
-    waiting.push(call);
-    waitingCount += 1;
-    waitingBytes += call.total;
-    return undefined;
-  }
-
-  function request(
-    body: RequestBody,
-    payloads: readonly Uint8Array[] = [],
-    options: RequestOptions = {},
-  ): Promise<LinkReply> {
+  request(body: RequestBody, payloads: readonly Uint8Array[], options: RequestOptions): Promise<LinkReply> {
     return new Promise((resolve, reject) => {
       const { signal } = options;
       if (signal?.aborted) {
@@ -151,104 +86,159 @@ export function createRequests(
         onAbort: undefined,
         settled: false,
       };
-      let refused = refusal(total, header.byteLength);
-      if (refused === undefined) {
-        if (waitingCount === 0 && fits(total)) launch(call);
-        else refused = enqueue(call);
-      }
-      if (refused !== undefined) {
-        reject(refused);
-        return;
-      }
-      limit(call, options.timeoutMs ?? o.requestTimeoutMs);
+      const refused = this.#refusal(call) ?? this.#launchOrEnqueue(call);
+      if (refused === undefined) this.#limit(call, options.timeoutMs ?? this.#limits.requestTimeoutMs);
+      else reject(refused);
     });
   }
 
-  function limit(call: Call, timeoutMs: number): void {
-    if (timeoutMs > 0) {
-      call.timer = clock.setTimeout(() => {
-        stats.timeouts += 1;
-        giveUp(
-          call,
-          new BrinkError('E_TIMEOUT', `no answer from ${info.service} ${info.instance} within ${timeoutMs} ms`),
-        );
-      }, timeoutMs);
-    }
-    const { signal } = call;
-    if (signal !== undefined) {
-      call.onAbort = () => giveUp(call, cancelled(signal));
-      signal.addEventListener('abort', call.onAbort, { once: true });
-    }
-  }
-
   /** A reply or an error frame. @throws BrinkError E_LINK_PROTOCOL */
-  function answered(frame: Frame): void {
-    const call = flying.get(frame.request);
+  answered(frame: Frame): void {
+    const call = this.#flying.get(frame.request);
     if (call === undefined) throw protocolError(`an answer to request ${frame.request}, which is not in flight`);
-    flying.delete(frame.request);
-    if (frame.kind === KIND.error) {
-      const error = failureOf(frame);
-      if (!call.settled) {
-        settle(call);
-        call.reject(error);
-      }
-    } else {
-      const reply = headerOf(link.ReplySchema, frame);
-      const payloads = payloadsOf(frame, reply.payloadBytes);
-      if (!call.settled) {
-        settle(call);
-        if (reply.body.case === undefined) {
-          call.reject(
-            new BrinkError('E_UNSUPPORTED', `${info.service} gave an answer of a kind that is not known here`),
-          );
-        } else {
-          call.resolve({ body: reply.body, payloads });
-        }
-      }
+    this.#flying.delete(frame.request);
+    const answer = frame.kind === KIND.error ? failureOf(frame) : this.#replyOf(frame);
+    if (!call.settled) {
+      this.#settle(call);
+      if (answer instanceof BrinkError) call.reject(answer);
+      else call.resolve(answer);
     }
-    if (waitingCount > 0) pump();
+    if (this.#waitingCount > 0) this.pump();
   }
 
-  function close(error: BrinkError): void {
-    closed = error;
-    const calls = [...flying.values(), ...waiting.slice(waitingHead)];
-    flying.clear();
-    waiting = [];
-    waitingHead = waitingCount = waitingBytes = 0;
+  /** Sends what waits, as far as the window and the socket let it. */
+  pump(): void {
+    while (this.#waitingHead < this.#waiting.length) {
+      const call = this.#waiting[this.#waitingHead] as Call;
+      if (!call.settled) {
+        if (!this.#fits(call.total)) break;
+        this.#leave(call);
+        this.#launch(call);
+      }
+      this.#waitingHead += 1;
+    }
+    if (this.#waitingHead === this.#waiting.length || this.#waitingHead > WAITING_SLACK) {
+      this.#waiting = this.#waiting.slice(this.#waitingHead);
+      this.#waitingHead = 0;
+    }
+  }
+
+  close(error: BrinkError): void {
+    this.#closed = error;
+    const calls = [...this.#flying.values(), ...this.#waiting.slice(this.#waitingHead)];
+    this.#flying.clear();
+    this.#waiting = [];
+    this.#waitingHead = this.#waitingCount = this.#waitingBytes = 0;
     for (const call of calls) {
       if (call.settled) continue;
-      settle(call);
+      this.#settle(call);
       call.reject(error);
     }
   }
 
-  return {
-    request,
-    answered,
-    pump,
-    close,
-    get inFlight() {
-      return flying.size;
-    },
-    get waiting() {
-      return waitingCount;
-    },
-  };
-}
+  #refusal({ total, header }: Call): BrinkError | undefined {
+    const { service, frameBytesMax, window } = this.#info;
+    if (this.#closed !== undefined) return this.#closed;
+    if (header.byteLength > HEADER_BYTES_MAX) {
+      return new BrinkError('E_TOO_LARGE', `a header of ${header.byteLength} bytes; at most ${HEADER_BYTES_MAX} fit`);
+    }
+    if (total > frameBytesMax) {
+      return new BrinkError('E_TOO_LARGE', `a request of ${total} bytes; ${service} takes ${frameBytesMax}`);
+    }
+    return window === 0 ? new BrinkError('E_UNSUPPORTED', `${service} takes no requests`) : undefined;
+  }
 
-/** @throws BrinkError E_LINK_PROTOCOL when the header is no such message */
-export function headerOf<
-  S extends typeof link.RequestSchema | typeof link.ReplySchema | typeof link.HelloSchema | typeof link.FailureSchema,
->(schema: S, frame: Frame) {
-  try {
-    return fromBinary(schema, frame.header);
-  } catch (error) {
-    throw new BrinkError('E_LINK_PROTOCOL', `a header that is no ${schema.name}`, { cause: error });
+  #launchOrEnqueue(call: Call): BrinkError | undefined {
+    if (this.#waitingCount === 0 && this.#fits(call.total)) {
+      this.#launch(call);
+      return undefined;
+    }
+    const { waitingMax, outgoingBytesMax } = this.#limits;
+    const tooMany = this.#waitingCount >= waitingMax;
+    if (tooMany || (this.#waitingCount > 0 && this.#waitingBytes + call.total > outgoingBytesMax)) {
+      this.#stats.busy += 1;
+      const { service, instance } = this.#info;
+      const waiting = `${this.#waitingCount} requests (${this.#waitingBytes} bytes)`;
+      return new BrinkError('E_BUSY', `${waiting} wait for ${service} ${instance}`);
+    }
+    this.#waiting.push(call);
+    this.#waitingCount += 1;
+    this.#waitingBytes += call.total;
+    return undefined;
+  }
+
+  #fits(total: number): boolean {
+    if (this.#flying.size >= this.#info.window) return false;
+    const bytes = this.#outgoing.bytes;
+    return bytes === 0 || bytes + total <= this.#limits.outgoingBytesMax;
+  }
+
+  #launch(call: Call): void {
+    this.#lastId += 1;
+    call.id = this.#lastId;
+    this.#flying.set(call.id, call);
+    this.#outgoing.send(KIND.request, call.id, call.header, call.payloads, call.total);
+    this.#stats.requestsOut += 1;
+    forget(call);
+  }
+
+  #leave(call: Call): void {
+    this.#waitingCount -= 1;
+    this.#waitingBytes -= call.total;
+  }
+
+  #limit(call: Call, timeoutMs: number): void {
+    const { signal } = call;
+    if (timeoutMs > 0) {
+      call.timer = this.#clock.setTimeout(() => {
+        this.#stats.timeouts += 1;
+        const { service, instance } = this.#info;
+        this.#giveUp(call, new BrinkError('E_TIMEOUT', `no answer from ${service} ${instance} within ${timeoutMs} ms`));
+      }, timeoutMs);
+    }
+    if (signal !== undefined) {
+      call.onAbort = () => this.#giveUp(call, cancelled(signal));
+      signal.addEventListener('abort', call.onAbort, { once: true });
+    }
+  }
+
+  /** The caller gave up. Its place in the window is free only when the peer has answered. */
+  #giveUp(call: Call, error: BrinkError): void {
+    if (call.settled) return;
+    this.#settle(call);
+    if (call.id === 0) {
+      this.#leave(call);
+      forget(call);
+      this.#compact();
+    } else if (this.#closed === undefined) {
+      this.#outgoing.sendHeader(KIND.cancel, call.id, NOTHING);
+    }
+    call.reject(error);
+  }
+
+  /** Calls that were given up while they waited must not pile up behind a window that does not move. */
+  #compact(): void {
+    if (this.#waiting.length - this.#waitingHead <= 2 * this.#waitingCount + WAITING_SLACK) return;
+    this.#waiting = this.#waiting.slice(this.#waitingHead).filter((call) => !call.settled);
+    this.#waitingHead = 0;
+  }
+
+  #settle(call: Call): void {
+    call.settled = true;
+    if (call.timer !== undefined) this.#clock.clearTimeout(call.timer);
+    if (call.onAbort !== undefined) call.signal?.removeEventListener('abort', call.onAbort);
+  }
+
+  #replyOf(frame: Frame): LinkReply | BrinkError {
+    const { body, payloadBytes } = headerOf(link.ReplySchema, frame);
+    const payloads = payloadsOf(frame, payloadBytes);
+    if (body.case !== undefined) return { body, payloads };
+    return new BrinkError('E_UNSUPPORTED', `${this.#info.service} gave an answer of a kind that is not known here`);
   }
 }
 
-/** What the peer said went wrong. A code that this side does not know becomes E_INTERNAL. */
-export function failureOf(frame: Frame): BrinkError {
-  const { code, detail } = headerOf(link.FailureSchema, frame);
-  return isErrorCode(code) ? new BrinkError(code, detail) : new BrinkError('E_INTERNAL', `${code}: ${detail}`);
+/** The socket has the bytes, or nobody wants them: a slow peer must not keep them twice. */
+function forget(call: Call): void {
+  call.header = NOTHING;
+  call.payloads = NO_PAYLOADS;
 }

@@ -13,6 +13,8 @@ import type { LinkMetrics } from './metrics.ts';
 import { createLink } from './peer.ts';
 
 const CONNECTIONS_MAX = 64;
+/** What `stop` gives the last bytes of its links. */
+const LINGER_MS = 200;
 
 export interface LinkServer extends Part {
   /** Where it listens; the real port after start. */
@@ -94,7 +96,9 @@ export function createLinkServer(
       server = undefined;
       if (stopping === undefined) return;
       for (const peer of peers) peer.close();
-      const limit = clock.setTimeout(() => sockets.forEach((socket) => socket.destroy()), 200);
+      const limit = clock.setTimeout(() => {
+        for (const socket of sockets) socket.destroy();
+      }, LINGER_MS);
       for (const socket of sockets) socket.end();
       await new Promise<void>((resolve) => stopping.close(() => resolve()));
       clock.clearTimeout(limit);
