@@ -1,0 +1,122 @@
+import { BrinkError, create, link } from '@brink/protocol';
+import type { Clock, LinkHandlers } from '@brink/runtime';
+import type { Repository } from './models/repository.ts';
+import type { LoadedModel, ModelVersion } from './models/version.ts';
+import type { FinishedRun, Head, Job } from './scheduler/job.ts';
+
+type DecideHandler = NonNullable<LinkHandlers['decide']>;
+
+/** The header of an answer holds 64 KiB; a few results too many would break the link's rules. */
+const RESULTS_BYTES_MAX = 56 * 1024;
+const UNITS_MAX = 128;
+
+/**
+ * Units in, results out. Each unit waits for itself and is answered for itself; the request is answered when the last one is.
+ * @param d language of label_text, now
+ */
+export function createDecide(d: { repository: Repository; clock: Clock; language: () => string }): DecideHandler {
+  return (request, payloads, context) => {
+    const version = d.repository.find(request.model, request.version);
+    if (request.passportSha256 !== version.passportSha256) {
+      throw new BrinkError(
+        'E_PASSPORT_CHANGED',
+        `${version.name} ${version.version} has passport ${version.passportSha256.slice(0, 12)}; the units were prepared for ${request.passportSha256.slice(0, 12)}`,
+      );
+    }
+    const model = version.ready();
+    if (request.units.length > UNITS_MAX) {
+      throw new BrinkError('E_TOO_LARGE', `${request.units.length} units in one request; at most ${UNITS_MAX}`);
+    }
+    return new Promise((resolve) => {
+      const results: link.UnitResult[] = new Array(request.units.length);
+      let open = request.units.length;
+      let bytes = 0;
+      const answer = () => resolve({ body: { case: 'decided', value: { results } } });
+      const settle = (index: number, result: link.UnitResult) => {
+        bytes += result.resultJson.length + result.topJson.length + 200;
+        results[index] = bytes > RESULTS_BYTES_MAX ? tooMuch() : result;
+        open -= 1;
+        if (open === 0) answer();
+      };
+      if (open === 0) answer();
+      let at = 0;
+      const now = d.clock.monotonic();
+      const { signal } = context;
+      request.units.forEach((unit, index) => {
+        const own = payloads.slice(at, at + unit.inputs.length);
+        at += unit.inputs.length;
+        const wrong = shapeProblem(unit, own, model.heads);
+        if (wrong !== undefined) {
+          settle(index, failed(new BrinkError('E_SHAPE', `${unit.id}: ${wrong}`), false));
+          return;
+        }
+        const job: Job = {
+          priority: request.priority,
+          deadlineAt: unit.deadlineMs === 0 ? Number.POSITIVE_INFINITY : now + unit.deadlineMs,
+          arrivedAt: now,
+          alone: unit.attempts > 0,
+          payloads: own,
+          cancelled: () => signal.aborted,
+          done: (run, slice) =>
+            settle(index, decided(job, run, slice, { version, model, language: d.language(), clock: d.clock })),
+          failed: (error, attempt) => settle(index, failed(error, attempt)),
+        };
+        model.lane.add(job);
+      });
+    });
+  };
+}
+
+/** @returns undefined where the unit's tensors are what the model takes */
+function shapeProblem(unit: link.Unit, payloads: readonly Uint8Array[], heads: readonly Head[]): string | undefined {
+  if (unit.inputs.length !== heads.length || payloads.length !== heads.length) {
+    return `${Math.min(unit.inputs.length, payloads.length)} tensors; expected ${heads.length}`;
+  }
+  for (let i = 0; i < heads.length; i++) {
+    const [given, expected, bytes] = [unit.inputs[i], heads[i], payloads[i]?.byteLength];
+    if (given === undefined || expected === undefined) return 'a tensor is missing';
+    const same = given.dtype === expected.dtype && given.shape.length === expected.shape.length;
+    const elements = expected.shape.reduce((product, size) => product * size, 1);
+    if (!same || given.shape.some((size, dimension) => size !== expected.shape[dimension]) || bytes !== elements) {
+      return `${given.dtype} [${given.shape}] of ${bytes} bytes; expected ${expected.dtype} [${expected.shape}]`;
+    }
+  }
+  return undefined;
+}
+
+function decided(
+  job: Job,
+  run: FinishedRun,
+  slice: number,
+  of: { version: ModelVersion; model: LoadedModel; language: string; clock: Clock },
+): link.UnitResult {
+  const startedAt = of.clock.monotonic();
+  try {
+    const { result, top } = of.model.decode(run.outputs, slice, of.language);
+    return create(link.UnitResultSchema, {
+      resultJson: JSON.stringify(result),
+      topJson: JSON.stringify(top),
+      batch: run.outputs.batch,
+      queueMs: run.startedAt - job.arrivedAt,
+      inferMs: run.runMs,
+      decodeOutputMs: of.clock.monotonic() - startedAt,
+      provider: of.version.provider,
+      modelSha256: of.model.modelSha256,
+    });
+  } catch (reason) {
+    return failed(BrinkError.from(reason), false);
+  }
+}
+
+function failed(error: BrinkError, attempt: boolean): link.UnitResult {
+  return create(link.UnitResultSchema, { failure: { code: error.code, detail: error.detail.slice(0, 1000) }, attempt });
+}
+
+const tooMuch = () =>
+  failed(
+    new BrinkError(
+      'E_BUSY',
+      `the results of this request are more than ${RESULTS_BYTES_MAX} bytes; ask for fewer units`,
+    ),
+    false,
+  );

@@ -1,0 +1,132 @@
+import { createHash } from 'node:crypto';
+import { constants } from 'node:fs';
+import { lstat, open, readdir, realpath } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { BrinkError, isName, type Passport, PassportSchema } from '@brink/protocol';
+import { z } from 'zod';
+
+/** One `models/<name>/<version>/`. */
+export interface VersionFolder {
+  readonly name: string;
+  readonly version: number;
+  readonly path: string;
+}
+
+export interface ReadPassport {
+  readonly passport: Passport;
+  /** of the bytes of model.json; what a unit says it was prepared for */
+  readonly sha256: string;
+}
+
+const PASSPORT_BYTES_MAX = 1024 * 1024;
+const FILE_BYTES_MAX = 2 ** 31;
+
+/** Every version folder that has a passport, by name, then version. Folders without one (half copied, `train`) are none. */
+export async function listVersions(dir: string): Promise<VersionFolder[]> {
+  const found: VersionFolder[] = [];
+  for (const name of await subfolders(dir)) {
+    if (!isName(name)) continue;
+    for (const version of await subfolders(join(dir, name))) {
+      if (!/^[1-9]\d{0,8}$/.test(version)) continue;
+      const path = join(dir, name, version);
+      const passport = await lstat(join(path, 'model.json')).catch(() => undefined);
+      if (passport !== undefined) found.push({ name, version: Number(version), path });
+    }
+  }
+  return found.sort((a, b) => (a.name === b.name ? a.version - b.version : a.name < b.name ? -1 : 1));
+}
+
+/** @throws BrinkError E_PASSPORT naming the file, the path in it, what was found and what was expected */
+export async function readPassport(folder: VersionFolder): Promise<ReadPassport> {
+  const file = join(folder.path, 'model.json');
+  const bytes = await readPlainFile(file, PASSPORT_BYTES_MAX, 'E_PASSPORT');
+  let json: unknown;
+  try {
+    json = JSON.parse(bytes.toString('utf8'));
+  } catch (reason) {
+    throw new BrinkError('E_PASSPORT', `${file}: ${BrinkError.from(reason).detail}; expected JSON`, { cause: reason });
+  }
+  const parsed = PassportSchema.safeParse(json);
+  if (!parsed.success) {
+    const problems = parsed.error.issues.map((issue) => `${z.core.toDotPath(issue.path) || '(top)'}: ${issue.message}`);
+    throw new BrinkError('E_PASSPORT', `${file}: ${problems.join('; ')}`);
+  }
+  const passport = parsed.data;
+  if (passport.name !== folder.name || passport.version !== folder.version) {
+    throw new BrinkError(
+      'E_PASSPORT',
+      `${file}: name, version are "${passport.name}", ${passport.version}; expected those of the folder, "${folder.name}", ${folder.version}`,
+    );
+  }
+  return { passport, sha256: sha256(bytes) };
+}
+
+/**
+ * Reads every file that the passport lists, once: what was hashed is what is handed on.
+ * @returns by path @throws BrinkError E_MODEL_HASH, E_PASSPORT (not there, a link, not a plain file)
+ */
+export async function readFiles(folder: VersionFolder, passport: Passport): Promise<ReadonlyMap<string, Buffer>> {
+  const files = new Map<string, Buffer>();
+  for (const { path, sha256: expected, bytes } of passport.files) {
+    const file = join(folder.path, path);
+    const content = await readInside(folder, path, 'E_PASSPORT');
+    if (bytes !== undefined && bytes !== content.byteLength) {
+      throw new BrinkError('E_MODEL_HASH', `${file} has ${content.byteLength} bytes; its passport says ${bytes}`);
+    }
+    const given = sha256(content);
+    if (given !== expected)
+      throw new BrinkError('E_MODEL_HASH', `${file} has sha256 ${given}; its passport says ${expected}`);
+    files.set(path, content);
+  }
+  return files;
+}
+
+/** A golden input: listed in the passport or not, it is a plain file in the folder. */
+export function readGolden(folder: VersionFolder, path: string): Promise<Buffer> {
+  return readInside(folder, path, 'E_MODEL_GOLDEN');
+}
+
+export function sha256(bytes: Uint8Array): string {
+  return createHash('sha256').update(bytes).digest('hex');
+}
+
+type Refusal = 'E_PASSPORT' | 'E_MODEL_GOLDEN';
+
+/** Follows no link on the way: the folder of a model refers to nothing outside of it. */
+async function readInside(folder: VersionFolder, path: string, code: Refusal): Promise<Buffer> {
+  const file = join(folder.path, path);
+  const parent = await realpath(dirname(file)).catch((reason: unknown) => {
+    throw new BrinkError(code, `${file}: ${BrinkError.from(reason).detail}`, { cause: reason });
+  });
+  if (parent !== dirname(join(await realpath(folder.path), path))) {
+    throw new BrinkError(code, `${file}: a folder on the way is a symbolic link; expected a plain file`);
+  }
+  return readPlainFile(file, FILE_BYTES_MAX, code);
+}
+
+async function readPlainFile(path: string, bytesMax: number, code: Refusal): Promise<Buffer> {
+  const refuse = (detail: string, cause?: unknown) =>
+    new BrinkError(code, `${path}: ${detail}; expected a plain file`, { cause });
+  // NONBLOCK, or opening a pipe would wait for its writer for ever.
+  const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK).catch(
+    (reason: NodeJS.ErrnoException) => {
+      throw refuse(reason.code === 'ELOOP' ? 'is a symbolic link' : reason.message, reason);
+    },
+  );
+  try {
+    const stat = await file.stat();
+    if (!stat.isFile()) throw refuse('is no plain file');
+    if (stat.size > bytesMax) throw refuse(`has ${stat.size} bytes, more than ${bytesMax}`);
+    return await file.readFile();
+  } finally {
+    await file.close();
+  }
+}
+
+async function subfolders(dir: string): Promise<string[]> {
+  const entries = await readdir(dir, { withFileTypes: true }).catch((reason: NodeJS.ErrnoException) => {
+    if (reason.code === 'ENOENT') return [];
+    throw BrinkError.from(reason);
+  });
+  return entries.filter((entry) => entry.isDirectory()).map((entry) => entry.name);
+}

@@ -1,0 +1,168 @@
+import { link, type Result } from '@brink/protocol';
+import { createLinkClient, type LinkClient, silentLogger, systemClock } from '@brink/runtime';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { readConfig } from '../../src/config.ts';
+import { createService, type InferenceService } from '../../src/service.ts';
+
+export type Announced = Pick<link.ModelState, 'name' | 'version' | 'state' | 'passportSha256' | 'batchBest' | 'serving' | 'reason'>;
+
+export interface Inference {
+  readonly service: InferenceService;
+  readonly gateway: LinkClient;
+  /** The models of the latest announcement. */
+  readonly announced: readonly Announced[];
+  /** Resolves when an announcement matches. */
+  until(matches: (models: readonly Announced[]) => boolean): Promise<readonly Announced[]>;
+  /** One Decide. @param units their pixels; attempts and deadline as given */
+  decide(of: { name: string; version?: number; passport: string }, units: readonly Unit[], priority?: number): Promise<Decided[]>;
+  metrics(): Promise<string>;
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
+export interface Unit {
+  readonly pixels: Uint8Array;
+  readonly shape: readonly number[];
+  readonly deadlineMs?: number;
+  readonly attempts?: number;
+}
+
+export interface Decided {
+  readonly result: Result | undefined;
+  readonly code: string | undefined;
+  readonly detail: string | undefined;
+  readonly attempt: boolean;
+  readonly batch: number;
+  readonly top: { label: string; raw: number }[];
+}
+
+/** A folder that is gone afterwards. */
+export async function temporaryFolder() {
+  const path = await mkdtemp(join(tmpdir(), 'brink-inference-'));
+  return { path, [Symbol.asyncDispose]: () => rm(path, { recursive: true, force: true }) };
+}
+
+/** The service on ports of its own, with a gateway's link. @param env over the defaults of tests */
+export async function startInference(modelsDir: string, env: Record<string, string> = {}): Promise<Inference> {
+  const folder = await temporaryFolder();
+  const settings = {
+    BRINK_MODELS_DIR: modelsDir,
+    BRINK_DATA_DIR: join(folder.path, 'data'),
+    BRINK_LINK_LISTEN: `unix:${join(folder.path, 'link.sock')}`,
+    BRINK_HTTP_PORT: '0',
+    BRINK_OPS_PORT: '0',
+    // Nobody listens there: the service must do without.
+    BRINK_MQTT_URL: 'mqtt://127.0.0.1:1',
+    ...env,
+  };
+  const service = createService(readConfig(settings), { logger: silentLogger, clock: systemClock, random: Math.random });
+  await service.start(AbortSignal.timeout(30_000));
+  let announced: readonly Announced[] = [];
+  const waiting = new Set<() => void>();
+  const gateway = createLinkClient(
+    {
+      service: 'gateway',
+      instance: 'gateway-test',
+      window: 8,
+      frameBytesMax: 2 ** 24,
+      connect: service.addresses.link,
+      ...(env['TEST_LINK_TOKEN'] === undefined ? {} : { token: env['TEST_LINK_TOKEN'] }),
+    },
+    {
+      handlers: {
+        announce: async (value) => {
+          announced = value.models;
+          for (const check of waiting) check();
+          return { body: { case: 'done', value: {} } };
+        },
+      },
+      logger: silentLogger,
+      clock: systemClock,
+      random: Math.random,
+    },
+  );
+  await gateway.start(AbortSignal.timeout(10_000));
+
+  return {
+    service,
+    gateway,
+    get announced() {
+      return announced;
+    },
+    until(matches) {
+      return new Promise((resolve, reject) => {
+        const limit = setTimeout(() => {
+          waiting.delete(check);
+          reject(new Error(`never announced; last: ${JSON.stringify(announced)}`));
+        }, 30_000);
+        const check = () => {
+          if (announced.length === 0 || !matches(announced)) return;
+          waiting.delete(check);
+          clearTimeout(limit);
+          resolve(announced);
+        };
+        waiting.add(check);
+        check();
+      });
+    },
+    async decide(of, units, priority = 5) {
+      const reply = await gateway.request(
+        {
+          case: 'decide',
+          value: {
+            model: of.name,
+            version: of.version ?? 1,
+            passportSha256: of.passport,
+            priority,
+            units: units.map((unit, index) => ({
+              id: `unit-${index}`,
+              deadlineMs: unit.deadlineMs ?? 0,
+              attempts: unit.attempts ?? 0,
+              inputs: [{ name: 'x', dtype: 'uint8', shape: [...unit.shape] }],
+            })),
+          },
+        },
+        units.map(({ pixels }) => pixels),
+      );
+      if (reply.body.case !== 'decided') throw new Error(`answered with ${reply.body.case}`);
+      return reply.body.value.results.map(decidedOf);
+    },
+    async metrics() {
+      const { host, port } = service.addresses.ops;
+      return (await fetch(`http://${host}:${port}/metrics`)).text();
+    },
+    async [Symbol.asyncDispose]() {
+      await gateway.stop();
+      await service.stop();
+      await folder[Symbol.asyncDispose]();
+    },
+  };
+}
+
+function decidedOf(result: link.UnitResult): Decided {
+  return {
+    result: result.resultJson === '' ? undefined : (JSON.parse(result.resultJson) as Result),
+    code: result.failure?.code,
+    detail: result.failure?.detail,
+    attempt: result.attempt,
+    batch: result.batch,
+    top: result.topJson === '' ? [] : (JSON.parse(result.topJson) as { label: string; raw: number }[]),
+  };
+}
+
+/** Four grey pixels. */
+export function pixels(...values: number[]): Unit {
+  return { pixels: Uint8Array.from(values), shape: [1, values.length, 1] };
+}
+
+/** Waits for a condition, with a limit. */
+export async function eventually<T>(what: string, check: () => Promise<T | undefined | false>, limitMs = 20_000): Promise<T> {
+  const late = performance.now() + limitMs;
+  for (;;) {
+    const found = await check();
+    if (found !== undefined && found !== false) return found;
+    if (performance.now() > late) throw new Error(`${what}: not within ${limitMs} ms`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
