@@ -1,3 +1,5 @@
+import { fileURLToPath } from 'node:url';
+
 export { type PictureTarget, type PictureTransform, type Placement, place } from './geometry.ts';
 export {
   type DecodedPicture,
@@ -7,3 +9,6 @@ export {
   type PreparedPicture,
 } from './picture.ts';
 export { isPicture, type SniffedType, sniff } from './sniff.ts';
+
+/** What `createChild` runs: a process that decodes what its parent sends. */
+export const DECODE_CHILD = fileURLToPath(new URL('./child.ts', import.meta.url));

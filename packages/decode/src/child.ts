@@ -1,0 +1,31 @@
+import { serveParent } from '@brink/runtime';
+import type { PictureTarget } from './geometry.ts';
+import { decodePicture } from './picture.ts';
+
+// The process that touches codecs: a crash or a hang in one of them costs this process and one attempt, nothing else.
+// The parent says over the link what to decode; the answer is the pixels. One thread of libuv decodes (the parent sets
+// UV_THREADPOOL_SIZE), so a child is one core's worth of decoding.
+
+const FRAME_BYTES_MAX = 64 * 1024 * 1024;
+
+await serveParent(
+  { service: 'decode', instance: `decode-${process.pid}`, window: 64, frameBytesMax: FRAME_BYTES_MAX },
+  {
+    handlers: {
+      async decode(request, [bytes = Buffer.alloc(0)]) {
+        const start = performance.now();
+        const decoded = await decodePicture(bytes, {
+          pixelsMax: request.pixelsMax,
+          // The parent's words come from a passport that was checked there.
+          targets: request.targets as unknown as PictureTarget[],
+        });
+        const transforms = decoded.pictures.map(({ transform }) => transform);
+        const { type, width, height } = decoded;
+        return {
+          body: { case: 'decoded', value: { type, width, height, transforms, decodeMs: performance.now() - start } },
+          payloads: decoded.pictures.map(({ pixels }) => pixels),
+        };
+      },
+    },
+  },
+);

@@ -1,0 +1,112 @@
+import type { PictureTransform } from '@brink/decode';
+import { type BrinkError, EVIDENCE_BYTES_MAX, type Evidence, formatUnitId, type link } from '@brink/protocol';
+import { type Frame, sha256Of } from '../ingest/frame.ts';
+import type { PipelinePlan } from '../ingest/plan.ts';
+import type { ServingModel } from '../models/models.ts';
+
+/** What gets decided: one picture or tensor, for one pipeline. */
+export interface Unit {
+  readonly id: string;
+  readonly frame: Frame;
+  readonly pipeline: PipelinePlan;
+  /** When it left its waiting place, on the monotonic clock. */
+  readonly takenAt: number;
+  /** Crashes and hangs while it was in a child. Nothing else counts. */
+  attempts: number;
+  /** The input tensor, and for which model it was made. */
+  prepared: PreparedUnit | undefined;
+}
+
+export interface PreparedUnit {
+  readonly model: ServingModel;
+  readonly tensor: Uint8Array;
+  readonly picture?: {
+    readonly transform: PictureTransform;
+    readonly width: number;
+    readonly height: number;
+    readonly decodeMs: number;
+  };
+}
+
+export function createUnit(frame: Frame, pipeline: PipelinePlan, takenAt: number): Unit {
+  const id = formatUnitId({ ...frame.id, part: 0, pipeline: pipeline.name });
+  return { id, frame, pipeline, takenAt, attempts: 0, prepared: undefined };
+}
+
+/** How a unit ended. */
+export type Ending =
+  | { readonly outcome: 'decided'; readonly result: link.UnitResult }
+  | { readonly outcome: 'expired' | 'dead'; readonly error: BrinkError; readonly version: number };
+
+const round = (ms: number) => Math.round(ms * 100) / 100;
+
+/**
+ * The unit's outcome as JSON (OutcomeSchema). `result` and `top` come from inference as JSON and go on as they are: what
+ * is not looked at need not be taken apart.
+ * @param now on the monotonic clock
+ */
+export function outcomeJson(unit: Unit, ending: Ending, now: number, gateway: string): string {
+  const { frame, pipeline } = unit;
+  const { device, stream, boot, seq } = frame.id;
+  const version = ending.outcome === 'decided' ? (unit.prepared?.model.version ?? 1) : ending.version;
+  const totalMs = round(Math.max(0, now - frame.receivedAt));
+  const head = JSON.stringify({
+    device,
+    stream,
+    boot,
+    seq,
+    part: 0,
+    pipeline: pipeline.name,
+    outcome: ending.outcome,
+    ...(ending.outcome === 'decided'
+      ? {}
+      : { error: { code: ending.error.code, detail: ending.error.detail.slice(0, 1000) } }),
+    frames: { boot, first: seq, last: seq, received: 1 },
+    model: { name: pipeline.model, version },
+    received_ms: frame.receivedMs,
+    latency_ms: totalMs,
+    durable: false,
+  });
+  const result = ending.outcome === 'decided' ? `,"result":${ending.result.resultJson}` : '';
+  return `${head.slice(0, -1)}${result},"evidence":${evidenceJson(unit, ending, totalMs, gateway)}}`;
+}
+
+function evidenceJson(unit: Unit, ending: Ending, totalMs: number, gateway: string): string {
+  const { frame, prepared } = unit;
+  const result = ending.outcome === 'decided' ? ending.result : undefined;
+  const evidence: Evidence = {
+    frame: { sha256: sha256Of(frame), bytes: frame.payload.byteLength, type: frame.type },
+    ms: { total: totalMs, queue: round(unit.takenAt - frame.receivedAt + (result?.queueMs ?? 0)) },
+    attempts: unit.attempts,
+    gateway,
+  };
+  if (frame.traceparent !== undefined) evidence.traceparent = frame.traceparent;
+  if (prepared !== undefined) describePreparation(evidence, prepared);
+  if (result !== undefined) describeRun(evidence, result);
+  const json = JSON.stringify(evidence);
+  const top = result?.topJson ?? '';
+  if (top === '' || json.length + top.length + 10 > EVIDENCE_BYTES_MAX) return json;
+  return `${json.slice(0, -1)},"top":${top}}`;
+}
+
+function describePreparation(evidence: Evidence, { model, picture }: PreparedUnit): void {
+  evidence.model = { passport_sha256: model.passportSha256 };
+  if (picture === undefined) return;
+  const { scaleX, scaleY, offsetX, offsetY } = picture.transform;
+  const { fit, width, height } = model.target;
+  evidence.frame.width = picture.width;
+  evidence.frame.height = picture.height;
+  evidence.transform = { scale: [scaleX, scaleY], offset: [offsetX, offsetY], fit, width, height };
+  if (evidence.ms !== undefined) evidence.ms.decode = round(picture.decodeMs);
+}
+
+function describeRun(evidence: Evidence, result: link.UnitResult): void {
+  evidence.batch = result.batch;
+  if (evidence.ms !== undefined) {
+    evidence.ms.infer = round(result.inferMs);
+    evidence.ms.decode_output = round(result.decodeOutputMs);
+  }
+  if (evidence.model === undefined) return;
+  if (result.modelSha256 !== '') evidence.model.model_sha256 = result.modelSha256;
+  if (result.provider !== '') evidence.model.provider = result.provider;
+}

@@ -1,0 +1,48 @@
+import { createHash } from 'node:crypto';
+import type { SniffedType } from '@brink/decode';
+import type { FrameId } from '@brink/protocol';
+import type { PipelinePlan, StreamPlan } from './plan.ts';
+
+/** One frame that was accepted, until the last of its units is settled. */
+export interface Frame {
+  readonly id: FrameId;
+  readonly plan: StreamPlan;
+  /** A view into the network's chunk as long as the frame does not wait; a copy of its own as soon as it does. */
+  payload: Uint8Array;
+  readonly type: SniffedType;
+  /** The gateway's clock: ms since 1970, for people and rules. */
+  readonly receivedMs: number;
+  /** The same moment on the monotonic clock, for ages and limits. */
+  readonly receivedAt: number;
+  readonly traceparent: string | undefined;
+  /** Whether a unit was formed of it: from then on its replacement is counted unit by unit. */
+  formed: boolean;
+  /** Lanes in which it waits. */
+  waiting: number;
+  /** Told of each unit's end, where somebody waits for it (frames posted over HTTP). */
+  readonly onSettled: ((pipeline: PipelinePlan, fate: 'committed' | 'dropped') => void) | undefined;
+  sha256: string | undefined;
+}
+
+/** Of the bytes as received. Worked out when a unit needs it: frames that are dropped never pay for it. */
+export function sha256Of(frame: Frame): string {
+  frame.sha256 ??= sha256(frame.payload);
+  return frame.sha256;
+}
+
+export function sha256(bytes: Uint8Array): string {
+  return createHash('sha256').update(bytes).digest('hex');
+}
+
+/** ms on the monotonic clock after which a unit of this frame is not worth computing. */
+export function dueAt(frame: Frame, pipeline: PipelinePlan): number {
+  return frame.receivedAt + Math.min(frame.plan.frameAgeMsMax, pipeline.deadlineMs ?? Number.POSITIVE_INFINITY);
+}
+
+/**
+ * A payload is a view that keeps its whole network chunk (64 KiB) alive. A frame that waits gets bytes of its own where
+ * that is more than twice what it needs.
+ */
+export function detach(frame: Frame): void {
+  if (frame.payload.buffer.byteLength > 2 * frame.payload.byteLength) frame.payload = new Uint8Array(frame.payload);
+}

@@ -1,0 +1,97 @@
+import { BrinkError, type Configuration, type PublishedConfiguration } from '@brink/protocol';
+
+/** One pipeline as the gateway runs it. */
+export interface PipelinePlan {
+  readonly name: string;
+  readonly model: string;
+  readonly priority: number;
+  /** ms after the frame was received; older units expire. */
+  readonly deadlineMs: number | undefined;
+  /** ms; at most one unit per device in this time. */
+  readonly everyMs: number | undefined;
+}
+
+export interface StreamPlan {
+  readonly name: string;
+  readonly devices: string;
+  readonly format: 'image' | 'tensor';
+  readonly frameBytesMax: number;
+  readonly frameAgeMsMax: number;
+  readonly pipelines: readonly PipelinePlan[];
+}
+
+/** What of a configuration concerns the gateway, ready to be looked up per frame. */
+export interface SitePlan {
+  readonly revision: string;
+  readonly streams: ReadonlyMap<string, StreamPlan>;
+}
+
+export const EMPTY_PLAN: SitePlan = { revision: '', streams: new Map() };
+
+/**
+ * All or nothing: the plan, or every reason why there is none.
+ * @throws BrinkError E_CONFIG
+ */
+export function planOf({ revision, configuration }: PublishedConfiguration): SitePlan {
+  const problems = problemsOf(configuration);
+  if (problems.length > 0) throw new BrinkError('E_CONFIG', problems.join('; '));
+  const streams = new Map<string, StreamPlan>();
+  for (const [name, stream] of Object.entries(configuration.streams)) {
+    streams.set(name, {
+      name,
+      devices: stream.devices,
+      format: stream.format,
+      frameBytesMax: stream.frame_bytes_max,
+      frameAgeMsMax: stream.frame_age_ms_max,
+      pipelines: Object.entries(stream.pipelines).map(([pipeline, of]) => ({
+        name: pipeline,
+        model: of.model,
+        priority: of.priority,
+        deadlineMs: of.deadline_ms,
+        everyMs: of.every_ms,
+      })),
+    });
+  }
+  return { revision, streams };
+}
+
+function problemsOf(configuration: Configuration): string[] {
+  const problems: string[] = [];
+  const streamOf = new Map<string, string>();
+  for (const [name, stream] of Object.entries(configuration.streams)) {
+    if (stream.delivery === 'durable') {
+      problems.push(
+        `streams.${name}.delivery is "durable", which this version of the gateway cannot keep; expected "latest"`,
+      );
+    }
+    for (const pipeline of Object.keys(stream.pipelines)) {
+      const other = streamOf.get(pipeline);
+      if (other !== undefined)
+        problems.push(`streams.${name}.pipelines.${pipeline} is in streams.${other} too; expected one place`);
+      streamOf.set(pipeline, name);
+    }
+  }
+  return problems;
+}
+
+/** Whether a device's name matches a glob of `*` (any characters) and `?` (one). Linear in practice, no regular expression. */
+export function matchesGlob(glob: string, text: string): boolean {
+  let at = 0;
+  let star = -1;
+  let resume = 0;
+  for (let i = 0; i < text.length; ) {
+    const expected = glob[at];
+    if (expected === '*') {
+      star = at++;
+      resume = i;
+    } else if (expected === '?' || expected === text[i]) {
+      at += 1;
+      i += 1;
+    } else if (star >= 0) {
+      at = star + 1;
+      i = ++resume;
+    } else return false;
+  }
+  while (glob[at] === '*') at += 1;
+  return at === glob.length;
+}

@@ -1,0 +1,94 @@
+import type { Counts, FrameCounts } from '../outcomes/counts.ts';
+import type { Admission, Lane } from './admission.ts';
+import { EMPTY_PLAN, matchesGlob, type SitePlan, type StreamPlan } from './plan.ts';
+
+/** One stream of one device: its counts, its waiting places, and which of its numbers were taken. */
+export interface Source {
+  readonly device: string;
+  readonly plan: StreamPlan;
+  readonly row: FrameCounts;
+  readonly lanes: readonly Lane[];
+  /** For frames without a number of their own. */
+  lastSeq: number;
+  /** Highest seq taken, per boot of the device. Frames come in order, so a lower one is a repetition. */
+  readonly boots: Map<string, number>;
+}
+
+/** Boots that are remembered per source: a device has one, a re-sent outbox brings back older ones. */
+const BOOTS_MAX = 8;
+
+/** Table of sources. Bounded: a device that makes up stream names gets no further than the configuration. */
+export function createSources(config: { sourcesMax: number }, d: { counts: Counts; admission: Admission }) {
+  const sources = new Map<string, Source>();
+  let plan: SitePlan = EMPTY_PLAN;
+
+  function planFor(device: string, stream: string): StreamPlan | undefined {
+    const found = plan.streams.get(stream);
+    return found !== undefined && matchesGlob(found.devices, device) ? found : undefined;
+  }
+
+  function lanesOf(stream: StreamPlan): Lane[] {
+    return stream.pipelines.map((pipeline) => ({
+      pipeline,
+      frame: undefined,
+      order: 0,
+      nextAt: Number.NEGATIVE_INFINITY,
+    }));
+  }
+
+  return {
+    get plan() {
+      return plan;
+    },
+
+    /** @returns 'unknown' where no stream takes this device's frames, 'full' where there is no room for one more source */
+    find(device: string, stream: string): Source | 'unknown' | 'full' {
+      const key = `${device}/${stream}`;
+      const known = sources.get(key);
+      if (known !== undefined) return known;
+      const found = planFor(device, stream);
+      if (found === undefined) return 'unknown';
+      if (!d.counts.has(device, stream) && d.counts.rows >= config.sourcesMax) return 'full';
+      const source: Source = {
+        device,
+        plan: found,
+        row: d.counts.frames(device, stream),
+        lanes: lanesOf(found),
+        lastSeq: 0,
+        boots: new Map(),
+      };
+      sources.set(key, source);
+      return source;
+    },
+
+    /** Sources whose stream did not change keep what waits; of the others it is dropped and counted. */
+    apply(next: SitePlan): void {
+      plan = next;
+      for (const [key, source] of sources) {
+        const found = planFor(source.device, source.plan.name);
+        if (found !== undefined && JSON.stringify(found) === JSON.stringify(source.plan)) continue;
+        d.admission.abandon(source.lanes, 'configuration');
+        if (found === undefined) sources.delete(key);
+        else sources.set(key, { ...source, plan: found, lanes: lanesOf(found) });
+      }
+    },
+
+    abandonAll(): void {
+      for (const source of sources.values()) d.admission.abandon(source.lanes, 'stopped');
+    },
+  };
+}
+
+export type Sources = ReturnType<typeof createSources>;
+
+/** Takes a number. @returns false where it, or a later one of the same boot, was taken before */
+export function takeSeq(source: Source, boot: string, seq: number): boolean {
+  const last = source.boots.get(boot);
+  if (last !== undefined && seq <= last) return false;
+  if (last === undefined && source.boots.size >= BOOTS_MAX) {
+    const oldest = source.boots.keys().next().value;
+    if (oldest !== undefined) source.boots.delete(oldest);
+  }
+  source.boots.set(boot, seq);
+  return true;
+}

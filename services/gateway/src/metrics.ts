@@ -1,0 +1,134 @@
+import type { ErrorCode } from '@brink/protocol';
+import { Counter, Gauge, Histogram, type Registry } from '@brink/runtime';
+import type { UnitDropReason } from './ingest/admission.ts';
+import type { Counts } from './outcomes/counts.ts';
+
+/** What is only looked at when somebody asks. */
+export interface Observed {
+  counts: Counts;
+  waiting(): number;
+  preparing(): number;
+  ready(): number;
+  deciding(): number;
+  outcomes(): { rows: number; bytes: number; letters: number };
+  discovered(): { size: number; evicted: number };
+}
+
+// From one millisecond, a bare tensor on an idle box, to the age at which a frame is of no use.
+const LATENCY_BUCKETS = [0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.25, 0.5, 1, 2, 4];
+
+/** Every metric of the gateway. What is counted per frame is a plain integer, read here at collection. */
+export function createMetrics(registry: Registry, observed: Observed) {
+  const registers = [registry];
+  const gauge = (name: string, help: string, read: () => number) =>
+    new Gauge({
+      name,
+      help,
+      registers,
+      collect() {
+        this.set(read());
+      },
+    });
+
+  countedFrames(registers, observed.counts);
+  countedUnits(registers, observed.counts);
+  gauge('brink_gateway_frames_waiting', 'Places in which a frame waits for a model', observed.waiting);
+  gauge('brink_gateway_units_preparing', 'Units that are being decoded and resized', observed.preparing);
+  gauge('brink_gateway_units_ready', 'Units that are prepared and not yet sent to inference', observed.ready);
+  gauge('brink_gateway_units_deciding', 'Units that inference has', observed.deciding);
+  gauge('brink_gateway_outcomes_waiting', 'Outcomes that control has not committed', () => observed.outcomes().rows);
+  gauge('brink_gateway_outcomes_waiting_bytes', 'Bytes of the same', () => observed.outcomes().bytes);
+  gauge(
+    'brink_gateway_dead_letters_waiting',
+    'Dead letters that control has not taken',
+    () => observed.outcomes().letters,
+  );
+  gauge('brink_gateway_discovered', 'Frame topics that no stream takes', () => observed.discovered().size);
+  gauge(
+    'brink_gateway_discovered_evicted',
+    'Frame topics that were forgotten for others',
+    () => observed.discovered().evicted,
+  );
+
+  return {
+    rejected: new Counter<'code'>({
+      name: 'brink_gateway_frames_rejected_total',
+      help: 'Frames refused by name',
+      labelNames: ['code'],
+      registers,
+    }) as { inc(labels: { code: ErrorCode }): void },
+    unitsDropped: new Counter<'reason'>({
+      name: 'brink_gateway_units_dropped_total',
+      help: 'Units that were formed and given up',
+      labelNames: ['reason'],
+      registers,
+    }) as { inc(labels: { reason: UnitDropReason }): void },
+    attempts: new Counter<'stage'>({
+      name: 'brink_gateway_attempts_total',
+      help: 'Units whose child process crashed or hung while it had them',
+      labelNames: ['stage'],
+      registers,
+    }),
+    lettersDropped: new Counter<'reason'>({
+      name: 'brink_gateway_dead_letters_dropped_total',
+      help: 'Dead letters that were counted but not sent: rate per device, or no room',
+      labelNames: ['reason'],
+      registers,
+    }),
+    decides: new Counter({ name: 'brink_gateway_decides_total', help: 'Requests to inference', registers }),
+    decidedUnits: new Counter({ name: 'brink_gateway_decide_units_total', help: 'Units in them', registers }),
+    latency: new Histogram({
+      name: 'brink_gateway_unit_seconds',
+      help: 'From the arrival of a frame to the outcome of its unit',
+      buckets: LATENCY_BUCKETS,
+      registers,
+    }),
+  };
+}
+
+export type GatewayMetrics = ReturnType<typeof createMetrics>;
+
+/** received = accepted + duplicate + rejected + dropped, summed over devices; stream "" is what no stream takes. */
+function countedFrames(registers: Registry[], counts: Counts): void {
+  new Counter<'stream' | 'fate'>({
+    name: 'brink_gateway_frames_total',
+    help: 'Messages on frame topics: received = accepted + duplicate + rejected + dropped',
+    labelNames: ['stream', 'fate'],
+    registers,
+    collect() {
+      this.reset();
+      for (const { stream, row } of [...counts.streams(), { stream: '', row: counts.elsewhere }]) {
+        for (const fate of ['received', 'accepted', 'duplicate', 'rejected', 'dropped'] as const) {
+          this.inc({ stream, fate }, row[fate]);
+        }
+      }
+    },
+  });
+}
+
+/** formed = decided + expired + dead + dropped + pending */
+function countedUnits(registers: Registry[], counts: Counts): void {
+  new Counter<'pipeline' | 'fate'>({
+    name: 'brink_gateway_units_total',
+    help: 'Units: formed = decided + expired + dead + dropped + pending',
+    labelNames: ['pipeline', 'fate'],
+    registers,
+    collect() {
+      this.reset();
+      for (const [pipeline, row] of counts.pipelines()) {
+        for (const fate of ['formed', 'decided', 'expired', 'dead', 'dropped'] as const)
+          this.inc({ pipeline, fate }, row[fate]);
+      }
+    },
+  });
+  new Gauge<'pipeline'>({
+    name: 'brink_gateway_units_pending',
+    help: 'Units that were formed and whose end is not committed',
+    labelNames: ['pipeline'],
+    registers,
+    collect() {
+      this.reset();
+      for (const [pipeline, row] of counts.pipelines()) this.set({ pipeline }, row.pending);
+    },
+  });
+}

@@ -1,0 +1,104 @@
+import type { GatewayReport } from '@brink/protocol';
+
+/** Messages on the frame topic of one stream of one device. received = accepted + duplicate + rejected + dropped. */
+export interface FrameCounts {
+  received: number;
+  accepted: number;
+  duplicate: number;
+  rejected: number;
+  dropped: number;
+  lastAtMs: number;
+}
+
+/** Units of one pipeline. formed = decided + expired + dead + dropped + pending. */
+export interface UnitCounts {
+  formed: number;
+  decided: number;
+  expired: number;
+  dead: number;
+  dropped: number;
+  pending: number;
+}
+
+export type FrameFate = 'accepted' | 'duplicate' | 'rejected';
+export type UnitFate = 'decided' | 'expired' | 'dead' | 'dropped';
+
+export const noFrames = (): FrameCounts => ({
+  received: 0,
+  accepted: 0,
+  duplicate: 0,
+  rejected: 0,
+  dropped: 0,
+  lastAtMs: 0,
+});
+const noUnits = (): UnitCounts => ({ formed: 0, decided: 0, expired: 0, dead: 0, dropped: 0, pending: 0 });
+
+// The only ways to change a count. Each keeps its law, so both hold at every moment, and none ever goes down but `pending`.
+
+export function countFrame(row: FrameCounts, fate: FrameFate, nowMs: number): void {
+  row.received += 1;
+  row[fate] += 1;
+  row.lastAtMs = nowMs;
+}
+
+/** The frame takes the place of one that was accepted and waited: that one is dropped, this one is accepted in its stead. */
+export function countReplacement(row: FrameCounts, nowMs: number): void {
+  row.received += 1;
+  row.dropped += 1;
+  row.lastAtMs = nowMs;
+}
+
+export function countFormed(row: UnitCounts): void {
+  row.formed += 1;
+  row.pending += 1;
+}
+
+export function countSettled(row: UnitCounts, fate: UnitFate): void {
+  row.pending -= 1;
+  row[fate] += 1;
+}
+
+/** Both laws in one object. Plain integers: what counts a frame must not cost as much as the frame. */
+export function createCounts() {
+  const streams = new Map<string, { device: string; stream: string; row: FrameCounts }>();
+  const pipelines = new Map<string, UnitCounts>();
+  return {
+    /** Messages that belong to no stream of the configuration, or whose topic cannot be read. */
+    elsewhere: noFrames(),
+    /** Rows stay when a stream leaves the configuration: what was received was received. */
+    frames(device: string, stream: string): FrameCounts {
+      const key = `${device}/${stream}`;
+      let entry = streams.get(key);
+      if (entry === undefined) {
+        entry = { device, stream, row: noFrames() };
+        streams.set(key, entry);
+      }
+      return entry.row;
+    },
+    has: (device: string, stream: string) => streams.has(`${device}/${stream}`),
+    get rows() {
+      return streams.size;
+    },
+    units(pipeline: string): UnitCounts {
+      let row = pipelines.get(pipeline);
+      if (row === undefined) {
+        row = noUnits();
+        pipelines.set(pipeline, row);
+      }
+      return row;
+    },
+    streams: () => streams.values(),
+    pipelines: () => pipelines.entries(),
+    report(): Pick<GatewayReport, 'streams' | 'pipelines'> {
+      return {
+        streams: [...streams.values()].map(({ device, stream, row }) => {
+          const { lastAtMs, ...counts } = row;
+          return { device, stream, ...counts, last_at_ms: lastAtMs };
+        }),
+        pipelines: [...pipelines].map(([pipeline, row]) => ({ pipeline, ...row })),
+      };
+    },
+  };
+}
+
+export type Counts = ReturnType<typeof createCounts>;
