@@ -1,0 +1,3 @@
+export { run } from './program.ts';
+export { createTerminal, type Streams, type Terminal } from './terminal.ts';
+export type { Edge, ExitCode } from './verb.ts';

@@ -1,0 +1,148 @@
+import { join } from 'node:path';
+import { BrinkError } from '@brink/protocol';
+import { type Clock, wait } from '@brink/runtime';
+import { createSupervised, type Ended, type SupervisedChild } from './child.ts';
+import { notable, openLog } from './logs.ts';
+import type { Place } from './place.ts';
+import type { ProcessName, ProcessPlan } from './plan.ts';
+import type { Screen } from './screen.ts';
+
+export interface FleetEnd {
+  /** sysexits.h, or 0 */
+  readonly code: number;
+  /** Lines for stderr. */
+  readonly lines: readonly string[];
+}
+
+export interface Fleet {
+  /** Starts everything; resolves when every service is ready. */
+  start(signal: AbortSignal): Promise<void>;
+  /** Resolves when the fleet cannot go on: a service refuses to start, or was given up. */
+  readonly failed: Promise<FleetEnd>;
+  /** In reverse order; whoever takes too long is killed. */
+  stop(): Promise<void>;
+}
+
+interface Member {
+  readonly plan: ProcessPlan;
+  readonly child: SupervisedChild;
+  everReady: boolean;
+}
+
+/** Ctrl-C to everything gone: 3 s, less what Node needs to end. */
+const STOP_MS_MAX = 2400;
+const PATIENCE_MS = 20_000;
+/** A service that ends with one of these before it was ready will do so again. */
+const REFUSALS = new Set([69, 75, 78]);
+
+/** @param env what every child inherits besides its own */
+export function createFleet(
+  plans: readonly ProcessPlan[],
+  o: { place: Place; env: Readonly<Record<string, string>> },
+  d: { clock: Clock; random: () => number; screen: Screen },
+): Fleet {
+  const { clock, screen } = d;
+  const failed = Promise.withResolvers<FleetEnd>();
+  const closing = new AbortController();
+  const logs = new Map(plans.map(({ name }) => [name, openLog(join(o.place.logs, `${name}.log`))]));
+  const members = plans.map((plan): Member => {
+    const events = {
+      started: (pid: number, restarts: number) => onStarted(plan, pid, restarts),
+      line: (text: string) => onLine(plan.name, text),
+      ended: (end: Ended) => onEnded(plan, end),
+    };
+    return { plan, child: createSupervised(plan, o.env, { clock, random: d.random, events }), everReady: false };
+  });
+  const member = (name: ProcessName) => members.find((one) => one.plan.name === name) as Member;
+
+  function onLine(name: ProcessName, text: string): void {
+    logs.get(name)?.write(text);
+    // What a service says last before it refuses is told by `onEnded`.
+    if (closing.signal.aborted || text.startsWith(`brink ${name}: `)) return;
+    const note = notable(text);
+    if (note !== undefined && member(name).everReady) screen.note(name, note.text, note.severe);
+  }
+
+  function onStarted(plan: ProcessPlan, pid: number, restarts: number): void {
+    screen.started(plan.name, pid, restarts);
+    if (restarts > 0) void untilReady(plan, restarts).catch(() => {});
+  }
+
+  function onEnded(plan: ProcessPlan, end: Ended): void {
+    if (closing.signal.aborted) return;
+    const refused = end.code === 78 || (REFUSALS.has(end.code ?? 0) && !member(plan.name).everReady);
+    if (!refused && end.againMs !== undefined) {
+      screen.ended(plan.name, howOf(end), end.againMs);
+    } else if (plan.needed) {
+      failed.resolve({ code: refused ? (end.code ?? 70) : 70, lines: wordsOf(plan, end) });
+    } else {
+      screen.note(plan.name, `${wordsOf(plan, end).join('; ')}; going on without it`, true);
+    }
+  }
+
+  async function untilReady(plan: ProcessPlan, restarts: number): Promise<void> {
+    const startedAt = clock.monotonic();
+    let toldAt = startedAt;
+    while (!closing.signal.aborted) {
+      const problems = plan.ops === undefined ? [] : await problemsOf(plan.ops);
+      if (problems.length === 0) break;
+      if (clock.monotonic() - toldAt > PATIENCE_MS) {
+        screen.waiting(problems.map((problem) => `${plan.name}: ${problem}`));
+        toldAt = clock.monotonic();
+      }
+      await wait(clock.monotonic() - startedAt < 3000 ? 40 : 250, clock, closing.signal);
+    }
+    member(plan.name).everReady = true;
+    screen.ready(plan.name, clock.monotonic() - startedAt, restarts);
+  }
+
+  async function startTogether(group: readonly Member[]): Promise<void> {
+    for (const { child } of group) child.start();
+    await Promise.all(group.map(({ plan }) => untilReady(plan, 0)));
+  }
+
+  return {
+    failed: failed.promise,
+    async start(signal) {
+      const startedAt = clock.monotonic();
+      const stop = () => closing.abort();
+      signal.addEventListener('abort', stop, { once: true });
+      // The services dial the broker, the simulator needs all of them; among themselves they need no order.
+      await startTogether(members.filter(({ plan }) => plan.name === 'broker'));
+      await startTogether(members.filter(({ plan }) => plan.name !== 'broker' && plan.name !== 'simulator'));
+      if (signal.aborted) throw new BrinkError('E_CANCELLED', 'stopped while starting');
+      await startTogether(members.filter(({ plan }) => plan.name === 'simulator'));
+      const pids = Object.fromEntries(members.map(({ plan, child }) => [plan.name, child.pid ?? 0]));
+      screen.allReady(clock.monotonic() - startedAt, pids);
+    },
+    async stop() {
+      closing.abort();
+      const limit = clock.setTimeout(() => {
+        for (const { child } of members) child.kill();
+      }, STOP_MS_MAX);
+      for (const { child } of [...members].reverse()) await child.stop();
+      clock.clearTimeout(limit);
+      for (const log of logs.values()) log.close();
+    },
+  };
+}
+
+const howOf = (end: Ended) => end.signal ?? `exit ${end.code}`;
+
+/** What the service itself said before it ended, or, where it said nothing that was meant for people, the end of its output. */
+function wordsOf(plan: ProcessPlan, end: Ended): string[] {
+  const why = end.stderr.filter((line) => line.startsWith('brink ')).slice(-5);
+  return why.length > 0 ? why : [`brink ${plan.name}: ended (${howOf(end)})`, ...end.stderr.slice(-5)];
+}
+
+/** Empty when it is ready. */
+async function problemsOf(ops: string): Promise<string[]> {
+  try {
+    const answer = await fetch(`${ops}/readyz`, { signal: AbortSignal.timeout(1000) });
+    if (answer.ok) return [];
+    const { problems } = (await answer.json()) as { problems?: string[] };
+    return problems === undefined || problems.length === 0 ? ['not ready'] : problems;
+  } catch {
+    return ['does not answer yet'];
+  }
+}

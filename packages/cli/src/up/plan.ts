@@ -1,0 +1,120 @@
+import { join } from 'node:path';
+import type { Place, ServiceName } from './place.ts';
+import type { WantedPort } from './ports.ts';
+
+export interface UpOptions {
+  readonly data: string;
+  readonly config: string;
+  readonly models: string;
+  readonly demo: boolean;
+  readonly port: number;
+  readonly mqttPort: number;
+  readonly oipPort: number;
+  /** gateway, inference, control, broker: this one and the three after it. */
+  readonly opsPort: number;
+}
+
+export type ProcessName = ServiceName | 'broker' | 'simulator';
+
+/** One child process, as it will be started. */
+export interface ProcessPlan {
+  readonly name: ProcessName;
+  readonly module: string;
+  readonly args: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+  /** Where /readyz is; absent: it is ready when it runs. */
+  readonly ops?: string;
+  /** Without it there is no loop: when it is given up, everything ends. */
+  readonly needed: boolean;
+}
+
+const HOST = '127.0.0.1';
+
+export const addresses = (o: UpOptions) => ({
+  http: `http://${HOST}:${o.port}`,
+  mqtt: `mqtt://${HOST}:${o.mqttPort}`,
+  oip: `http://${HOST}:${o.oipPort}`,
+  ops: {
+    gateway: `http://${HOST}:${o.opsPort}`,
+    inference: `http://${HOST}:${o.opsPort + 1}`,
+    control: `http://${HOST}:${o.opsPort + 2}`,
+    broker: `http://${HOST}:${o.opsPort + 3}`,
+  },
+});
+
+export function wantedPorts(o: UpOptions): WantedPort[] {
+  return [
+    { port: o.mqttPort, use: 'MQTT', option: '--mqtt-port' },
+    { port: o.port, use: 'HTTP', option: '--port' },
+    { port: o.oipPort, use: 'Open Inference Protocol', option: '--oip-port' },
+    ...['gateway', 'inference', 'control', 'broker'].map((service, index) => ({
+      port: o.opsPort + index,
+      use: `health and metrics of ${service}`,
+      option: '--ops-port',
+    })),
+  ];
+}
+
+/**
+ * The processes in the order in which they start; they stop in reverse.
+ * @param root folder of the project
+ */
+export function planProcesses(o: UpOptions, place: Place, root: string): ProcessPlan[] {
+  const { mqtt, oip, ops } = addresses(o);
+  const common = { BRINK_MODELS_DIR: o.models, BRINK_MQTT_URL: mqtt, BRINK_OPS_HOST: HOST };
+  const service = (name: ServiceName, port: number, env: Record<string, string>): ProcessPlan => ({
+    name,
+    module: join(root, 'services', name, 'src/main.ts'),
+    args: [],
+    env: {
+      ...common,
+      BRINK_DATA_DIR: join(place.data, name),
+      BRINK_MQTT_USERNAME: `brink.${name}`,
+      BRINK_MQTT_PASSWORD_FILE: place.passwordFile(name),
+      BRINK_OPS_PORT: String(port),
+      ...env,
+    },
+    ops: ops[name],
+    needed: true,
+  });
+  const inferenceLink = `unix:${place.sockets.inference}`;
+  const controlLink = `unix:${place.sockets.control}`;
+  const broker: ProcessPlan = {
+    name: 'broker',
+    module: join(root, 'packages/broker/src/main.ts'),
+    args: [],
+    env: {
+      BRINK_BROKER_HOST: HOST,
+      BRINK_BROKER_PORT: String(o.mqttPort),
+      BRINK_BROKER_USERS_FILE: place.usersFile,
+      BRINK_OPS_HOST: HOST,
+      BRINK_OPS_PORT: String(o.opsPort + 3),
+    },
+    ops: ops.broker,
+    needed: true,
+  };
+  const simulator: ProcessPlan = {
+    name: 'simulator',
+    module: join(root, 'packages/device/src/simulate.ts'),
+    args: [],
+    env: { BRINK_MQTT_URL: mqtt },
+    needed: false,
+  };
+  return [
+    broker,
+    service('control', o.opsPort + 2, {
+      BRINK_CONFIG_DIR: o.config,
+      BRINK_LINK_LISTEN: controlLink,
+      BRINK_HTTP_HOST: HOST,
+      BRINK_HTTP_PORT: String(o.port),
+      BRINK_INFERENCE_URL: oip,
+    }),
+    service('inference', o.opsPort + 1, {
+      BRINK_LINK_LISTEN: inferenceLink,
+      BRINK_HTTP_HOST: HOST,
+      BRINK_HTTP_PORT: String(o.oipPort),
+    }),
+    service('gateway', o.opsPort, { BRINK_INFERENCE_LINK: inferenceLink, BRINK_CONTROL_LINK: controlLink }),
+    ...(o.demo ? [simulator] : []),
+  ];
+}

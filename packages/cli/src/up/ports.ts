@@ -1,0 +1,45 @@
+import { createServer } from 'node:net';
+import { BrinkError } from '@brink/protocol';
+import { type Clock, wait } from '@brink/runtime';
+
+export interface WantedPort {
+  readonly port: number;
+  /** `MQTT`, for the message. */
+  readonly use: string;
+  /** `--mqtt-port` */
+  readonly option: string;
+}
+
+const HOST = '127.0.0.1';
+/** Children of a `brink up` that was killed a moment ago need this long to notice. */
+const PATIENCE_MS = 2000;
+
+/**
+ * Proves that nobody listens where the services will, before any of them is started.
+ * @throws BrinkError E_PORT naming each port that is taken, what it is for, and which option chooses another
+ */
+export async function checkPorts(wanted: readonly WantedPort[], clock: Clock, signal: AbortSignal): Promise<void> {
+  const until = clock.monotonic() + PATIENCE_MS;
+  for (;;) {
+    const free = await Promise.all(wanted.map(({ port }) => isFree(port)));
+    const taken = wanted.filter((_, at) => free[at] === false);
+    if (taken.length === 0) return;
+    if (clock.monotonic() > until) {
+      const names = taken.map(({ port, use, option }) => `${port} (${use}; ${option} chooses another)`);
+      const many = names.length > 1;
+      throw new BrinkError(
+        'E_PORT',
+        `${many ? 'ports' : 'port'} ${names.join(', ')} ${many ? 'are' : 'is'} already in use on ${HOST}; is Brink running already?`,
+      );
+    }
+    await wait(100, clock, signal);
+  }
+}
+
+function isFree(port: number): Promise<boolean> {
+  const server = createServer();
+  return new Promise((resolve) => {
+    server.once('error', () => resolve(false));
+    server.listen({ host: HOST, port, exclusive: true }, () => server.close(() => resolve(true)));
+  });
+}

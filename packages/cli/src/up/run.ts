@@ -1,0 +1,126 @@
+import { readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { BrinkError } from '@brink/protocol';
+import { exitCodeOf, systemClock } from '@brink/runtime';
+import { createApi } from '../api.ts';
+import { followEvents, type LiveEvent } from '../follow.ts';
+import { describe, paintOn } from '../terminal.ts';
+import type { Context, ExitCode } from '../verb.ts';
+import { createFleet, type FleetEnd } from './fleet.ts';
+import { createLive } from './live.ts';
+import { takePlace } from './place.ts';
+import { addresses, planProcesses, type UpOptions, wantedPorts } from './plan.ts';
+import { checkPorts } from './ports.ts';
+import { createJsonScreen, createTextScreen, type Screen } from './screen.ts';
+
+const SUMMARY_EVERY_MS = 5000;
+
+/**
+ * Runs everything until it is asked to stop.
+ * @returns 0, or what sysexits.h says: 69 port taken, 70 a service was given up, 75 data folder in use, 78 configuration
+ */
+export async function runUp(context: Context, o: UpOptions): Promise<ExitCode> {
+  try {
+    return await up(context, o);
+  } catch (reason) {
+    const error = BrinkError.from(reason);
+    if (error.code === 'E_CANCELLED' || error.code === 'E_INTERNAL') throw error;
+    context.terminal.note(`brink up: ${describe(error)}`);
+    return exitCodeOf(error);
+  }
+}
+
+async function up(context: Context, o: UpOptions): Promise<ExitCode> {
+  const { signal, terminal, root } = context;
+  checkPlatform();
+  checkFolder(o.config, 'configuration', '--config');
+  checkFolder(o.models, 'models', '--models');
+  const place = await takePlace(o.data);
+  try {
+    await checkPorts(wantedPorts(o), systemClock, signal);
+    const screen = context.json ? createJsonScreen(terminal, o) : createTextScreen(terminal, o, Date.now);
+    screen.begin(versionOf(root));
+    const plans = planProcesses(o, place, root);
+    const fleet = createFleet(
+      plans,
+      { place, env: inherited(context.env) },
+      { clock: systemClock, random: Math.random, screen },
+    );
+    const stopped = Promise.withResolvers<FleetEnd>();
+    if (signal.aborted) stopped.resolve({ code: 0, lines: [] });
+    signal.addEventListener('abort', () => stopped.resolve({ code: 0, lines: [] }), { once: true });
+    const over = new AbortController();
+    const running = fleet
+      .start(AbortSignal.any([signal, over.signal]))
+      .then(() => showLive(context, o, screen, over.signal));
+    const broke = running.then(
+      () => new Promise<never>(() => {}),
+      (error: unknown): FleetEnd => ({
+        code: signal.aborted ? 0 : 70,
+        lines: signal.aborted ? [] : [`brink up: ${describe(BrinkError.from(error))}`],
+      }),
+    );
+    const end = await Promise.race([stopped.promise, fleet.failed, broke]);
+    over.abort();
+    for (const line of end.lines) terminal.note(line);
+    const since = performance.now();
+    if (end.code === 0) screen.stopping('asked to');
+    await fleet.stop();
+    if (end.code === 0) screen.stopped(performance.now() - since);
+    return end.code;
+  } finally {
+    await place.release();
+  }
+}
+
+/** Decisions and actions as control commits them. That control is being restarted was told already. */
+async function showLive(context: Context, o: UpOptions, screen: Screen, over: AbortSignal): Promise<void> {
+  if (context.json) return;
+  const live = createLive(paintOn(context.terminal), Date.now);
+  const api = createApi({ url: addresses(o).http });
+  const timer = setInterval(() => screen.live(live.summary()), SUMMARY_EVERY_MS);
+  const seen = ({ decision, action }: LiveEvent) =>
+    screen.live(action === undefined ? live.decision(decision) : live.action(action));
+  try {
+    await followEvents(api, { signal: over, seen, lost: () => {} });
+  } finally {
+    clearInterval(timer);
+    await api.close();
+  }
+}
+
+/** What the children may see of this process' environment. Where they listen and whom they are is ours to say. */
+function inherited(env: Record<string, string | undefined>): Record<string, string> {
+  const passed: Record<string, string> = {};
+  for (const [name, value] of Object.entries(env)) {
+    const known = ['PATH', 'HOME', 'LANG', 'LC_ALL', 'TZ', 'TMPDIR', 'NODE_EXTRA_CA_CERTS'].includes(name);
+    const ours =
+      name.startsWith('BRINK_') && !/^BRINK_(HTTP|MQTT|DYNSEC|LINK|DATA|INFERENCE|CONTROL|URL|LAUNCHER)/.test(name);
+    if (value !== undefined && (known || ours)) passed[name] = value;
+  }
+  return passed;
+}
+
+function checkPlatform(): void {
+  if (process.platform === 'win32') {
+    throw new BrinkError(
+      'E_UNSUPPORTED',
+      'Brink does not run on Windows itself; run it inside WSL 2, or with docker compose',
+    );
+  }
+  if (process.platform === 'darwin' && process.arch === 'x64') {
+    throw new BrinkError(
+      'E_UNSUPPORTED',
+      'Brink does not run on Intel Macs: ONNX Runtime has no build for them; use docker compose',
+    );
+  }
+}
+
+function checkFolder(path: string, what: string, option: string): void {
+  if (statSync(path, { throwIfNoEntry: false })?.isDirectory() === true) return;
+  throw new BrinkError('E_SETTING', `the folder ${path} (${what}) is not there; name another with ${option}`);
+}
+
+function versionOf(root: string): string {
+  return (JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string }).version;
+}

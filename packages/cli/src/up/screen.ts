@@ -1,0 +1,112 @@
+import { relative } from 'node:path';
+import { clockTime, paintOn, printable, type Terminal } from '../terminal.ts';
+import { addresses, type ProcessName, type UpOptions } from './plan.ts';
+
+/** What `brink up` tells: lines for people, or one JSON object per line on stdout. */
+export interface Screen {
+  begin(version: string): void;
+  started(name: ProcessName, pid: number, restarts: number): void;
+  ready(name: ProcessName, ms: number, restarts: number): void;
+  /** Not ready after a long time, and why. */
+  waiting(problems: readonly string[]): void;
+  ended(name: ProcessName, how: string, againMs: number | undefined): void;
+  allReady(ms: number, pids: Readonly<Record<string, number>>): void;
+  /** A line of a service's log that people should see. */
+  note(name: ProcessName, text: string, severe: boolean): void;
+  live(lines: readonly string[]): void;
+  stopping(why: string): void;
+  stopped(ms: number): void;
+}
+
+/** Notes of services within this time; the rest is in the logs. */
+const NOTES_MAX = 12;
+const NOTES_WITHIN_MS = 10_000;
+
+export function createJsonScreen(terminal: Terminal, o: UpOptions): Screen {
+  const say = (event: string, value: object) => terminal.line(JSON.stringify({ event, ...value }));
+  return {
+    begin: (version) => say('begin', { version, data: o.data, config: o.config, models: o.models }),
+    started: (service, pid, restarts) => say('started', { service, pid, restarts }),
+    ready: (service, ms, restarts) => say('service-ready', { service, ms, restarts }),
+    waiting: (problems) => say('waiting', { problems }),
+    ended: (service, how, againMs) => say('ended', { service, how, again_ms: againMs ?? null }),
+    allReady: (ms, pids) => say('ready', { ms, ...addresses(o), pids }),
+    note: (service, text, severe) => terminal.note(`${service}${severe ? ' error' : ''}: ${printable(text)}`),
+    live: () => {},
+    stopping: (why) => say('stopping', { why }),
+    stopped: (ms) => say('stopped', { ms }),
+  };
+}
+
+/** @param now epoch ms */
+export function createTextScreen(terminal: Terminal, o: UpOptions, now: () => number): Screen {
+  const paint = paintOn(terminal);
+  const at = () => paint('dim', clockTime(now()));
+  const line = (text: string) => terminal.line(text);
+  let notes = { since: 0, count: 0 };
+  const mayNote = (): 'yes' | 'last' | 'no' => {
+    if (now() - notes.since > NOTES_WITHIN_MS) notes = { since: now(), count: 0 };
+    notes.count += 1;
+    return notes.count < NOTES_MAX ? 'yes' : notes.count === NOTES_MAX ? 'last' : 'no';
+  };
+  return {
+    begin(version) {
+      line(`${paint('bold', `Brink ${version}`)}  configuration ${shown(o.config)}, models ${shown(o.models)}`);
+      line(`data lie in ${shown(o.data)}; to start afresh: stop, then rm -r ${shown(o.data)}`);
+    },
+    started: (name, _pid, restarts) => {
+      if (restarts > 0) line(`${at()} ${name.padEnd(10)} started again`);
+    },
+    ready: (name, ms, restarts) => {
+      line(
+        `${at()} ${name.padEnd(10)} ${paint('green', restarts > 0 ? 'ready again' : 'ready')}  ${paint('dim', `${Math.round(ms)} ms`)}`,
+      );
+    },
+    waiting(problems) {
+      line(`${at()} still waiting:`);
+      for (const problem of problems) line(`         ${printable(problem)}`);
+    },
+    ended(name, how, againMs) {
+      const next = againMs === undefined ? '' : `; starts again in ${Math.round(againMs)} ms`;
+      line(`${at()} ${name.padEnd(10)} ${paint('yellow', `ended (${how})${next}`)}`);
+    },
+    allReady(ms) {
+      for (const text of whereToLook(o, ms)) line(text);
+    },
+    note(name, text, severe) {
+      const may = mayNote();
+      if (may === 'no') return;
+      const more = may === 'last' ? ` (more in ${shown(o.data)}/logs)` : '';
+      line(`${at()} ${name.padEnd(10)} ${paint(severe ? 'red' : 'yellow', printable(text))}${more}`);
+    },
+    live: (lines) => {
+      for (const text of lines) line(text);
+    },
+    stopping: (why) => line(`${at()} stopping (${why})`),
+    stopped: (ms) => line(`${at()} stopped after ${Math.round(ms)} ms`),
+  };
+}
+
+function whereToLook(o: UpOptions, ms: number): string[] {
+  const { http, oip } = addresses(o);
+  const ports = o.port === 8080 ? '' : ` --url ${http}`;
+  return [
+    '',
+    `All ready after ${(ms / 1000).toFixed(1)} s. Ctrl-C stops everything.`,
+    `  API     ${http}/v1/status   docs ${http}/docs`,
+    `  MQTT    mqtt://127.0.0.1:${o.mqttPort}   topics brink/#`,
+    `  models  ${oip}/v2 (Open Inference Protocol)`,
+    `  logs    ${shown(o.data)}/logs`,
+    'Try, from another terminal:',
+    `  mosquitto_pub -h 127.0.0.1 -p ${o.mqttPort} -t brink/cam-9/up/frames/front -f packages/device/pictures/chelsea.png`,
+    `  curl -s '${http}/v1/decisions?device=cam-9&limit=1'`,
+    `  npx brink watch${ports}`,
+    '',
+  ];
+}
+
+/** Relative to where the user stands, where that is shorter. */
+function shown(path: string): string {
+  const near = relative(process.cwd(), path);
+  return near.startsWith('..') ? path : `./${near}`;
+}

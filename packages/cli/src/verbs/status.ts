@@ -1,0 +1,89 @@
+import type { Status } from '@brink/protocol';
+import type { Command } from 'commander';
+import { type Paint, printable, table } from '../terminal.ts';
+import { type Edge, usingApi, type VerbOptions, verb, withApi } from '../verb.ts';
+
+/** `brink status`: exit 1 when something is not ready or a law is broken. */
+export function addStatus(program: Command, edge: Edge): void {
+  const command = withApi(program.command('status')).description('services, laws of conservation, lag, configuration');
+  const example = ['brink status', 'docker compose exec control brink status'];
+  verb<VerbOptions>(edge, command, example, async (context, options) =>
+    usingApi(context, options, async (api) => {
+      const status = await api.get<Status>('/v1/status');
+      context.show(status, statusLines(status, context.paint));
+      return status.ready && status.laws.streams.holds && status.laws.pipelines.holds ? 0 : 1;
+    }),
+  );
+}
+
+export function statusLines(status: Status, paint: Paint): string[] {
+  const { configuration, ledger, laws } = status;
+  const ready = status.ready ? paint('green', 'ready') : paint('red', 'not ready');
+  const lines = [`${paint('bold', status.site)}  ${ready}  (brink ${status.version}, since ${status.started_at})`];
+  for (const problem of status.problems) lines.push(`  ${paint('red', '!')} ${printable(problem)}`);
+  const applied = configuration.applied ? 'applied everywhere' : paint('yellow', 'not yet applied everywhere');
+  lines.push('', `configuration  ${configuration.revision}, ${applied}`);
+  if (configuration.error !== null) {
+    lines.push(`  ${paint('red', 'the files as they stand are not valid')}, and this revision stays active:`);
+    for (const line of configuration.error.detail.split('\n')) lines.push(`  ${printable(line)}`);
+  }
+  lines.push('', 'services', ...serviceLines(status, paint));
+  lines.push('', `streams        ${lawText(laws.streams, paint)}`, ...streamLines(laws.streams.items));
+  lines.push('', `pipelines      ${lawText(laws.pipelines, paint)}`, ...pipelineLines(laws.pipelines.items));
+  const lag = ledger.lag_ms === null ? 'no decision yet' : `${Math.round(ledger.lag_ms)} ms from frame to commit`;
+  lines.push('', `ledger         ${ledger.n} decisions, ${lag}, ${ledger.queued} waiting`);
+  if (ledger.problem !== null) lines.push(`  ${paint('red', '!')} ${printable(ledger.problem)}`);
+  const actions = Object.entries(status.actions).map(([state, count]) => `${count} ${state}`);
+  lines.push(`actions        ${actions.length === 0 ? 'none' : actions.join(', ')}`);
+  const dead = status.dead.map(({ code, count }) => `${count} ${code}`);
+  lines.push(`dead letters   ${dead.length === 0 ? 'none' : dead.join(', ')}`);
+  if (status.disk !== null)
+    lines.push(`disk           ${gigabytes(status.disk.free_bytes)} of ${gigabytes(status.disk.total_bytes)} GB free`);
+  return lines;
+}
+
+function serviceLines(status: Status, paint: Paint): string[] {
+  return table(
+    status.services.map((service) => {
+      const state = service.state === 'online' && service.ready !== false ? service.state : paint('red', service.state);
+      const models = (service.models ?? []).map((model) => `${model.name}@${model.version} ${model.state}`);
+      const why = [
+        ...(service.problems ?? []),
+        ...(service.revision_error === undefined ? [] : [service.revision_error]),
+      ];
+      return [`  ${service.service}`, service.instance, state, [...models, ...why.map(printable)].join(', ')];
+    }),
+  );
+}
+
+const lawText = (law: { law: string; holds: boolean }, paint: Paint) =>
+  `${law.law}: ${law.holds ? paint('green', 'holds') : paint('red', 'BROKEN')}`;
+
+function streamLines(items: Status['laws']['streams']['items']): string[] {
+  return table(
+    items.map((item) => [
+      `  ${item.device}/${item.stream}`,
+      `${item.received} received`,
+      `${item.accepted} accepted`,
+      `${item.duplicate} duplicate`,
+      `${item.rejected} rejected`,
+      `${item.dropped} dropped`,
+    ]),
+  );
+}
+
+function pipelineLines(items: Status['laws']['pipelines']['items']): string[] {
+  return table(
+    items.map((item) => [
+      `  ${item.pipeline}`,
+      `${item.formed} formed`,
+      `${item.decided} decided`,
+      `${item.expired} expired`,
+      `${item.dead} dead`,
+      `${item.dropped} dropped`,
+      `${item.pending} pending`,
+    ]),
+  );
+}
+
+const gigabytes = (bytes: number) => (bytes / 1e9).toFixed(1);
