@@ -1,0 +1,182 @@
+import { type Ack, BrinkError, createTopics, type Decision, DecisionSchema, isName } from '@brink/protocol';
+import {
+  type Clock,
+  createMqtt,
+  type Logger,
+  type MqttMessage,
+  type Part,
+  silentLogger,
+  systemClock,
+} from '@brink/runtime';
+import { type CommandHandler, createCommands } from './commands.ts';
+import { createKeys } from './keys.ts';
+
+export interface DeviceConfig {
+  /** The broker: `mqtt://192.168.1.5:1883` */
+  url: string;
+  /** `[a-z0-9][a-z0-9-]{0,63}`; also the MQTT client id and the user name. */
+  name: string;
+  /** Absent: without credentials, which only a broker on this very machine takes. */
+  password?: string;
+  /** First level of every topic, default `brink`. */
+  root?: string;
+  /** File that remembers which commands were carried out. Absent: a restart forgets, and a command may then be carried out twice. */
+  keysFile?: string;
+  /** A command that takes longer is answered with 504 and its signal aborts; default 60,000. */
+  commandMsMax?: number;
+  /** Frames that may wait to be sent, default 64; beyond, `publish` rejects with E_BUSY. */
+  framesWaitingMax?: number;
+}
+
+/** Names one frame of one stream of this device for ever. */
+export interface FrameName {
+  readonly boot: string;
+  readonly seq: number;
+}
+
+export interface PublishFrame {
+  /** 0 (default): sent once, for pictures that the next one replaces. 1: resolves when the broker has it. */
+  qos?: 0 | 1;
+  /** As `image/jpeg`. Needs MQTT 5; without, Brink looks at the bytes. */
+  contentType?: string;
+  /** Send a frame again under the name that it had; default is the next number. */
+  as?: FrameName;
+}
+
+export interface Device extends Part {
+  readonly name: string;
+  /** Random, new at every start: frames of two starts are never taken for one another. */
+  readonly boot: string;
+  readonly connected: boolean;
+  /** The name that the next frame of this stream gets. Takes it: each call gives another one. */
+  nextFrame(stream: string): FrameName;
+  /**
+   * Sends the bytes of one frame, whatever the stream takes (a picture, samples, text).
+   * @throws BrinkError E_BROKER when there is no connection, E_BUSY when too many frames wait; sent again it keeps its name (`as`)
+   */
+  publish(stream: string, bytes: Uint8Array, o?: PublishFrame): Promise<FrameName>;
+  /** Carries out what control orders, each command at most once. To be called before `start`. */
+  onCommand(name: string, handler: CommandHandler): void;
+  /** What Brink decided on this device's frames, from now on: nothing is repeated after a loss of connection. */
+  onDecision(stream: string, handler: (decision: Decision) => void): void;
+}
+
+/**
+ * A device of Brink, for programs that have sensors or motors:
+ *
+ *     const device = createDevice({ url: 'mqtt://127.0.0.1:1883', name: 'feeder-1' });
+ *     device.onCommand('open', async () => motor.turn());
+ *     await device.start(AbortSignal.timeout(10_000));
+ *     await device.publish('front', jpeg);
+ *
+ * It is `online` while it is connected and `offline` by its last will when it vanishes, reconnects by itself, and needs no clock.
+ * @throws BrinkError E_NAME
+ */
+export function createDevice(
+  config: DeviceConfig,
+  deps: { logger?: Logger; clock?: Clock; random?: () => number } = {},
+): Device {
+  const { logger = silentLogger, clock = systemClock, random = Math.random } = deps;
+  const { name } = config;
+  if (!isName(name)) throw new BrinkError('E_NAME', `device name "${name}"; expected [a-z0-9][a-z0-9-]{0,63}`);
+  const topics = createTopics(config.root);
+  const status = { topic: topics.format({ kind: 'status', device: name }), qos: 1, retain: true } as const;
+  const boot = newBoot(random);
+  const numbers = new Map<string, number>();
+  const keys = createKeys(config.keysFile);
+  const mqtt = createMqtt(
+    {
+      url: config.url,
+      clientId: name,
+      ...(config.password === undefined ? {} : { username: name, password: config.password }),
+      // Nothing waits at the broker for a device that is away: a command from before would be stale.
+      clean: true,
+      keepaliveS: 15,
+      outgoingMax: config.framesWaitingMax ?? 64,
+      will: { ...status, payload: OFFLINE },
+    },
+    { logger, clock, random },
+  );
+  const commands = createCommands(
+    { commandMsMax: config.commandMsMax ?? 60_000 },
+    { keys, clock, logger, acknowledge },
+  );
+
+  function acknowledge(ack: Ack): void {
+    const topic = topics.format({ kind: 'acks', device: name });
+    // Lost with the connection? Then control sends the command again, and gets the same answer.
+    mqtt
+      .publish(topic, JSON.stringify(ack), { qos: 1 })
+      .catch(() => logger.debug({ key: ack.key }, 'ack was not sent'));
+  }
+
+  function nextFrame(stream: string): FrameName {
+    const seq = (numbers.get(stream) ?? 0) + 1;
+    numbers.set(stream, seq);
+    return { boot, seq };
+  }
+
+  const command = topics.format({ kind: 'command', device: name, name: 'x' }).replace(/x$/, '');
+  mqtt.subscribe(`${command}+`, { qos: 1 }, (message) => {
+    // A command that somebody retained would come again at every connect.
+    if (!message.retain) commands.receive(message.topic.slice(command.length), message.payload);
+  });
+  mqtt.onConnect(() => {
+    mqtt.publish(status.topic, ONLINE, status).catch(() => logger.debug('status was not sent'));
+  });
+
+  return {
+    name,
+    boot,
+    get connected() {
+      return mqtt.connected;
+    },
+    nextFrame,
+    async publish(stream, bytes, o = {}) {
+      if (!isName(stream)) throw new BrinkError('E_NAME', `stream name "${stream}"; expected [a-z0-9][a-z0-9-]{0,63}`);
+      const id = o.as ?? nextFrame(stream);
+      const properties = o.contentType === undefined ? {} : { properties: { contentType: o.contentType } };
+      await mqtt.publish(topics.format({ kind: 'frame', device: name, stream, id }), bytes, {
+        qos: o.qos ?? 0,
+        ...properties,
+      });
+      return id;
+    },
+    onCommand: (to, handler) => commands.on(to, handler),
+    onDecision(stream, handler) {
+      const topic = topics.format({ kind: 'decisions', device: name, stream });
+      mqtt.subscribe(topic, { qos: 0 }, (message) => {
+        const decision = readDecision(message, logger);
+        if (decision !== undefined) handler(decision);
+      });
+    },
+    async start(signal) {
+      await keys.open();
+      await mqtt.start(signal);
+    },
+    async stop() {
+      await commands.stop();
+      // The last will only speaks for those who vanish; who leaves says so.
+      await mqtt.publish(status.topic, OFFLINE, status).catch(() => {});
+      await mqtt.stop();
+      await keys.close();
+    },
+  };
+}
+
+const ONLINE = JSON.stringify({ state: 'online' });
+const OFFLINE = JSON.stringify({ state: 'offline' });
+
+/** 8 of 36 characters: 41 bits. */
+const newBoot = (random: () => number) =>
+  Array.from({ length: 8 }, () => Math.floor(random() * 36).toString(36)).join('');
+
+function readDecision(message: MqttMessage, logger: Logger): Decision | undefined {
+  try {
+    // A newer Brink may say more than this SDK knows.
+    return DecisionSchema.loose().parse(JSON.parse(message.payload.toString()));
+  } catch (error) {
+    logger.warn({ topic: message.topic, err: error }, 'a decision that cannot be read');
+    return undefined;
+  }
+}
