@@ -3,7 +3,6 @@ import type { Clock, Logger, Part } from '@brink/runtime';
 import type { CheckRules } from './crosschecks.ts';
 import { createFolderWatch, readConfigFolder, readModelsFolder } from './folder.ts';
 import { type ConfigProblem, configError, problemsIn } from './problems.ts';
-import type { Revisions } from './revisions.ts';
 import type { SourceFile } from './sources.ts';
 import { type Validation, validateConfiguration } from './validate.ts';
 
@@ -14,6 +13,8 @@ export interface ActiveConfiguration extends PublishedConfiguration {
 export interface ConfigurationKeeper extends Part {
   /** @throws BrinkError E_UNAVAILABLE before start */
   readonly active: ActiveConfiguration;
+  /** The same, undefined before start. */
+  readonly current: ActiveConfiguration | undefined;
   /** What is wrong with the files as they stand now; empty where they are what is active. */
   readonly problem: ConfigurationProblem | undefined;
   /** The files of the folder, or the given ones, without activating anything. */
@@ -32,10 +33,13 @@ export interface ConfigurationProblem {
 export interface ConfigurationDeps {
   readonly logger: Logger;
   readonly clock: Clock;
-  readonly revisions: Revisions;
   readonly checkRules: CheckRules;
-  /** Makes it effective, all or nothing. If it rejects, the one before stays. Called once at start, then at changes. */
-  readonly activate: (configuration: ActiveConfiguration) => Promise<void>;
+  /** Makes it effective and stores it, all or nothing. If it rejects, the one before stays. */
+  readonly activate: (configuration: PublishedConfiguration) => Promise<void>;
+  /** The newest that was active in an earlier life. */
+  readonly lastKnownGood: () => Promise<PublishedConfiguration | undefined>;
+  /** It is effective now: tell the others. */
+  readonly onActive: (configuration: ActiveConfiguration) => void;
   /** After every look at the files. */
   readonly looked: (outcome: 'active' | 'unchanged' | 'refused') => void;
 }
@@ -73,20 +77,17 @@ export function createConfiguration(
       d.looked('unchanged');
       return;
     }
-    await makeActive({ ...published, activatedAt: now() }, files);
+    await makeActive(published);
     problem = undefined;
     d.looked('active');
   }
 
-  async function makeActive(next: ActiveConfiguration, files: readonly SourceFile[]): Promise<void> {
-    await d.activate(next);
-    active = next;
-    const { revision, configuration, activatedAt } = next;
-    await d.revisions.store({ revision, configuration, activated_at: activatedAt, files: [...files] });
-    d.logger.info(
-      { revision, streams: Object.keys(configuration.streams), rules: Object.keys(configuration.rules) },
-      'configuration active',
-    );
+  async function makeActive({ revision, configuration }: PublishedConfiguration): Promise<void> {
+    await d.activate({ revision, configuration });
+    active = { revision, configuration, activatedAt: now() };
+    d.onActive(active);
+    const names = { streams: Object.keys(configuration.streams), rules: Object.keys(configuration.rules) };
+    d.logger.info({ revision, ...names }, 'configuration active');
   }
 
   function refuse(error: BrinkError): void {
@@ -108,12 +109,9 @@ export function createConfiguration(
       await look();
     } catch (reason) {
       const error = BrinkError.from(reason);
-      const good = error.code === 'E_CONFIG' ? await d.revisions.lastKnownGood() : undefined;
+      const good = error.code === 'E_CONFIG' ? await d.lastKnownGood() : undefined;
       if (good === undefined) throw error;
-      const { revision, configuration, activated_at: activatedAt } = good;
-      const next = { revision, configuration, activatedAt };
-      await d.activate(next);
-      active = next;
+      await makeActive(good);
       refuse(error);
     }
   }
@@ -129,6 +127,9 @@ export function createConfiguration(
   return {
     get active() {
       if (active === undefined) throw new BrinkError('E_UNAVAILABLE', 'no configuration is active yet');
+      return active;
+    },
+    get current() {
       return active;
     },
     get problem() {

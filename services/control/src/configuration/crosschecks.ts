@@ -18,15 +18,20 @@ export interface ModelsOnDisk {
   readonly versions: ReadonlyMap<string, readonly number[]>;
 }
 
-/** One thing that a rule compiler has against a rule. */
+/** One thing that is wrong inside a rule, as `checkRules` of @brink/rules says it. */
 export interface RuleFinding {
-  readonly rule: string;
-  /** Inside the rule: `['release', 'when']`. */
+  /** From the root of the configuration. */
   readonly path: ConfigPath;
+  /** From 1, within the text at `path`. */
+  readonly column?: number;
+  readonly found: string;
   readonly detail: string;
 }
-/** Compiles the conditions of the rules, all of them, and says what is wrong with which. */
-export type CheckRules = (rules: Readonly<Record<string, RuleConfig>>) => RuleFinding[];
+/** Compiles every condition and template. */
+export type CheckRules = (
+  rules: Readonly<Record<string, RuleConfig>>,
+  context: { readonly pipelines: readonly string[]; readonly mqttAllow: readonly string[] },
+) => RuleFinding[];
 
 /** Control's own level in the topic tree: `brink/fleet/…`. */
 const RESERVED_DEVICE = 'fleet';
@@ -44,17 +49,23 @@ export function crossCheck(merged: Merged, models: ModelsOnDisk, checkRules: Che
     ...checkModels(streams, models, merged),
     ...checkRuleNames(rules, merged),
     ...checkActions(rules, merged),
-    ...checkRules(rules).map(({ rule, path, detail }) => {
-      const [, found = '', expected = detail] = /^found (.*?); expected (.*)$/s.exec(detail) ?? [];
-      return problemAt(['rules', rule, ...path], merged, {
-        found:
-          found ||
-          describeFound(path.reduce<unknown>((at, part) => (isRecord(at) ? at[part] : undefined), rules[rule])),
-        expected: found ? expected : `a condition that compiles: ${detail}`,
-      });
-    }),
+    ...checkConditions(rules, merged, checkRules),
   ];
 }
+
+function checkConditions(rules: Record<string, RuleConfig>, merged: Merged, checkRules: CheckRules): ConfigProblem[] {
+  // Names and topics were looked at above, with better hints: here every one of them is as it should be.
+  const pipelines = Object.values(rules).flatMap(({ on }) => on);
+  return checkRules(rules, { pipelines, mqttAllow: [''] }).map(({ path, column, found, detail }) => ({
+    ...problemAt(path, merged, {
+      found: clipText(found),
+      expected: `a condition or template that compiles: ${detail}`,
+    }),
+    ...(column === undefined ? {} : merged.locateInText(path, column)),
+  }));
+}
+
+const clipText = (text: string) => (text.length > 80 ? `${text.slice(0, 80)}…` : text);
 
 function validEntries<T>(
   section: unknown,

@@ -33,10 +33,13 @@ export interface Merged {
   readonly broken: boolean;
   /** Where the value at a path stands; of a path that does not exist, where its nearest parent stands. */
   locate(path: ConfigPath, what?: 'value' | 'key'): Position;
+  /** A place inside a text, where the text stands in the file as it is; else where it begins. @param column from 1 */
+  locateInText(path: ConfigPath, column: number): Position;
 }
 
 interface Parsed {
   readonly file: string;
+  readonly text: string;
   readonly document: Document.Parsed;
   readonly root: YAMLMap;
   readonly lines: LineCounter;
@@ -88,15 +91,29 @@ export function mergeSources(files: readonly SourceFile[]): Merged {
     return into;
   }
 
+  function sourceOf([top, name]: ConfigPath): Parsed | undefined {
+    const byName = name === undefined ? undefined : origin.get(`${top}\0${name}`);
+    return byName ?? origin.get(String(top ?? '')) ?? parsed[0];
+  }
+
   function locate(path: ConfigPath, what: 'value' | 'key' = 'value'): Position {
-    const [top, name] = path;
-    const source =
-      (name === undefined ? undefined : origin.get(`${top}\0${name}`)) ?? origin.get(String(top ?? '')) ?? parsed[0];
+    const source = sourceOf(path);
     if (source === undefined) return { file: files[0]?.name ?? 'config', line: 1, column: 1 };
     return positionOf(source, path, what);
   }
 
-  return { value, problems, broken, locate };
+  function locateInText(path: ConfigPath, column: number): Position {
+    const source = sourceOf(path);
+    const node = source?.document.getIn(path, true);
+    if (source === undefined || !isScalar(node) || typeof node.value !== 'string') return locate(path);
+    const [offset = 0] = node.range ?? [];
+    const from = offset + (/['"]/.test(source.text[offset] ?? '') ? 1 : 0);
+    if (!source.text.startsWith(node.value, from)) return locate(path);
+    const { line, col } = source.lines.linePos(from + column - 1);
+    return { file: source.file, line, column: col };
+  }
+
+  return { value, problems, broken, locate, locateInText };
 }
 
 function parseSource(file: SourceFile, problems: ConfigProblem[]): Parsed | undefined {
@@ -127,7 +144,7 @@ function parseSource(file: SourceFile, problems: ConfigProblem[]): Parsed | unde
     report(root.range?.[0] ?? 0, found, 'a mapping of version, site, streams, models, rules');
     return undefined;
   }
-  return { file: file.name, document, root, lines };
+  return { file: file.name, text: file.text, document, root, lines };
 }
 
 function toValue(source: Parsed, problems: ConfigProblem[]): Record<string, unknown> {

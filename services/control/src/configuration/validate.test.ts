@@ -224,13 +224,17 @@ test('a pipeline name in two streams names both', () => {
   ]);
 });
 
-test('a condition that does not compile is named where it stands', () => {
+test('a condition that does not compile is named where it stands, to the column', () => {
+  const finding = { found: '"…"', detail: 'unexpected end', column: 5 };
   const checkRules: CheckRules = (rules) =>
-    Object.keys(rules).map((rule) => ({ rule, path: ['when'], detail: 'unexpected end at column 5' }));
-  expect(problemsOf(GOOD, {}, checkRules)).toEqual([
-    'a.yaml:12:11: rules.cat.when: found "decision.label == \\"cat\\""; expected a condition that compiles: unexpected end at column 5' +
-      ` (example: when: 'decision.label == "cat" && decision.score >= 0.6')`,
-  ]);
+    Object.keys(rules).map((rule) => ({ ...finding, path: ['rules', rule, 'when'] }));
+  const said = ' rules.cat.when: found "…"; expected a condition or template that compiles: unexpected end';
+  expect(problemsOf(GOOD, {}, checkRules)[0]).toContain(`a.yaml:12:15:${said}`);
+  const quoted = withChange('when: decision.label == "cat"', `when: 'decision.label == "cat"'`);
+  expect(problemsOf(quoted, {}, checkRules)[0]).toContain(`a.yaml:12:16:${said}`);
+  // Where the text in the file is not the text of the value, the place is where it begins.
+  const folded = withChange('when: decision.label == "cat"', 'when: >-\n      decision.label\n      == "cat"');
+  expect(problemsOf(folded, {}, checkRules)[0]).toContain(`a.yaml:12:11:${said}`);
 });
 
 test('a bomb of aliases is refused, not expanded', () => {

@@ -1,0 +1,98 @@
+import { BrinkError, NameSchema } from '@brink/protocol';
+import {
+  logSettings,
+  mqttSettings,
+  opsSettings,
+  parseLinkAddress,
+  portSetting,
+  readSettings,
+  secretFrom,
+} from '@brink/runtime';
+import { z } from 'zod';
+
+/** Every setting of the process: name, default, unit, reason. */
+export const SettingsSchema = z.object({
+  ...logSettings,
+  ...mqttSettings,
+  ...opsSettings,
+  BRINK_OPS_PORT: portSetting(9103, 'port of /livez, /readyz, /metrics'),
+  BRINK_INSTANCE: NameSchema.default('control-1').describe('name of this instance in brink/fleet/control/…'),
+  BRINK_DATA_DIR: z.string().default('./data/control').describe('folder of the ledger; one control per folder'),
+  BRINK_CONFIG_DIR: z.string().default('./config').describe('folder with the *.yaml files of the site'),
+  BRINK_MODELS_DIR: z.string().default('./models').describe('folder with <name>/<version>/model.json'),
+  BRINK_LINK_LISTEN: z.string().default('unix:data/run/control.sock').describe('where gateways dial in'),
+  BRINK_LINK_TOKEN_FILE: z.string().optional().describe('file with the token that gateways present; needed over TCP'),
+  BRINK_HTTP_HOST: z
+    .string()
+    .default('127.0.0.1')
+    .describe('address of the HTTP entrance; beyond loopback it needs a token'),
+  BRINK_HTTP_PORT: portSetting(8080, 'port of the HTTP entrance'),
+  BRINK_HTTP_TOKEN_FILE: z
+    .string()
+    .optional()
+    .describe('file with the token that HTTP clients present; absent: loopback only, without a token'),
+  BRINK_HTTP_RATE_MAX: z.coerce
+    .number<string>()
+    .int()
+    .min(1)
+    .default(6000)
+    .describe('requests a minute that one client may make'),
+  BRINK_INFERENCE_URL: z
+    .url({ protocol: /^https?$/, error: 'expected http://host:port' })
+    .default('http://127.0.0.1:8000')
+    .describe('where /v2/… is passed on to'),
+  BRINK_INFERENCE_TOKEN_FILE: z.string().optional().describe('file with the token for it, where it asks for one'),
+  BRINK_DYNSEC_USERNAME: z
+    .string()
+    .optional()
+    .describe("Mosquitto's dynamic security: who may add devices. Absent: devices need no credentials"),
+  BRINK_DYNSEC_PASSWORD_FILE: z.string().optional().describe('file with the password for it'),
+});
+
+export type ControlConfig = ReturnType<typeof readConfig>;
+
+/**
+ * The settings, with secrets read from their files.
+ * @throws BrinkError E_SETTING listing every problem
+ */
+export function readConfig(env: Record<string, string | undefined>) {
+  const settings = readSettings(SettingsSchema, env);
+  const httpToken = secretFrom(settings.BRINK_HTTP_TOKEN_FILE);
+  const config = {
+    instance: settings.BRINK_INSTANCE,
+    dataDir: settings.BRINK_DATA_DIR,
+    configDir: settings.BRINK_CONFIG_DIR,
+    modelsDir: settings.BRINK_MODELS_DIR,
+    topicRoot: settings.BRINK_TOPIC_ROOT,
+    mqtt: {
+      url: settings.BRINK_MQTT_URL,
+      username: settings.BRINK_MQTT_USERNAME,
+      password: secretFrom(settings.BRINK_MQTT_PASSWORD_FILE),
+    },
+    ops: { host: settings.BRINK_OPS_HOST, port: settings.BRINK_OPS_PORT },
+    link: { listen: parseLinkAddress(settings.BRINK_LINK_LISTEN), token: secretFrom(settings.BRINK_LINK_TOKEN_FILE) },
+    http: {
+      host: settings.BRINK_HTTP_HOST,
+      port: settings.BRINK_HTTP_PORT,
+      token: httpToken,
+      rateMax: settings.BRINK_HTTP_RATE_MAX,
+    },
+    inference: { url: settings.BRINK_INFERENCE_URL, token: secretFrom(settings.BRINK_INFERENCE_TOKEN_FILE) },
+    dynsec:
+      settings.BRINK_DYNSEC_USERNAME === undefined
+        ? undefined
+        : { username: settings.BRINK_DYNSEC_USERNAME, password: secretFrom(settings.BRINK_DYNSEC_PASSWORD_FILE) },
+  };
+  if (httpToken === undefined && !isLoopback(config.http.host)) {
+    throw new BrinkError(
+      'E_SETTING',
+      `BRINK_HTTP_HOST is "${config.http.host}" but there is no token; expected BRINK_HTTP_TOKEN_FILE, or 127.0.0.1`,
+    );
+  }
+  return config;
+}
+
+/** An address that only this machine can reach. */
+export function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || /^127\.\d{1,3}\.\d{1,3}\.\d{1,3}$/.test(host);
+}

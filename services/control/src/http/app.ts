@@ -1,0 +1,176 @@
+import { randomUUID } from 'node:crypto';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { BrinkError, ProblemSchema } from '@brink/protocol';
+import type { Clock, Logger } from '@brink/runtime';
+import rateLimit from '@fastify/rate-limit';
+import swagger from '@fastify/swagger';
+import swaggerUi from '@fastify/swagger-ui';
+import fastify, {
+  type FastifyBaseLogger,
+  type FastifyInstance,
+  type FastifyReply,
+  type FastifyRequest,
+  type RawServerDefault,
+} from 'fastify';
+import {
+  jsonSchemaTransform,
+  jsonSchemaTransformObject,
+  validatorCompiler,
+  type ZodTypeProvider,
+} from 'fastify-type-provider-zod';
+import type { Metrics } from '../metrics.ts';
+import { type Guard, secureHeaders } from './guard.ts';
+import { answerClientError, PROBLEM_TYPE, toProblem } from './problems.ts';
+
+export type App = FastifyInstance<
+  RawServerDefault,
+  IncomingMessage,
+  ServerResponse,
+  FastifyBaseLogger,
+  ZodTypeProvider
+>;
+
+/** In the schema of every route: what its refusals look like. */
+export const problems = { '4xx': ProblemSchema, '5xx': ProblemSchema } as const;
+
+const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'] as const;
+const CONNECTIONS_MAX = 1000;
+/** Action ids: a decision's id of up to five names, a rule's and a timer's. */
+const PARAM_CHARACTERS_MAX = 1000;
+
+/** fastify with everything that it leaves off by default: limits, strictness, problem documents, headers. */
+export async function createApp(
+  o: { readonly version: string; readonly rateMax: number },
+  d: { readonly logger: Logger; readonly metrics: Metrics; readonly guard: Guard; readonly clock: Clock },
+  addRoutes: (app: App) => void,
+): Promise<App> {
+  const app = fastify({
+    logger: false,
+    genReqId: () => randomUUID(),
+    requestTimeout: 30_000,
+    connectionTimeout: 15_000,
+    handlerTimeout: 20_000,
+    keepAliveTimeout: 20_000,
+    maxRequestsPerSocket: 1000,
+    bodyLimit: 1024 * 1024,
+    forceCloseConnections: 'idle',
+    return503OnClosing: false,
+    exposeHeadRoutes: true,
+    routerOptions: { maxParamLength: PARAM_CHARACTERS_MAX },
+    http: { headersTimeout: 10_000, connectionsCheckingInterval: 5000 },
+    clientErrorHandler: (error, socket) => answerClientError(error, socket, randomUUID()),
+    frameworkErrors: (error, request, reply) => {
+      const problem = toProblem(error, request.id);
+      // Before there is a route: no hooks have run, and the types know of no answer.
+      const raw = reply as unknown as FastifyReply;
+      void raw.code(problem.status).type(PROBLEM_TYPE).send(JSON.stringify(problem));
+    },
+  }).withTypeProvider<ZodTypeProvider>();
+  app.server.maxConnections = CONNECTIONS_MAX;
+  app.setValidatorCompiler(validatorCompiler);
+  // Answers are made of values that were checked where they came in; the schemas of answers are for the documents and tests.
+  app.setSerializerCompiler(() => (data) => JSON.stringify(data));
+  app.removeContentTypeParser('text/plain');
+  addErrors(app, d);
+  await app.register(rateLimit, {
+    max: o.rateMax,
+    timeWindow: 60_000,
+    errorResponseBuilder: (_, { max }) =>
+      new BrinkError('E_RATE', `more than ${max} requests a minute; try again later`),
+  });
+  addHooks(app, d);
+  await addDocuments(app, o.version);
+  const methods = collectMethods(app);
+  await app.register((scope, _, done) => {
+    addRoutes(scope.withTypeProvider<ZodTypeProvider>());
+    done();
+  });
+  refuseOtherMethods(app, methods);
+  return app;
+}
+
+function addErrors(app: App, d: { logger: Logger }): void {
+  const isV2 = (request: FastifyRequest) => request.url === '/v2' || request.url.startsWith('/v2/');
+  app.setErrorHandler((reason, request, reply) => {
+    const problem = toProblem(reason, request.id);
+    if (problem.code === 'E_INTERNAL')
+      d.logger.error({ err: reason, request: request.id, url: request.url }, 'request failed');
+    if (problem.status === 503 && !reply.hasHeader('retry-after')) reply.header('retry-after', '1');
+    reply.code(problem.status);
+    // The Open Inference Protocol's form of an error.
+    if (isV2(request))
+      return reply.type('application/json').send(JSON.stringify({ error: `${problem.code}: ${problem.detail}` }));
+    return reply.type(PROBLEM_TYPE).send(JSON.stringify(problem));
+  });
+  app.setNotFoundHandler((request) => {
+    throw new BrinkError('E_NOT_FOUND', `${request.method} ${request.url.slice(0, 200)}; see /docs for what there is`);
+  });
+}
+
+function addHooks(app: App, d: { metrics: Metrics; guard: Guard; clock: Clock }): void {
+  const started = new WeakMap<FastifyRequest, number>();
+  app.addHook('onRequest', (request, reply, done) => {
+    started.set(request, d.clock.monotonic());
+    secureHeaders(request, reply);
+    d.guard.check(request, reply);
+    done();
+  });
+  app.addHook('onResponse', (request, reply, done) => {
+    const route = request.routeOptions.url ?? 'none';
+    d.metrics.requests.labels(route, request.method, String(reply.statusCode)).inc();
+    const since = started.get(request);
+    if (since !== undefined) d.metrics.requestSeconds.labels(route).observe((d.clock.monotonic() - since) / 1000);
+    done();
+  });
+}
+
+async function addDocuments(app: App, version: string): Promise<void> {
+  await app.register(swagger, {
+    openapi: {
+      openapi: '3.1.0',
+      info: {
+        title: 'Brink',
+        version,
+        description: 'Decisions at the edge. Errors are problem documents; their codes are at /docs/errors.',
+      },
+      components: { securitySchemes: { token: { type: 'http', scheme: 'bearer' } } },
+      security: [{}, { token: [] }],
+    },
+    transform: jsonSchemaTransform,
+    transformObject: jsonSchemaTransformObject,
+  });
+  await app.register(swaggerUi, { routePrefix: '/docs', uiConfig: { deepLinking: true, tryItOutEnabled: true } });
+}
+
+/** Which methods each address takes. */
+function collectMethods(app: App): Map<string, Set<string>> {
+  const methods = new Map<string, Set<string>>();
+  app.addHook('onRoute', ({ url, method }) => {
+    const known = methods.get(url) ?? new Set();
+    for (const one of [method].flat()) known.add(one);
+    methods.set(url, known);
+  });
+  return methods;
+}
+
+/** 405 with `Allow` instead of 404, for every address that there is. */
+function refuseOtherMethods(app: App, methods: Map<string, Set<string>>): void {
+  for (const [url, known] of [...methods]) {
+    const others = METHODS.filter((method) => !known.has(method) && !(method === 'HEAD' && known.has('GET')));
+    const allow = [...known].sort().join(', ');
+    if (others.length === 0) continue;
+    app.route({
+      method: others,
+      url,
+      schema: { hide: true },
+      // Before the body is looked at: what it is does not matter here.
+      onRequest: (request, reply, done) => {
+        reply.header('allow', allow);
+        done(new BrinkError('E_METHOD', `${request.method} on ${url}; expected ${allow}`));
+      },
+      handler: () => {
+        throw new BrinkError('E_METHOD', `expected ${allow}`);
+      },
+    });
+  }
+}

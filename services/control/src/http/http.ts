@@ -1,0 +1,117 @@
+import type { AddressInfo } from 'node:net';
+import { type ActionRecord, BrinkError, type DeviceState, type Status } from '@brink/protocol';
+import { type Clock, type Logger, listenError, type Part } from '@brink/runtime';
+import { isLoopback } from '../config.ts';
+import type { ConfigurationKeeper } from '../configuration/active.ts';
+import type { Gateways } from '../gateways/gateways.ts';
+import type { Ledger } from '../ledger/ledger.ts';
+import type { Metrics } from '../metrics.ts';
+import type { Devices } from '../registry/devices.ts';
+import { type App, createApp } from './app.ts';
+import { createEvents, type Events } from './events.ts';
+import { createGuard } from './guard.ts';
+import { addActions } from './routes/actions.ts';
+import { addCatalogue, type CatalogueDeps } from './routes/catalogue.ts';
+import { addConfiguration } from './routes/configuration.ts';
+import { addDecisions } from './routes/decisions.ts';
+import { addDevices } from './routes/devices.ts';
+import { addDocuments } from './routes/documents.ts';
+import { addEvents } from './routes/events.ts';
+import { addFrames } from './routes/frames.ts';
+import { addHome } from './routes/home.ts';
+import { addInference } from './routes/inference.ts';
+import { addStatus } from './routes/status.ts';
+
+export interface HttpConfig {
+  readonly host: string;
+  readonly port: number;
+  readonly token: string | undefined;
+  /** Requests a minute that one client may make. */
+  readonly rateMax: number;
+  readonly version: string;
+  readonly topicRoot: string;
+  readonly inference: { readonly url: string; readonly token: string | undefined };
+}
+
+export interface HttpDeps extends Pick<CatalogueDeps, 'models' | 'reports' | 'services'> {
+  readonly logger: Logger;
+  readonly clock: Clock;
+  readonly metrics: Metrics;
+  readonly ledger: Ledger;
+  readonly configuration: ConfigurationKeeper;
+  readonly devices: Devices;
+  readonly gateways: Gateways;
+  readonly status: () => Promise<Status>;
+  readonly state: (device: string) => Promise<DeviceState>;
+}
+
+export interface Http extends Part {
+  readonly address: { readonly host: string; readonly port: number };
+  readonly events: Events;
+}
+
+/** How long open requests may go on when control stops. */
+const CLOSE_MS_MAX = 1500;
+
+/** The one entrance. */
+export function createHttp(o: HttpConfig, d: HttpDeps): Http {
+  const events = createEvents({ clock: d.clock, logger: d.logger, metrics: d.metrics, read: () => d.ledger.read });
+  const guard = createGuard(o);
+  let app: App | undefined;
+  let stopping = new AbortController();
+  let port = o.port;
+
+  function addRoutes(to: App): void {
+    const { ledger } = d;
+    const { read } = ledger;
+    const configuration = () => d.configuration.active.configuration;
+    const changed = (action: ActionRecord) => events.action(action);
+    addHome(to, {
+      guard,
+      status: d.status,
+      streams: () => Object.keys(configuration().streams),
+      topicRoot: o.topicRoot,
+    });
+    addStatus(to, d);
+    addDecisions(to, { read });
+    addActions(to, { ledger, changed });
+    addDevices(to, { ...d, changed });
+    addCatalogue(to, { ...d, configuration, read });
+    addConfiguration(to, { configuration: d.configuration, read });
+    addFrames(to, { configuration, gateways: d.gateways, read, stopping: () => stopping.signal });
+    addEvents(to, { events });
+    addDocuments(to);
+    addInference(to, o.inference);
+  }
+
+  return {
+    events,
+    get address() {
+      return { host: o.host, port };
+    },
+    async start() {
+      if (o.token === undefined && !isLoopback(o.host)) {
+        throw new BrinkError('E_SETTING', `HTTP beyond loopback (${o.host}) needs a token: BRINK_HTTP_TOKEN_FILE`);
+      }
+      stopping = new AbortController();
+      app = await createApp(o, { ...d, guard }, addRoutes);
+      try {
+        await app.listen({ host: o.host, port: o.port });
+      } catch (error) {
+        throw listenError(error as NodeJS.ErrnoException, `${o.host}:${o.port}`);
+      }
+      port = (app.server.address() as AddressInfo).port;
+      events.start();
+    },
+    async stop() {
+      if (app === undefined) return;
+      const closing = app;
+      app = undefined;
+      stopping.abort(new BrinkError('E_UNAVAILABLE', 'control is stopping'));
+      events.stop();
+      const limit = d.clock.setTimeout(() => closing.server.closeAllConnections(), CLOSE_MS_MAX);
+      await closing.close();
+      d.clock.clearTimeout(limit);
+    },
+  };
+}

@@ -1,0 +1,70 @@
+import { BrinkError, DecisionExplanationSchema, DecisionSchema, NameSchema, parseUnitId } from '@brink/protocol';
+import { z } from 'zod';
+import type { LedgerReads } from '../../ledger/records.ts';
+import { type App, problems } from '../app.ts';
+import { LIMIT_DEFAULT, limit, pageOf, score, time, whole } from '../query.ts';
+
+const Query = z.strictObject({
+  device: NameSchema.optional(),
+  stream: NameSchema.optional(),
+  pipeline: NameSchema.optional(),
+  label: z.string().min(1).max(200).optional(),
+  score_min: score.optional(),
+  outcome: z.enum(['decided', 'expired', 'dead']).optional(),
+  since: time.optional().describe('received at or after'),
+  until: time.optional().describe('received before'),
+  after: whole(0, Number.MAX_SAFE_INTEGER).optional().describe('running number; oldest first from the one after it'),
+  limit,
+});
+
+const DecisionId = z
+  .string()
+  .max(400)
+  .meta({ examples: ['cam-1.front.k3v9.1042.0.pets'] });
+
+export function addDecisions(app: App, d: { read: LedgerReads }): void {
+  app.get(
+    '/v1/decisions',
+    {
+      schema: {
+        summary: 'Decisions, newest first; with `after`, oldest first from there',
+        tags: ['decisions'],
+        querystring: Query,
+        response: { 200: pageOf(DecisionSchema), ...problems },
+      },
+    },
+    ({ query: { since, until, limit: wanted, ...query } }) =>
+      d.read.decisions({ ...query, since_ms: since, until_ms: until, limit: wanted ?? LIMIT_DEFAULT }),
+  );
+  const params = z.strictObject({ id: DecisionId });
+  app.get(
+    '/v1/decisions/:id',
+    {
+      schema: { summary: 'One decision', tags: ['decisions'], params, response: { 200: DecisionSchema, ...problems } },
+    },
+    async ({ params: { id } }) => found(await d.read.decision(checked(id)), id),
+  );
+  app.get(
+    '/v1/decisions/:id/explain',
+    {
+      schema: {
+        summary: 'How it came about, back to the bytes of the frame',
+        tags: ['decisions'],
+        params,
+        response: { 200: DecisionExplanationSchema, ...problems },
+      },
+    },
+    async ({ params: { id } }) => found(await d.read.explainDecision(checked(id)), id),
+  );
+}
+
+/** @throws BrinkError E_BAD_REQUEST where it can be nobody's id */
+function checked(id: string): string {
+  parseUnitId(id);
+  return id;
+}
+
+function found<T>(value: T | undefined, id: string): T {
+  if (value === undefined) throw new BrinkError('E_NOT_FOUND', `there is no decision "${id}", or it is no longer kept`);
+  return value;
+}

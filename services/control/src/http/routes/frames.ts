@@ -1,0 +1,127 @@
+import type { IncomingMessage } from 'node:http';
+import {
+  BrinkError,
+  type Configuration,
+  type Decision,
+  NameSchema,
+  type PostedFrameAnswer,
+  PostedFrameSchema,
+} from '@brink/protocol';
+import type { FastifyReply } from 'fastify';
+import type { ZodTypeProvider } from 'fastify-type-provider-zod';
+import { z } from 'zod';
+import type { Gateways, Posted } from '../../gateways/gateways.ts';
+import type { LedgerReads } from '../../ledger/records.ts';
+import { type App, problems } from '../app.ts';
+import { whole } from '../query.ts';
+
+const WAIT_MS_MAX = 10_000;
+/** Frames that are on their way through here at once; each is held in memory. */
+const UNDERWAY_MAX = 32;
+/** What curl says of any file, and browsers of none: nothing about the bytes. */
+const UNTYPED = new Set(['', 'application/octet-stream', 'application/x-www-form-urlencoded']);
+
+export interface FramesDeps {
+  readonly configuration: () => Configuration;
+  readonly gateways: Gateways;
+  readonly read: LedgerReads;
+  /** Aborts when control stops. */
+  readonly stopping: () => AbortSignal;
+}
+
+/** Frames from whoever speaks HTTP: they go to the gateway and from there the way of every other frame. */
+export function addFrames(app: App, d: FramesDeps): void {
+  let underway = 0;
+
+  async function post(
+    frame: { device: string; stream: string; contentType: string; waitMs: number },
+    bytes: Buffer,
+    signal: AbortSignal,
+  ) {
+    if (bytes.length === 0) throw new BrinkError('E_EMPTY', 'the body has no bytes; expected a picture or a tensor');
+    if (underway >= UNDERWAY_MAX)
+      throw new BrinkError('E_BUSY', `${underway} frames that came over HTTP are on their way`);
+    underway += 1;
+    try {
+      return await answerFor(await d.gateways.post(frame, bytes, signal), d.read);
+    } finally {
+      underway -= 1;
+    }
+  }
+
+  void app.register((child, _, done) => {
+    const scope = child.withTypeProvider<ZodTypeProvider>();
+    // In a scope of its own: here a body is bytes, whatever it says it is.
+    scope.removeAllContentTypeParsers();
+    scope.addContentTypeParser('*', (request, payload, parsed) => {
+      const { stream } = request.params as { stream: string };
+      readBytes(payload, () => limitOf(d.configuration(), stream)).then((bytes) => parsed(null, bytes), parsed);
+    });
+    scope.post(
+      '/v1/frames/:device/:stream',
+      {
+        schema: {
+          summary: 'Post a frame as bytes; with wait_ms, answers with its decisions',
+          description: 'The type of the bytes is the Content-Type, else what they look like.',
+          tags: ['frames'],
+          params: z.strictObject({ device: NameSchema, stream: NameSchema }),
+          querystring: z.strictObject({ wait_ms: whole(0, WAIT_MS_MAX).optional().describe('default 0: do not wait') }),
+          response: { 200: PostedFrameSchema, 202: PostedFrameSchema, ...problems },
+        },
+      },
+      async (request, reply) => {
+        const type = (request.headers['content-type'] ?? '').split(';', 1)[0]?.trim().toLowerCase() ?? '';
+        const { device, stream } = request.params;
+        const waitMs = request.query.wait_ms ?? 0;
+        limitOf(d.configuration(), stream);
+        const bytes = Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0);
+        const contentType = UNTYPED.has(type) ? '' : type;
+        const answer = await post({ device, stream, contentType, waitMs }, bytes, whileWanted(reply, d.stopping()));
+        return reply.code(waitMs === 0 || answer.pending.length > 0 ? 202 : 200).send(answer);
+      },
+    );
+    done();
+  });
+}
+
+function limitOf(configuration: Configuration, stream: string): number {
+  const found = configuration.streams[stream];
+  if (found === undefined) throw new BrinkError('E_STREAM_UNKNOWN', `there is no stream "${stream}"; see /v1/streams`);
+  return found.frame_bytes_max;
+}
+
+async function readBytes(payload: IncomingMessage, limit: () => number): Promise<Buffer> {
+  const bytesMax = limit();
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  for await (const chunk of payload as AsyncIterable<Buffer>) {
+    bytes += chunk.length;
+    if (bytes > bytesMax) throw new BrinkError('E_TOO_LARGE', `more than ${bytesMax} bytes, the limit of this stream`);
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks, bytes);
+}
+
+/** Aborts when the client has gone or control stops. */
+function whileWanted(reply: FastifyReply, stopping: AbortSignal): AbortSignal {
+  const gone = new AbortController();
+  reply.raw.once('close', () => {
+    if (!reply.raw.writableFinished) gone.abort(new BrinkError('E_CANCELLED', 'the client has gone'));
+  });
+  return AbortSignal.any([gone.signal, stopping]);
+}
+
+/** @throws BrinkError E_DROPPED where nothing of the frame will be decided */
+async function answerFor({ boot, seq, units }: Posted, read: LedgerReads): Promise<PostedFrameAnswer> {
+  const ids = (fate: string) => units.filter((unit) => unit.fate === fate).map(({ id }) => id);
+  const dropped = ids('dropped');
+  if (units.length > 0 && dropped.length === units.length) {
+    throw new BrinkError(
+      'E_DROPPED',
+      `frame ${boot}-${seq}: every unit was dropped, a newer frame or every_ms took its place`,
+    );
+  }
+  const committed = await Promise.all(ids('committed').map((id) => read.decision(id)));
+  const items = committed.filter((decision): decision is Decision => decision !== undefined);
+  return { boot, seq, items, pending: ids('pending'), dropped };
+}

@@ -1,0 +1,63 @@
+import { Counter, Gauge, Histogram, type Registry } from '@brink/runtime';
+import type { Ledger } from './ledger/ledger.ts';
+
+/** Every metric of control. Seconds, bytes, `_total`. */
+export function createMetrics(registry: Registry) {
+  const registers = [registry];
+  const counter = <L extends string>(name: string, help: string, labelNames: readonly L[] = []) =>
+    new Counter({ name: `brink_control_${name}`, help, labelNames: [...labelNames], registers });
+  const gauge = (name: string, help: string, collect?: (this: Gauge) => void) =>
+    new Gauge({ name: `brink_control_${name}`, help, registers, ...(collect === undefined ? {} : { collect }) });
+  return {
+    outcomes: counter('outcomes_total', 'outcomes and dead letters from gateways, by what became of them', ['result']),
+    outcomesRefused: counter('outcomes_refused_total', 'outcomes that are not what the schema says, by code', ['code']),
+    reports: counter('reports_total', 'reports of gateways, by result', ['result']),
+    configuration: counter('configuration_looks_total', 'looks at the configuration files, by outcome', ['outcome']),
+    feed: counter('feed_total', 'decisions to be published on the feed, by result', ['result']),
+    states: counter('states_total', 'retained states of devices published, by result', ['result']),
+    ignored: counter('mqtt_ignored_total', 'messages that are none of those that are expected, by code', ['code']),
+    acks: counter('acks_total', 'acks of devices, by what they meant', ['outcome']),
+    requests: counter('http_requests_total', 'HTTP requests, by route, method and status', [
+      'route',
+      'method',
+      'status',
+    ]),
+    requestSeconds: new Histogram({
+      name: 'brink_control_http_request_seconds',
+      help: 'from the request line to the last byte of the answer',
+      labelNames: ['route'],
+      // Reads take a few ms; a posted frame waits for its decision, up to ten seconds.
+      buckets: [0.002, 0.01, 0.05, 0.25, 1, 5, 20],
+      registers,
+    }),
+    listeners: gauge('event_listeners', 'clients of /v1/events'),
+    lagged: counter('events_lagged_total', 'times that a client of /v1/events read too slowly and lost events'),
+    lag: new Histogram({
+      name: 'brink_control_commit_lag_seconds',
+      help: 'from received_at at the gateway to COMMIT, one sample per group of commits',
+      buckets: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10],
+      registers,
+    }),
+    /** The ledger counts for itself; its figures are read when somebody asks for them. */
+    observeLedger(ledger: Ledger): void {
+      const figures = {
+        queued: 'operations that wait for a COMMIT',
+        committed: 'rows committed since start',
+        duplicates: 'outcomes that were committed before',
+        groups: 'transactions since start',
+        refusedBusy: 'operations refused because the queue was full',
+        failedCommits: 'transactions that could not be committed',
+        purged: 'rows deleted by retention',
+        walBytes: 'size of the write-ahead log',
+      } as const;
+      for (const [key, help] of Object.entries(figures) as [keyof typeof figures, string][]) {
+        const name = key.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+        gauge(`ledger_${name}`, help, function collect() {
+          this.set(ledger.stats[key]);
+        });
+      }
+    },
+  };
+}
+
+export type Metrics = ReturnType<typeof createMetrics>;

@@ -1,0 +1,271 @@
+import { createTopics, type FleetStatus } from '@brink/protocol';
+import { checkRules } from '@brink/rules';
+import {
+  type Clock,
+  createLinkMetrics,
+  createMqtt,
+  createMqttMetrics,
+  createOps,
+  createRegistry,
+  type DataFolder,
+  type LinkAddress,
+  type Logger,
+  openDataFolder,
+  type Part,
+  startAll,
+  stopAll,
+} from '@brink/runtime';
+import manifest from '../package.json' with { type: 'json' };
+import { createDispatcher } from './actions/dispatcher.ts';
+import type { ControlConfig } from './config.ts';
+import { type ConfigurationKeeper, createConfiguration } from './configuration/active.ts';
+import { readModelsFolder } from './configuration/folder.ts';
+import { createFeed } from './fleet/feed.ts';
+import { listenToFleet } from './fleet/inbox.ts';
+import { createPresence } from './fleet/presence.ts';
+import { createServices } from './fleet/services.ts';
+import { createDeviceStates } from './fleet/states.ts';
+import { createGateways } from './gateways/gateways.ts';
+import { createHttp } from './http/http.ts';
+import { createLedger } from './ledger/ledger.ts';
+import { createMetrics } from './metrics.ts';
+import { createDynsecCredentials, createNoCredentials } from './registry/credentials.ts';
+import { createDevices } from './registry/devices.ts';
+import { createDynsec } from './registry/dynsec.ts';
+import { createStatus } from './status.ts';
+
+export type { ControlConfig } from './config.ts';
+
+export interface ServiceDeps {
+  readonly logger: Logger;
+  readonly clock: Clock;
+  readonly random: () => number;
+}
+
+export interface ControlService extends Part {
+  /** The real ones, once started: ports may be given as 0. */
+  readonly addresses: {
+    readonly http: { readonly host: string; readonly port: number };
+    readonly ops: { readonly host: string; readonly port: number };
+    readonly link: LinkAddress;
+  };
+  /** Why it is not ready; empty when it is. */
+  problems(): string[];
+}
+
+/** Messages that may wait for the broker: the feed of a second at full speed. */
+const MQTT_OUTGOING_MAX = 16_384;
+
+/**
+ * Control: outcomes in, decisions and actions out.
+ *
+ *     gateways ══ outcomes, reports ══▶ gateways ─▶ ledger ─┬─▶ feed, states, events       (after COMMIT)
+ *        ▲                                 │                └─▶ dispatcher ─▶ commands ─▶ devices
+ *        └───────── frames over HTTP ──────┘                                                 │
+ *     config/*.yaml ─▶ configuration ─▶ rules of the ledger        inbox ◀── acks, status ◀──┘
+ *                             └─▶ presence ─▶ brink/fleet/config
+ *     http reads the ledger and asks everybody else
+ */
+export function createService(o: ControlConfig, d: ServiceDeps): ControlService {
+  const ground = createGround(o, d);
+  const core = createCore(o, d, ground);
+  const { mqtt, dynsec, problems, registry } = ground;
+  const { ledger, configuration, states, presence, dispatcher } = core;
+  const { gateways, http } = createEntrances(o, d, ground, core);
+  const ops = createOps(o.ops, { registry, problems, logger: d.logger });
+  const parts: Part[] = [
+    inDataFolder(o.dataDir),
+    ops,
+    ledger,
+    // Not waited for: without a broker the ledger still takes outcomes and HTTP answers; /readyz says what is missing.
+    unawaited(mqtt, d.logger),
+    ...(dynsec === undefined ? [] : [unawaited(dynsec, d.logger)]),
+    configuration,
+    states,
+    dispatcher,
+    presence,
+    gateways,
+    http,
+  ];
+  return {
+    get addresses() {
+      return { http: http.address, ops: ops.address, link: gateways.address };
+    },
+    problems,
+    start: (signal) => startAll(parts, signal),
+    stop: () => stopAll(parts),
+  };
+}
+
+type Ground = ReturnType<typeof createGround>;
+type Core = ReturnType<typeof createCore>;
+
+/** What everything stands on: topics, metrics, the broker, the ledger. */
+function createGround(o: ControlConfig, d: ServiceDeps) {
+  const topics = createTopics(o.topicRoot);
+  const registry = createRegistry('control');
+  const metrics = createMetrics(registry);
+  const offline: FleetStatus = { service: 'control', instance: o.instance, state: 'offline' };
+  const mqtt = createMqtt(
+    {
+      url: o.mqtt.url,
+      clientId: o.mqtt.username ?? `brink-${o.instance}`,
+      ...(o.mqtt.username === undefined ? {} : { username: o.mqtt.username }),
+      ...(o.mqtt.password === undefined ? {} : { password: o.mqtt.password }),
+      // Acks that arrive while control is away wait for it at the broker.
+      clean: false,
+      will: {
+        topic: topics.format({ kind: 'fleet', service: 'control', instance: o.instance }),
+        payload: JSON.stringify(offline),
+        retain: true,
+        qos: 1,
+      },
+      outgoingMax: MQTT_OUTGOING_MAX,
+    },
+    { ...d, metrics: createMqttMetrics(registry) },
+  );
+  const dynsec = o.dynsec === undefined ? undefined : createDynsec({ url: o.mqtt.url, ...o.dynsec }, d);
+  const ledger = createLedger({ folder: o.dataDir }, d);
+  metrics.observeLedger(ledger);
+  const problems = (): string[] =>
+    [ledger.problem, mqtt.problem, dynsec?.problem].filter((problem) => problem !== undefined);
+  return {
+    topics,
+    registry,
+    metrics,
+    mqtt,
+    dynsec,
+    ledger,
+    problems,
+    startedAt: new Date(d.clock.now()).toISOString(),
+  };
+}
+
+/** Configuration, rules and their actions, and what is published of them. */
+function createCore(o: ControlConfig, d: ServiceDeps, ground: Ground) {
+  const { topics, metrics, mqtt, ledger } = ground;
+  const configuration: ConfigurationKeeper = createConfiguration(
+    { dir: o.configDir, modelsDir: o.modelsDir },
+    {
+      ...d,
+      checkRules,
+      activate: (published) => ledger.configure(published),
+      lastKnownGood: () => ledger.read.configuration(),
+      onActive: () => {
+        presence.publishConfiguration();
+        states.all();
+      },
+      looked: (outcome) => metrics.configuration.labels(outcome).inc(),
+    },
+  );
+  const active = () => configuration.current;
+  const states = createDeviceStates(
+    { topics },
+    { ...d, mqtt, metrics, read: () => ledger.read, configuration: () => active()?.configuration },
+  );
+  const status = () => fleetStatus(o.instance, ground, configuration);
+  const presence = createPresence({ topics, instance: o.instance }, { ...d, mqtt, active, status });
+  const dispatcher = createDispatcher({ topics }, { ...d, ledger, mqtt });
+  mqtt.onConnect(() => states.all());
+  return { ledger, configuration, states, presence, dispatcher };
+}
+
+/** Where others come in: gateways over the link, services and devices over MQTT, people over HTTP. */
+function createEntrances(o: ControlConfig, d: ServiceDeps, ground: Ground, core: Core) {
+  const { topics, registry, metrics, mqtt, dynsec, ledger, problems, startedAt } = ground;
+  const { configuration, states } = core;
+  const services = createServices();
+  const gateways = createGateways(
+    { instance: o.instance, ...o.link },
+    {
+      ...d,
+      metrics,
+      linkMetrics: createLinkMetrics(registry),
+      commit: (items) => ledger.commit(items),
+      onReport: (report) => devices.notice(report),
+    },
+  );
+  const reports = () => gateways.reports().map(({ report }) => report);
+  const credentials = dynsec === undefined ? createNoCredentials() : createDynsecCredentials({ topics }, { dynsec });
+  const devices = createDevices({ ...d, ledger, credentials, reports });
+  const newest = { n: 0, lagMs: null as number | null };
+  const asked = { ...d, ledger, configuration, services: services.list };
+  const status = createStatus(
+    { version: manifest.version, dataDir: o.dataDir, startedAt },
+    { ...asked, reports: gateways.reports, linked: gateways.linked, problems, newest: () => newest },
+  );
+  const http = createHttp(
+    { ...o.http, version: manifest.version, topicRoot: o.topicRoot, inference: o.inference },
+    {
+      ...asked,
+      metrics,
+      devices,
+      gateways,
+      status,
+      state: states.of,
+      reports,
+      models: () => readModelsFolder(o.modelsDir),
+    },
+  );
+  const feed = createFeed({ topics }, { mqtt, metrics });
+  ledger.onCommitted(({ decisions, actions }) => {
+    feed.publish(decisions);
+    states.take(decisions.map(({ decision }) => decision));
+    http.events.decisions(decisions);
+    for (const action of actions) http.events.action(action);
+    const last = decisions.at(-1)?.decision;
+    if (last === undefined) return;
+    newest.n = last.n;
+    newest.lagMs = Math.max(0, d.clock.now() - Date.parse(last.received_at));
+    metrics.lag.observe(newest.lagMs / 1000);
+  });
+  const showAction = (id: string): void => {
+    ledger.read.action(id).then(
+      (action) => action && http.events.action(action),
+      (error: unknown) => d.logger.debug({ err: error }, 'action not shown'),
+    );
+  };
+  listenToFleet({ topics }, { mqtt, logger: d.logger, metrics, ledger, services, onAck: showAction });
+  return { gateways, http };
+}
+
+function fleetStatus(instance: string, ground: Ground, configuration: ConfigurationKeeper): FleetStatus {
+  const problems = ground.problems();
+  const { current, problem } = configuration;
+  return {
+    service: 'control',
+    instance,
+    state: 'online',
+    version: manifest.version,
+    started_at: ground.startedAt,
+    ...(current === undefined ? {} : { revision: current.revision }),
+    ...(problem === undefined ? {} : { revision_error: problem.detail }),
+    ready: problems.length === 0,
+    problems,
+  };
+}
+
+/** One control per data folder. */
+function inDataFolder(path: string): Part {
+  let folder: DataFolder | undefined;
+  return {
+    async start() {
+      folder = await openDataFolder(path);
+    },
+    async stop() {
+      await folder?.release();
+    },
+  };
+}
+
+function unawaited(part: Part, logger: Logger): Part {
+  return {
+    start(signal) {
+      part.start(signal).catch((error: unknown) => {
+        if (!signal.aborted) logger.debug({ err: error }, 'stopped before it was connected');
+      });
+      return Promise.resolve();
+    },
+    stop: () => part.stop(),
+  };
+}

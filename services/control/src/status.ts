@@ -1,0 +1,106 @@
+import { statfs } from 'node:fs/promises';
+import type { FleetStatus, Status } from '@brink/protocol';
+import type { Clock } from '@brink/runtime';
+import type { ConfigurationKeeper } from './configuration/active.ts';
+import type { ReportedGateway } from './gateways/gateways.ts';
+import type { Ledger } from './ledger/ledger.ts';
+
+export interface StatusDeps {
+  readonly clock: Clock;
+  readonly ledger: Ledger;
+  readonly configuration: ConfigurationKeeper;
+  readonly services: () => readonly FleetStatus[];
+  readonly reports: () => readonly ReportedGateway[];
+  readonly linked: () => readonly string[];
+  readonly problems: () => string[];
+  readonly newest: () => { readonly n: number; readonly lagMs: number | null };
+}
+
+/** `/v1/status`: what runs, both conservation laws, how far the ledger is, what is wrong. */
+export function createStatus(
+  o: { readonly version: string; readonly dataDir: string; readonly startedAt: string },
+  d: StatusDeps,
+): () => Promise<Status> {
+  return async () => {
+    const { active, problem } = d.configuration;
+    const problems = d.problems();
+    const [committed, actions, dead, disk] = await Promise.all([
+      d.ledger.read.counts(),
+      d.ledger.read.actionCounts(),
+      d.ledger.read.deadCounts(),
+      diskOf(o.dataDir),
+    ]);
+    const linked = d.linked();
+    const services = d.services();
+    const { n, lagMs } = d.newest();
+    const { lastCommitMs, queued, walBytes } = d.ledger.stats;
+    return {
+      site: active.configuration.site.name,
+      version: o.version,
+      now: new Date(d.clock.now()).toISOString(),
+      started_at: o.startedAt,
+      ready: problems.length === 0,
+      problems,
+      configuration: {
+        revision: active.revision,
+        activated_at: active.activatedAt,
+        error: problem === undefined ? null : { ...problem, problems: [...problem.problems] },
+        applied: services.every(
+          ({ state, revision }) => state === 'offline' || revision === undefined || revision === active.revision,
+        ),
+      },
+      services: services.map((service) =>
+        service.service === 'gateway'
+          ? { ...service, link: linked.includes(service.instance) ? ('up' as const) : ('down' as const) }
+          : service,
+      ),
+      laws: lawsOf(d.reports()),
+      ledger: {
+        n,
+        lag_ms: lagMs,
+        last_commit_ms: lastCommitMs,
+        queued,
+        wal_bytes: walBytes,
+        problem: d.ledger.problem ?? null,
+        committed,
+      },
+      actions,
+      dead,
+      disk,
+    };
+  };
+}
+
+/** The second promise, from what the gateways count: each number is theirs, the sums are made here. */
+export function lawsOf(reports: readonly Pick<ReportedGateway, 'report'>[]): Status['laws'] {
+  const streams = reports.flatMap(({ report }) =>
+    report.streams.map((counts) => {
+      const { received, accepted, duplicate, rejected, dropped } = counts;
+      return { ...counts, gateway: report.instance, holds: received === accepted + duplicate + rejected + dropped };
+    }),
+  );
+  const pipelines = reports.flatMap(({ report }) =>
+    report.pipelines.map((counts) => {
+      const { formed, decided, expired, dead, dropped, pending } = counts;
+      return { ...counts, gateway: report.instance, holds: formed === decided + expired + dead + dropped + pending };
+    }),
+  );
+  return {
+    streams: {
+      law: 'received = accepted + duplicate + rejected + dropped',
+      holds: streams.every(({ holds }) => holds),
+      items: streams,
+    },
+    pipelines: {
+      law: 'formed = decided + expired + dead + dropped + pending',
+      holds: pipelines.every(({ holds }) => holds),
+      items: pipelines,
+    },
+  };
+}
+
+async function diskOf(path: string): Promise<Status['disk']> {
+  const found = await statfs(path).catch(() => undefined);
+  if (found === undefined) return null;
+  return { path, free_bytes: found.bavail * found.bsize, total_bytes: found.blocks * found.bsize };
+}
