@@ -1,0 +1,105 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { DeadRecord, Decision, Status } from '@brink/protocol';
+import type { IClientPublishOptions } from 'mqtt';
+import sharp from 'sharp';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { List } from '../harness/api.ts';
+import { type Fleet, repository, startFleet } from '../harness/fleet.ts';
+
+// Each bad frame gets its code from the one error table, moves a counter, and harms nothing beside it.
+
+const cat = readFileSync(join(repository, 'packages/device/pictures/chelsea.jpg'));
+
+let fleet: Fleet;
+beforeAll(async () => {
+  fleet = await startFleet();
+});
+afterAll(() => fleet?.[Symbol.asyncDispose]());
+
+interface BadFrame {
+  readonly what: string;
+  readonly code: string;
+  readonly bytes: () => Promise<Uint8Array> | Uint8Array;
+  readonly options?: IClientPublishOptions;
+}
+
+const bomb = () =>
+  sharp({ create: { width: 16_000, height: 16_000, channels: 3, background: 'black' }, limitInputPixels: false })
+    .png({ compressionLevel: 9 })
+    .toBuffer();
+
+const frames: readonly BadFrame[] = [
+  { what: 'not a picture', code: 'E_IMAGE_TYPE', bytes: () => Buffer.from('this is no picture, it is a sentence') },
+  { what: 'a truncated JPEG', code: 'E_IMAGE_CORRUPT', bytes: () => cat.subarray(0, cat.length * 0.6) },
+  { what: 'a PNG of 16,000 × 16,000', code: 'E_IMAGE_PIXELS', bytes: bomb },
+  {
+    what: 'an SVG that wants a file',
+    code: 'E_IMAGE_TYPE',
+    bytes: () => Buffer.from('<svg xmlns="http://www.w3.org/2000/svg"><image href="file:///etc/passwd"/></svg>'),
+  },
+  { what: 'a GIF', code: 'E_IMAGE_TYPE', bytes: () => Buffer.from('GIF89a\x01\x00\x01\x00\x00\x00\x00;', 'latin1') },
+  { what: 'no bytes at all', code: 'E_EMPTY', bytes: () => new Uint8Array() },
+  { what: '10 MB where 4 MiB are allowed', code: 'E_TOO_LARGE', bytes: () => Buffer.alloc(10_000_000, 7) },
+];
+
+describe('a bad frame', () => {
+  it.each(frames)('$what: $code', async ({ what, code, bytes, options }) => {
+    const device = `cam-bad-${what.toLowerCase().replace(/[^a-z0-9]+/g, '-')}`.slice(0, 40);
+    const client = await fleet.client();
+    await client.publishAsync(`brink/${device}/up/frames/front`, Buffer.from(await bytes()), { qos: 1, ...options });
+    await client.publishAsync(`brink/${device}-good/up/frames/front`, cat, { qos: 1 });
+
+    const dead = await fleet.api.until<List<DeadRecord>>(`/v1/dead?device=${device}`, (list) => list.items.length > 0);
+    expect(dead.items[0]!.error.code).toBe(code);
+    expect(dead.items[0]!.error.detail.length).toBeGreaterThan(10);
+    const good = await fleet.api.until<List<Decision>>(
+      `/v1/decisions?device=${device}-good&pipeline=pets`,
+      (list) => list.items.length > 0,
+    );
+    expect(good.items[0]).toMatchObject({ outcome: 'decided', label: 'cat' });
+    const status = await fleet.api.until<Status>('/v1/status', ({ laws }) =>
+      laws.streams.items.some((item) => item.device === device && item.rejected === 1),
+    );
+    expect(status.laws.streams.holds && status.laws.pipelines.holds).toBe(true);
+    expect(status.dead.find((row) => row.code === code)!.count).toBeGreaterThan(0);
+  });
+
+  it('over HTTP is refused with the code and status of the table', async () => {
+    const { status, json, headers } = await fleet.api.request('/v1/frames/cam-http/front?wait_ms=5000', {
+      method: 'POST',
+      body: 'no picture',
+      headers: { 'content-type': 'application/octet-stream' },
+    });
+    expect(status).toBe(415);
+    expect(headers.get('content-type')).toMatch(/^application\/problem\+json/);
+    expect(json).toMatchObject({ status: 415, code: 'E_IMAGE_TYPE' });
+  });
+
+  it('that is retained is neither decided nor kept by the broker', async () => {
+    const client = await fleet.client();
+    await client.publishAsync('brink/cam-retained/up/frames/front', cat, { qos: 0, retain: true }).catch(() => {});
+    const other = await fleet.client();
+    await other.publishAsync('brink/cam-after/up/frames/front', cat, { qos: 1 });
+    await fleet.api.until<List<Decision>>('/v1/decisions?device=cam-after', (list) => list.items.length > 0);
+    const late = await fleet.client();
+    const seen: string[] = [];
+    late.on('message', (topic) => seen.push(topic));
+    await late.subscribeAsync('brink/+/up/frames/#');
+    await late.publishAsync('brink/cam-marker/up/frames/front', cat, { qos: 1 });
+    await fleet.api.until<List<Decision>>('/v1/decisions?device=cam-marker', (list) => list.items.length > 0);
+    expect(seen).not.toContain('brink/cam-retained/up/frames/front');
+    expect((await fleet.api.get<List<Decision>>('/v1/decisions?device=cam-retained')).items).toEqual([]);
+  });
+
+  it('from a device whose name is none is refused by name over HTTP, and by the broker over MQTT', async () => {
+    const { status, json } = await fleet.api.request('/v1/frames/Cam%2B1/front', {
+      method: 'POST',
+      body: new Uint8Array(cat),
+    });
+    expect(status).toBe(400);
+    expect(['E_NAME', 'E_BAD_REQUEST']).toContain(json.code);
+    const client = await fleet.client();
+    await expect(client.publishAsync('brink/cam+1/up/frames/front', cat, { qos: 1 })).rejects.toThrow(/topic/i);
+  });
+});
