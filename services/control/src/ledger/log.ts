@@ -1,0 +1,116 @@
+import { type ActionRecord, BrinkError } from '@brink/protocol';
+import type { Clock, Timer } from '@brink/runtime';
+import type { Failure, Group, GroupReply, Operation } from './messages.ts';
+
+/** A transaction takes at most so many items: longer ones would make everyone wait. */
+const GROUP_ITEMS_MAX = 500;
+
+export interface LogEntry {
+  readonly operation: Operation;
+  /** How many items it holds, for the bound. */
+  readonly weight: number;
+  readonly full: boolean;
+  done(value: unknown): void;
+  failed(failure: Failure): void;
+}
+
+export interface LogEvents {
+  post(group: Group): void;
+  /** After the entries' own `done`, in order of COMMIT. */
+  onReply(reply: GroupReply, actions: readonly ActionRecord[]): void;
+}
+
+/**
+ * The order of everything: entries wait here and go to the writer in groups, one group at a time. While one is being
+ * committed the next one gathers; an idle writer waits `groupMs` for company.
+ */
+export function createLog(config: { groupMs: number; queueMax: number }, d: { clock: Clock; events: LogEvents }) {
+  let waiting: LogEntry[] = [];
+  let weight = 0;
+  let inFlight: LogEntry[] | undefined;
+  let timer: Timer | undefined;
+  let open = false;
+  let groups = 0;
+  let idle: (() => void) | undefined;
+
+  function flush(): void {
+    timer = undefined;
+    if (!open || inFlight !== undefined || waiting.length === 0) return;
+    let items = 0;
+    let count = 0;
+    for (const entry of waiting) {
+      if (count > 0 && items + entry.weight > GROUP_ITEMS_MAX) break;
+      items += entry.weight;
+      count++;
+    }
+    inFlight = waiting.slice(0, count);
+    waiting = waiting.slice(count);
+    groups += 1;
+    d.events.post({
+      id: groups,
+      nowMs: d.clock.now(),
+      full: inFlight.some((entry) => entry.full),
+      operations: inFlight.map((entry) => entry.operation),
+    });
+  }
+
+  function finish(entries: readonly LogEntry[]): void {
+    for (const entry of entries) weight -= entry.weight;
+    if (weight === 0) idle?.();
+  }
+
+  return {
+    /** @throws BrinkError E_BUSY, E_UNAVAILABLE */
+    add(entry: LogEntry): void {
+      if (!open) throw new BrinkError('E_UNAVAILABLE', 'the ledger is not running');
+      if (weight > 0 && weight + entry.weight > config.queueMax) {
+        throw new BrinkError('E_BUSY', `${weight} entries wait for the ledger; its limit is ${config.queueMax}`);
+      }
+      waiting.push(entry);
+      weight += entry.weight;
+      if (inFlight === undefined) timer ??= d.clock.setTimeout(flush, config.groupMs);
+    },
+    reply(reply: GroupReply): void {
+      const entries = inFlight ?? [];
+      inFlight = undefined;
+      for (const [index, entry] of entries.entries()) {
+        const result = reply.results[index];
+        if (result === undefined) entry.failed({ code: 'E_INTERNAL', detail: 'the writer left it out' });
+        else if ('failure' in result) entry.failed(result.failure);
+        else entry.done(result.value);
+      }
+      d.events.onReply(reply, reply.actions);
+      finish(entries);
+      flush();
+    },
+    open(): void {
+      open = true;
+    },
+    /** Fails everything that waits or is under way. */
+    close(failure: Failure): void {
+      open = false;
+      if (timer !== undefined) d.clock.clearTimeout(timer);
+      timer = undefined;
+      const entries = [...(inFlight ?? []), ...waiting];
+      inFlight = undefined;
+      waiting = [];
+      for (const entry of entries) entry.failed(failure);
+      finish(entries);
+    },
+    /** Takes nothing more; resolves when all that was taken is committed. */
+    async drain(): Promise<void> {
+      if (weight === 0) return;
+      if (inFlight === undefined) flush();
+      await new Promise<void>((resolve) => {
+        idle = resolve;
+      });
+      idle = undefined;
+    },
+    get queued() {
+      return weight;
+    },
+    get groups() {
+      return groups;
+    },
+  };
+}

@@ -1,0 +1,89 @@
+import type { Ack, ActionConfig, ActionRecord, PublishedConfiguration } from '@brink/protocol';
+import type { AttemptOutcome } from './records.ts';
+
+// What the ledger and its two threads say to each other. Outcomes travel as the text they came as: a string is handed
+// over at a fraction of what cloning the object would cost.
+
+/** One operation of the log. `commit`: JSON texts, and which of them are dead letters. */
+export type Operation =
+  | { readonly op: 'commit'; readonly texts: string[]; readonly dead: boolean[] }
+  | { readonly op: 'configure'; readonly published: PublishedConfiguration }
+  | { readonly op: 'ack'; readonly device: string; readonly ack: Ack }
+  | { readonly op: 'tick'; readonly dueMs: number }
+  | { readonly op: 'lease'; readonly limit: number; readonly leaseMs: number }
+  | { readonly op: 'settle'; readonly outcomes: AttemptOutcome[] }
+  | { readonly op: 'order'; readonly id: string; readonly config: ActionConfig; readonly by: string }
+  | { readonly op: 'retry'; readonly id: string }
+  | { readonly op: 'cancel'; readonly id: string }
+  | { readonly op: 'deviceStatus'; readonly device: string; readonly state: 'online' | 'offline' }
+  | {
+      readonly op: 'putDevice';
+      readonly name: string;
+      readonly patch: { registered?: boolean; note?: string; credentials_at?: string };
+    }
+  | { readonly op: 'deleteDevice'; readonly name: string }
+  | { readonly op: 'retain'; readonly rows: number };
+
+/** Operations that arrived together: one transaction. */
+export interface Group {
+  readonly id: number;
+  readonly nowMs: number;
+  /** FULL: at least one of them is a promise to someone outside. */
+  readonly full: boolean;
+  readonly operations: Operation[];
+}
+
+export interface Failure {
+  readonly code: string;
+  readonly detail: string;
+}
+
+/** Of a `commit` operation: running number and text per item; 0 and "" for duplicates and dead letters. */
+export interface CommitReply {
+  readonly ns: number[];
+  readonly texts: string[];
+  readonly duplicates: number;
+  readonly revision: string;
+}
+
+export interface GroupReply {
+  readonly id: number;
+  /** In order of the operations. */
+  readonly results: ({ readonly value: unknown } | { readonly failure: Failure })[];
+  readonly actions: ActionRecord[];
+  readonly nextTimerMs: number | undefined;
+  readonly outboxDue: boolean;
+  readonly commitMs: number;
+  readonly gapsClosed: number;
+}
+
+export type Query = { readonly id: number; readonly method: string; readonly args: unknown[] };
+export type Answer = { readonly id: number } & ({ readonly value: unknown } | { readonly failure: Failure });
+
+export interface Ready {
+  readonly ready: true;
+  readonly nextTimerMs?: number | undefined;
+  /** What was odd at start, in sentences to log. */
+  readonly warnings: string[];
+}
+export interface NotReady {
+  readonly ready: false;
+  readonly failure: Failure;
+}
+
+export interface WorkerData {
+  readonly role: 'write' | 'read';
+  readonly folder: string;
+  readonly nowMs: number;
+  readonly retainDays: number;
+  readonly retainRows: number;
+  readonly testing: Testing;
+}
+
+/** Only for tests: what must go wrong for a promise to be seen to hold. */
+export interface Testing {
+  /** Negative control: without the key that makes an outcome unique. */
+  readonly dropUniqueKey?: boolean;
+  /** A full disk: SQLite's max_page_count. */
+  readonly pagesMax?: number;
+}

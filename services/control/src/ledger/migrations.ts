@@ -1,0 +1,63 @@
+// Forward only, numbered by place. Never change one that was released: add the next.
+
+export const MIGRATIONS: readonly string[] = [
+  `
+CREATE TABLE meta (key TEXT PRIMARY KEY, value ANY) STRICT, WITHOUT ROWID;
+
+-- One row per device, stream and pipeline: spares three strings per decision. The counts outlive retention.
+CREATE TABLE lane (
+  id INTEGER PRIMARY KEY, device TEXT NOT NULL, stream TEXT NOT NULL, pipeline TEXT NOT NULL,
+  decided INTEGER NOT NULL DEFAULT 0, expired INTEGER NOT NULL DEFAULT 0, dead INTEGER NOT NULL DEFAULT 0,
+  duplicate INTEGER NOT NULL DEFAULT 0,
+  UNIQUE (device, stream, pipeline)
+) STRICT;
+
+-- body is the decision as everyone reads it, n and revision included; it is written once.
+CREATE TABLE decision (
+  n INTEGER PRIMARY KEY, lane INTEGER NOT NULL, boot TEXT NOT NULL, seq INTEGER NOT NULL, part INTEGER NOT NULL,
+  outcome TEXT NOT NULL, label TEXT, score REAL, received_ms REAL NOT NULL, body TEXT NOT NULL, evidence TEXT NOT NULL
+) STRICT;
+-- One outcome per unit. What is deleted by age is remembered in seen.
+CREATE UNIQUE INDEX decision_unit ON decision (lane, boot, seq, part);
+-- Entries end with the row's n, so that one lane's decisions are read newest first without sorting.
+CREATE INDEX decision_lane ON decision (lane);
+
+CREATE TABLE seen (
+  lane INTEGER NOT NULL, boot TEXT NOT NULL, through INTEGER NOT NULL, ranges TEXT NOT NULL, PRIMARY KEY (lane, boot)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE dead_letter (
+  id INTEGER PRIMARY KEY, hash BLOB NOT NULL UNIQUE, device TEXT NOT NULL, stream TEXT NOT NULL, boot TEXT, seq INTEGER,
+  code TEXT NOT NULL, detail TEXT NOT NULL, sha256 TEXT NOT NULL, bytes INTEGER NOT NULL, type TEXT, received_ms REAL NOT NULL
+) STRICT;
+CREATE TABLE dead_count (code TEXT PRIMARY KEY, count INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+
+CREATE TABLE rule (name TEXT PRIMARY KEY, errors INTEGER NOT NULL, last_error TEXT) STRICT, WITHOUT ROWID;
+CREATE TABLE rule_state (rule TEXT NOT NULL, key TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (rule, key))
+  STRICT, WITHOUT ROWID;
+
+-- The outbox. next_ms is when the dispatcher must look at it; NULL: it has ended.
+CREATE TABLE action (
+  row INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, n INTEGER NOT NULL, decision TEXT NOT NULL, rule TEXT, key TEXT,
+  phase TEXT, idx INTEGER NOT NULL, kind TEXT NOT NULL, target TEXT NOT NULL, config TEXT NOT NULL, because TEXT,
+  state TEXT NOT NULL, attempts INTEGER NOT NULL DEFAULT 0, sent INTEGER NOT NULL DEFAULT 0,
+  created_ms REAL NOT NULL, expires_ms REAL NOT NULL, stale_ms REAL, next_ms REAL, ended_ms REAL,
+  ack_status INTEGER, ack_error TEXT, ack_ms REAL, error_code TEXT, error_detail TEXT
+) STRICT;
+CREATE INDEX action_due ON action (next_ms) WHERE next_ms IS NOT NULL;
+CREATE INDEX action_leased ON action (row) WHERE state = 'leased';
+CREATE INDEX action_ended ON action (ended_ms) WHERE ended_ms IS NOT NULL;
+CREATE INDEX action_n ON action (n);
+CREATE TABLE attempt (
+  action INTEGER NOT NULL, attempt INTEGER NOT NULL, leased_ms REAL NOT NULL, sent_ms REAL, result TEXT NOT NULL,
+  code TEXT, detail TEXT, PRIMARY KEY (action, attempt)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE device (
+  name TEXT PRIMARY KEY, state TEXT NOT NULL DEFAULT 'unknown', registered INTEGER NOT NULL DEFAULT 0, note TEXT,
+  credentials_at TEXT, first_ms REAL, last_ms REAL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE config_revision (revision TEXT PRIMARY KEY, body TEXT NOT NULL, activated_ms REAL NOT NULL) STRICT;
+CREATE INDEX config_revision_time ON config_revision (activated_ms);
+`,
+];

@@ -1,0 +1,80 @@
+import { BrinkError } from '@brink/protocol';
+import type { Answer, Query, WorkerData } from './messages.ts';
+import type { LedgerReads } from './records.ts';
+import { createThread, errorOf } from './thread.ts';
+
+/** Reads that wait for an answer; beyond: E_BUSY. */
+const PENDING_MAX = 256;
+
+/** The reading side: each method of LedgerReads is one question to the reader's thread. */
+export function createQueries(config: () => WorkerData) {
+  const thread = createThread<Query | 'stop', Answer>(config);
+  const pending = new Map<number, { resolve(value: unknown): void; reject(error: BrinkError): void }>();
+  let asked = 0;
+  let running = false;
+
+  function ask(method: string, args: unknown[]): Promise<unknown> {
+    if (!running) return Promise.reject(new BrinkError('E_UNAVAILABLE', 'the ledger is not running'));
+    if (pending.size >= PENDING_MAX) {
+      return Promise.reject(new BrinkError('E_BUSY', `${PENDING_MAX} reads wait for the ledger`));
+    }
+    const id = ++asked;
+    return new Promise((resolve, reject) => {
+      pending.set(id, { resolve, reject });
+      thread.post({ id, method, args });
+    });
+  }
+
+  function fail(error: BrinkError): void {
+    running = false;
+    for (const { reject } of pending.values()) reject(error);
+    pending.clear();
+  }
+
+  const method =
+    <K extends keyof LedgerReads>(name: K) =>
+    (...args: Parameters<LedgerReads[K]>) =>
+      ask(name, args) as ReturnType<LedgerReads[K]>;
+
+  const read: LedgerReads = {
+    decisions: method('decisions'),
+    decision: method('decision'),
+    explainDecision: method('explainDecision'),
+    actions: method('actions'),
+    action: method('action'),
+    explainAction: method('explainAction'),
+    dead: method('dead'),
+    deadLetter: method('deadLetter'),
+    ruleStates: method('ruleStates'),
+    devices: method('devices'),
+    device: method('device'),
+    counts: method('counts'),
+    actionCounts: method('actionCounts'),
+    deadCounts: method('deadCounts'),
+    revisions: method('revisions'),
+    configuration: method('configuration'),
+  };
+
+  return {
+    read,
+    async start(onGone: (error: BrinkError) => void): Promise<void> {
+      await thread.start(
+        (answer) => {
+          const waiter = pending.get(answer.id);
+          pending.delete(answer.id);
+          if ('failure' in answer) waiter?.reject(errorOf(answer.failure));
+          else waiter?.resolve(answer.value);
+        },
+        (error) => {
+          fail(error);
+          onGone(error);
+        },
+      );
+      running = true;
+    },
+    async stop(): Promise<void> {
+      await thread.stop();
+      fail(new BrinkError('E_UNAVAILABLE', 'the ledger was stopped'));
+    },
+  };
+}

@@ -1,0 +1,138 @@
+import { join } from 'node:path';
+import { backup, DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite';
+import { BrinkError, type ErrorCode } from '@brink/protocol';
+import { MIGRATIONS } from './migrations.ts';
+
+/** One connection with its prepared statements. */
+export interface Store {
+  readonly db: DatabaseSync;
+  /** Prepared once per text. */
+  sql(text: string): StatementSync;
+  close(): void;
+}
+
+export type Row = Record<string, SQLInputValue>;
+
+const FILE = 'ledger.db';
+/** "Brnk": says whose file it is to `file(1)` and to us. */
+const APPLICATION_ID = 0x42726e6b;
+
+/**
+ * Opens or makes `ledger.db`, checks it and brings its schema up to date; a copy is made before each step.
+ * @throws BrinkError E_STORAGE_READONLY, E_STORAGE_NEWER, E_STORAGE_CORRUPT, E_STORAGE_FULL
+ */
+export async function openStore(folder: string): Promise<Store> {
+  const path = join(folder, FILE);
+  const db = translated(path, () => new DatabaseSync(path, { timeout: 5000 }));
+  try {
+    translated(path, () => prepareFile(db, path));
+    await migrate(db, folder);
+    return createStore(db);
+  } catch (error) {
+    db.close();
+    throw error;
+  }
+}
+
+/** For reads, on a store that a writer has opened before. */
+export function openStoreForReading(folder: string): Store {
+  const path = join(folder, FILE);
+  return createStore(translated(path, () => new DatabaseSync(path, { readOnly: true, timeout: 5000 })));
+}
+
+function createStore(db: DatabaseSync): Store {
+  const statements = new Map<string, StatementSync>();
+  return {
+    db,
+    sql(text) {
+      let statement = statements.get(text);
+      if (statement === undefined) {
+        statement = db.prepare(text);
+        statements.set(text, statement);
+      }
+      return statement;
+    },
+    close: () => db.close(),
+  };
+}
+
+function prepareFile(db: DatabaseSync, path: string): void {
+  const version = Number(db.prepare('PRAGMA user_version').get()?.user_version);
+  const owner = Number(db.prepare('PRAGMA application_id').get()?.application_id);
+  const tables = Number(db.prepare("SELECT count(*) AS n FROM sqlite_schema WHERE type = 'table'").get()?.n);
+  if (tables > 0 && owner !== APPLICATION_ID) {
+    throw new BrinkError(
+      'E_STORAGE_CORRUPT',
+      `${path} is a database, but not a ledger of Brink; expected an empty folder or Brink's`,
+    );
+  }
+  if (version > MIGRATIONS.length) {
+    throw new BrinkError(
+      'E_STORAGE_NEWER',
+      `${path} has schema ${version}, this program knows up to ${MIGRATIONS.length}; expected a newer Brink, or a copy made before (${FILE}.v*)`,
+    );
+  }
+  db.exec('PRAGMA journal_mode = WAL');
+  // A write that changes nothing: a read-only file or folder must be found now, not at the first decision.
+  db.exec('BEGIN IMMEDIATE');
+  db.exec(`PRAGMA application_id = ${APPLICATION_ID}`);
+  db.exec('COMMIT');
+  db.exec('PRAGMA synchronous = FULL');
+  // Checkpoints shrink the WAL to this; without it, it stays as large as it ever was (notes of SQLite's WAL users).
+  db.exec(`PRAGMA journal_size_limit = ${64 * 1024 * 1024}`);
+  db.exec('PRAGMA cache_size = -16384');
+  db.exec('PRAGMA temp_store = MEMORY');
+  const check = db.prepare('PRAGMA quick_check(1)').get()?.quick_check;
+  if (check !== 'ok')
+    throw new BrinkError('E_STORAGE_CORRUPT', `${path}: ${String(check)}; expected an undamaged ledger`);
+}
+
+async function migrate(db: DatabaseSync, folder: string): Promise<void> {
+  for (let version = currentVersion(db); version < MIGRATIONS.length; version++) {
+    const path = join(folder, FILE);
+    // By the backup API: a copy of the files would lack what still stands in the WAL.
+    if (version > 0) await backup(db, join(folder, `${FILE}.v${version}`));
+    translated(path, () => {
+      db.exec('BEGIN IMMEDIATE');
+      try {
+        db.exec(MIGRATIONS[version] as string);
+        db.exec(`PRAGMA user_version = ${version + 1}`);
+        db.exec('COMMIT');
+      } catch (error) {
+        if (db.isTransaction) db.exec('ROLLBACK');
+        throw error;
+      }
+    });
+  }
+}
+
+const currentVersion = (db: DatabaseSync) => Number(db.prepare('PRAGMA user_version').get()?.user_version);
+
+function translated<T>(path: string, run: () => T): T {
+  try {
+    return run();
+  } catch (error) {
+    throw storageError(error, path);
+  }
+}
+
+// Primary result codes: https://sqlite.org/rescode.html
+const CODES: Record<number, ErrorCode> = {
+  3: 'E_STORAGE_READONLY', // SQLITE_PERM
+  8: 'E_STORAGE_READONLY', // SQLITE_READONLY
+  14: 'E_STORAGE_READONLY', // SQLITE_CANTOPEN
+  5: 'E_LOCKED', // SQLITE_BUSY: another process writes, though one ledger has one writer
+  10: 'E_UNAVAILABLE', // SQLITE_IOERR
+  11: 'E_STORAGE_CORRUPT', // SQLITE_CORRUPT
+  26: 'E_STORAGE_CORRUPT', // SQLITE_NOTADB
+  13: 'E_STORAGE_FULL', // SQLITE_FULL
+};
+
+/** What SQLite says, in Brink's words. Anything that is not SQLite's stays an internal error. */
+export function storageError(error: unknown, where: string): BrinkError {
+  if (error instanceof BrinkError) return error;
+  const { errcode, message } = error as { errcode?: number; message?: string };
+  const code = errcode === undefined ? undefined : CODES[errcode & 0xff];
+  if (code === undefined) return BrinkError.from(error);
+  return new BrinkError(code, `${where}: ${message}`, { cause: error });
+}

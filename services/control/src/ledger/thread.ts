@@ -1,0 +1,70 @@
+import { Worker } from 'node:worker_threads';
+import { BrinkError, isErrorCode } from '@brink/protocol';
+import type { Failure, NotReady, Ready, WorkerData } from './messages.ts';
+
+/** One of the ledger's worker threads. */
+export interface Thread<In, Out> {
+  /** @throws BrinkError what kept it from opening the store */
+  start(onMessage: (message: Out) => void, onGone: (error: BrinkError) => void): Promise<Ready>;
+  post(message: In): void;
+  /** Lets it finish what was posted. */
+  stop(): Promise<void>;
+}
+
+export function createThread<In, Out>(config: () => WorkerData): Thread<In, Out> {
+  let worker: Worker | undefined;
+  let gone: Promise<void> = Promise.resolve();
+  let stopping = false;
+
+  return {
+    start(onMessage, onGone) {
+      stopping = false;
+      const started = new Worker(new URL('./worker.ts', import.meta.url), {
+        workerData: config(),
+        name: `ledger-${config().role}`,
+        env: {},
+        // node:sqlite is a release candidate in Node 24 and says so on stderr at every start.
+        execArgv: ['--disable-warning=ExperimentalWarning'],
+      });
+      worker = started;
+      let failure: BrinkError | undefined;
+      gone = new Promise((resolve) => {
+        started.once('exit', () => {
+          worker = undefined;
+          if (!stopping)
+            onGone(failure ?? new BrinkError('E_UNAVAILABLE', `the ledger's ${config().role} thread ended`));
+          resolve();
+        });
+      });
+      started.on('error', (error) => {
+        failure = new BrinkError('E_INTERNAL', `the ledger's ${config().role} thread: ${error.message}`, {
+          cause: error,
+        });
+      });
+      return new Promise((resolve, reject) => {
+        started.once('exit', () => reject(failure ?? new BrinkError('E_INTERNAL', 'the thread ended while starting')));
+        started.once('message', (message: Ready | NotReady) => {
+          if (!message.ready) {
+            stopping = true;
+            reject(errorOf(message.failure));
+            return;
+          }
+          started.on('message', onMessage);
+          resolve(message);
+        });
+      });
+    },
+    post(message) {
+      worker?.postMessage(message);
+    },
+    async stop() {
+      stopping = true;
+      worker?.postMessage('stop');
+      await gone;
+    },
+  };
+}
+
+export function errorOf({ code, detail }: Failure): BrinkError {
+  return new BrinkError(isErrorCode(code) ? code : 'E_INTERNAL', detail);
+}

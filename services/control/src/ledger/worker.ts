@@ -1,0 +1,64 @@
+import { parentPort, workerData } from 'node:worker_threads';
+import { BrinkError } from '@brink/protocol';
+import type { Answer, Group, NotReady, Query, Ready, WorkerData } from './messages.ts';
+import { createReader } from './reader.ts';
+import { openStore, openStoreForReading, storageError } from './store.ts';
+import { createWriter } from './writer.ts';
+
+// The thread that owns a connection to ledger.db: one writes, with the rules; another one reads.
+
+const port = parentPort;
+const config = workerData as WorkerData;
+
+if (port !== null) {
+  try {
+    await (config.role === 'write' ? write(port) : read(port));
+  } catch (error) {
+    const { code, detail } = BrinkError.from(error);
+    port.postMessage({ ready: false, failure: { code, detail } } satisfies NotReady);
+    port.close();
+  }
+}
+
+type Port = NonNullable<typeof port>;
+
+async function write(port: Port): Promise<void> {
+  const store = await openStore(config.folder);
+  const writer = createWriter(store, config);
+  const warnings = writer.start();
+  port.on('message', (message: Group | 'stop') => {
+    if (message !== 'stop') return port.postMessage(writer.apply(message));
+    try {
+      writer.stop();
+    } catch {
+      // A checkpoint that fails costs nothing: the WAL holds it all, and is read at the next start.
+    }
+    store.close();
+    port.close();
+  });
+  port.postMessage({ ready: true, warnings, nextTimerMs: writer.nextTimerMs } satisfies Ready);
+}
+
+function read(port: Port): void {
+  const store = openStoreForReading(config.folder);
+  const reader = createReader(store);
+  port.on('message', (message: Query | 'stop') => {
+    if (message === 'stop') {
+      store.close();
+      port.close();
+      return;
+    }
+    port.postMessage(answer(message));
+  });
+  port.postMessage({ ready: true, warnings: [] } satisfies Ready);
+
+  function answer({ id, method, args }: Query): Answer {
+    try {
+      const ask = reader[method as keyof typeof reader] as (...args: unknown[]) => unknown;
+      return { id, value: ask(...args) };
+    } catch (error) {
+      const { code, detail } = storageError(error, 'ledger.db');
+      return { id, failure: { code, detail } };
+    }
+  }
+}
