@@ -12,14 +12,10 @@ import fastify, {
   type FastifyRequest,
   type RawServerDefault,
 } from 'fastify';
-import {
-  jsonSchemaTransform,
-  jsonSchemaTransformObject,
-  validatorCompiler,
-  type ZodTypeProvider,
-} from 'fastify-type-provider-zod';
+import { jsonSchemaTransform, validatorCompiler, type ZodTypeProvider } from 'fastify-type-provider-zod';
 import type { Metrics } from '../metrics.ts';
 import { type Guard, secureHeaders } from './guard.ts';
+import { openApiObject } from './openapi.ts';
 import { answerClientError, PROBLEM_TYPE, toProblem } from './problems.ts';
 
 export type App = FastifyInstance<
@@ -31,7 +27,11 @@ export type App = FastifyInstance<
 >;
 
 /** In the schema of every route: what its refusals look like. */
-export const problems = { '4xx': ProblemSchema, '5xx': ProblemSchema } as const;
+const problem = {
+  description: 'Refused; the code says why',
+  content: { 'application/problem+json': { schema: ProblemSchema } },
+} as const;
+export const problems = { '4xx': problem, '5xx': problem } as const;
 
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'] as const;
 const CONNECTIONS_MAX = 1000;
@@ -60,7 +60,7 @@ export async function createApp(
     http: { headersTimeout: 10_000, connectionsCheckingInterval: 5000 },
     clientErrorHandler: (error, socket) => answerClientError(error, socket, randomUUID()),
     frameworkErrors: (error, request, reply) => {
-      const problem = toProblem(error, request.id);
+      const problem = toProblem(error, request.id, request);
       // Before there is a route: no hooks have run, and the types know of no answer.
       const raw = reply as unknown as FastifyReply;
       void raw.code(problem.status).type(PROBLEM_TYPE).send(JSON.stringify(problem));
@@ -92,7 +92,7 @@ export async function createApp(
 function addErrors(app: App, d: { logger: Logger }): void {
   const isV2 = (request: FastifyRequest) => request.url === '/v2' || request.url.startsWith('/v2/');
   app.setErrorHandler((reason, request, reply) => {
-    const problem = toProblem(reason, request.id);
+    const problem = toProblem(reason, request.id, request);
     if (problem.code === 'E_INTERNAL')
       d.logger.error({ err: reason, request: request.id, url: request.url }, 'request failed');
     if (problem.status === 503 && !reply.hasHeader('retry-after')) reply.header('retry-after', '1');
@@ -137,7 +137,7 @@ async function addDocuments(app: App, version: string): Promise<void> {
       security: [{}, { token: [] }],
     },
     transform: jsonSchemaTransform,
-    transformObject: jsonSchemaTransformObject,
+    transformObject: openApiObject,
   });
   await app.register(swaggerUi, { routePrefix: '/docs', uiConfig: { deepLinking: true, tryItOutEnabled: true } });
 }

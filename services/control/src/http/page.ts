@@ -24,7 +24,7 @@ export function html(parts: TemplateStringsArray, ...values: unknown[]): Html {
 export function page(title: string, body: Html): string {
   return html`<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>${title} · Brink</title><link rel="stylesheet" href="/style.css"></head>
+<title>${title === 'Brink' ? title : `${title} · Brink`}</title><link rel="stylesheet" href="/style.css"></head>
 <body><main><h1>${title}</h1>
 ${body}
 </main></body></html>

@@ -1,7 +1,7 @@
 import { STATUS_CODES } from 'node:http';
 import type { Socket } from 'node:net';
 import { BrinkError, type ErrorCode, type Problem, problemOf } from '@brink/protocol';
-import type { FastifyError } from 'fastify';
+import type { FastifyError, FastifyRequest } from 'fastify';
 import { hasZodFastifySchemaValidationErrors } from 'fastify-type-provider-zod';
 
 export const PROBLEM_TYPE = 'application/problem+json; charset=utf-8';
@@ -17,11 +17,16 @@ const FASTIFY_CODES: Readonly<Record<string, ErrorCode>> = {
 };
 
 /** The single place where something thrown by a route becomes a problem document. */
-export function toProblem(reason: unknown, instance: string): Problem {
+export function toProblem(reason: unknown, instance: string, request?: Pick<FastifyRequest, 'headers'>): Problem {
   if (reason instanceof BrinkError) return problemOf(reason, instance);
   if (hasZodFastifySchemaValidationErrors(reason)) return invalidRequest(reason, instance);
   const { code = '', statusCode = 500, message = '' } = reason as Partial<FastifyError>;
   const known = FASTIFY_CODES[code];
+  if (known === 'E_MEDIA_TYPE') {
+    const found = request?.headers['content-type'] ?? 'no content type';
+    const detail = `found ${found.slice(0, 100)}; expected application/json`;
+    return problemOf(new BrinkError(known, detail), instance);
+  }
   if (known !== undefined) return problemOf(new BrinkError(known, message), instance);
   if (statusCode >= 400 && statusCode < 500) return problemOf(new BrinkError('E_BAD_REQUEST', message), instance);
   // What nobody foresaw is in the log under this id, not in the answer.

@@ -6,20 +6,20 @@ import { z } from 'zod';
 export const whole = (min: number, max: number) =>
   z
     .string()
-    .regex(/^(0|[1-9]\d{0,15})$/, `a whole number from ${min} to ${max}`)
+    .regex(/^(0|[1-9]\d{0,15})$/, `expected a whole number from ${min} to ${max}`)
     .transform(Number)
-    .pipe(z.number().int().min(min).max(max))
+    .refine((value) => value >= min && value <= max, `expected a whole number from ${min} to ${max}`)
     .meta({ type: 'integer', minimum: min, maximum: max });
 
 export const score = z
   .string()
-  .regex(/^(0(\.\d{1,9})?|1(\.0{1,9})?)$/, 'a number from 0 to 1')
+  .regex(/^(0(\.\d{1,9})?|1(\.0{1,9})?)$/, 'expected a number from 0 to 1')
   .transform(Number)
   .meta({ type: 'number', minimum: 0, maximum: 1 });
 
 /** ms since 1970 of a time as `2026-11-22T16:00:00Z`. */
 export const time = z.iso
-  .datetime({ offset: true, error: 'a time as 2026-11-22T16:00:00Z' })
+  .datetime({ offset: true, error: 'expected a time as 2026-11-22T16:00:00Z' })
   .transform((text) => Date.parse(text));
 
 export const LIMIT_MAX = 500;

@@ -55,7 +55,7 @@ export function addConfiguration(app: App, d: { configuration: ConfigurationKeep
       schema: {
         summary: 'Say what is wrong, and change nothing',
         tags,
-        body: Files.optional(),
+        body: Files.nullish(),
         response: { 200: Verdict, ...problems },
       },
     },

@@ -21,6 +21,9 @@ const UNDERWAY_MAX = 32;
 /** What curl says of any file, and browsers of none: nothing about the bytes. */
 const UNTYPED = new Set(['', 'application/octet-stream', 'application/x-www-form-urlencoded']);
 
+// Checked where they are read; here for the document.
+const Bytes = z.any().meta({ type: 'string', format: 'binary' });
+
 export interface FramesDeps {
   readonly configuration: () => Configuration;
   readonly gateways: Gateways;
@@ -64,6 +67,8 @@ export function addFrames(app: App, d: FramesDeps): void {
           summary: 'Post a frame as bytes; with wait_ms, answers with its decisions',
           description: 'The type of the bytes is the Content-Type, else what they look like.',
           tags: ['frames'],
+          consumes: ['image/jpeg', 'image/png', 'image/webp', 'application/octet-stream'],
+          body: Bytes,
           params: z.strictObject({ device: NameSchema, stream: NameSchema }),
           querystring: z.strictObject({ wait_ms: whole(0, WAIT_MS_MAX).optional().describe('default 0: do not wait') }),
           response: { 200: PostedFrameSchema, 202: PostedFrameSchema, ...problems },
