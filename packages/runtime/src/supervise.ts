@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import type { Duplex } from 'node:stream';
+import type { Socket } from 'node:net';
 import { BrinkError } from '@brink/protocol';
 import type { Clock, Timer } from './clock.ts';
 import { type ChildMetrics, createChildRecord, type ExitReason, reasonOf } from './exits.ts';
@@ -8,6 +8,7 @@ import type { LinkHandlers, LinkOptions, LinkPeer } from './link/messages.ts';
 import type { LinkMetrics } from './link/metrics.ts';
 import { LINK_FD } from './link/parent.ts';
 import { createLink } from './link/peer.ts';
+import { readingIntoOneBuffer } from './link/reading.ts';
 import type { Logger } from './logger.ts';
 import type { Part } from './part.ts';
 import { fullJitter } from './retry.ts';
@@ -123,7 +124,7 @@ export function createChild(o: ChildOptions, d: ChildDependencies): Child {
     });
     child.once('exit', ended);
     logger.debug({ pid: child.pid }, 'child started');
-    const fd = child.stdio[LINK_FD] as Duplex;
+    const fd = readingIntoOneBuffer(child.stdio[LINK_FD] as Socket);
     fd.on('error', () => {});
     if (child.pid !== undefined) void up(child, fd);
 
@@ -146,7 +147,7 @@ export function createChild(o: ChildOptions, d: ChildDependencies): Child {
     }
   }
 
-  async function up(child: ChildProcess, fd: Duplex): Promise<void> {
+  async function up(child: ChildProcess, fd: Socket): Promise<void> {
     try {
       if (o.link === undefined) {
         fd.resume();

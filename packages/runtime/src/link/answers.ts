@@ -1,5 +1,14 @@
 import { BrinkError, create, link, toBinary } from '@brink/protocol';
-import { type Frame, frameBytes, HEADER_BYTES_MAX, KIND, PREFIX_BYTES, payloadsOf, protocolError } from './frame.ts';
+import {
+  type Frame,
+  frameBytes,
+  HEADER_BYTES_MAX,
+  KIND,
+  PREFIX_BYTES,
+  payloadsOf,
+  protocolError,
+  releaseOf,
+} from './frame.ts';
 import { encodeFailure, headerOf } from './headers.ts';
 import type { HandlerContext, LinkHandlers, LinkPeer, PeerInfo, ReplyBody, RequestCase } from './messages.ts';
 import type { Outgoing } from './outgoing.ts';
@@ -57,7 +66,7 @@ export class Answers {
     } else if (outgoing.bytes > this.#limits.outgoingBytesMax) {
       this.#fail(id, new BrinkError('E_BUSY', `${outgoing.bytes} bytes of answers wait to be read`));
     } else {
-      this.#run(id, body.case, handler, body.value, payloads);
+      this.#run(frame, body.case, handler, body.value, payloads);
     }
   }
 
@@ -88,8 +97,9 @@ export class Answers {
     }
   }
 
-  #run(id: number, kind: RequestCase, handler: AnyHandler, value: unknown, payloads: Buffer[]): void {
-    const work = createWork(this.#d.peer);
+  #run(frame: Frame, kind: RequestCase, handler: AnyHandler, value: unknown, payloads: Buffer[]): void {
+    const id = frame.request;
+    const work = createWork(this.#d.peer, releaseOf(frame, payloads));
     this.#running.set(id, work);
     const failed = (reason: unknown) => {
       if (this.#running.delete(id) && !this.#closed) this.#fail(id, reason, kind);
@@ -131,13 +141,14 @@ export class Answers {
 }
 
 /** The signal is made when a handler asks for it: most never do. */
-function createWork(peer: LinkPeer): Work {
+function createWork(peer: LinkPeer, release: () => void): Work {
   let controller: AbortController | undefined;
   let reason: BrinkError | undefined;
   return {
     context: {
       peer: peer.info,
       link: peer,
+      release,
       get signal() {
         if (controller === undefined) {
           controller = new AbortController();

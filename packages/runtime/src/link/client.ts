@@ -1,4 +1,4 @@
-import { connect, type Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import { BrinkError } from '@brink/protocol';
 import type { Clock } from '../clock.ts';
 import type { Logger } from '../logger.ts';
@@ -8,6 +8,7 @@ import { formatLinkAddress, type LinkAddress } from './address.ts';
 import type { LinkHandlers, LinkOptions, LinkPeer } from './messages.ts';
 import type { LinkMetrics } from './metrics.ts';
 import { createLink } from './peer.ts';
+import { createSocket } from './reading.ts';
 
 export interface LinkClient extends Part {
   readonly peer: LinkPeer | undefined;
@@ -107,7 +108,9 @@ export function createLinkClient(
 
 function dial(to: LinkAddress, timeoutMs: number, clock: Clock, signal: AbortSignal): Promise<Socket> {
   return new Promise((resolve, reject) => {
-    const socket = connect('path' in to ? { path: to.path } : { ...to, noDelay: true });
+    const socket = createSocket({});
+    if ('path' in to) socket.connect({ path: to.path });
+    else socket.connect(to);
     const done = (error?: BrinkError) => {
       clock.clearTimeout(timer);
       signal.removeEventListener('abort', onAbort);

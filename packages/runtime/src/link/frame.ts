@@ -1,4 +1,5 @@
 import { BrinkError } from '@brink/protocol';
+import { giveBuffer, takeBuffer } from './buffers.ts';
 
 // One frame of the framed link, little-endian:
 //   u32 length | u8 kind | u8 flags | u16 header_bytes | u64 request | header | payloads, each 64-byte aligned
@@ -99,8 +100,20 @@ export function payloadsOf(frame: Frame, lengths: readonly number[]): Buffer[] {
 }
 
 /**
- * Bytes in, frames out. A frame with payloads gets one allocation of exactly its size, made after its prefix has been checked; one
- * without is read where it lies, when it lies in one piece.
+ * Gives the buffer of a frame back, once. Only the frame's own: what was read in place belongs to the socket.
+ * @returns what the owner of the payloads may call when nobody uses them any more
+ */
+export function releaseOf(frame: Frame, payloads: readonly Buffer[]): () => void {
+  let given = payloads.length === 0;
+  return () => {
+    if (!given) giveBuffer(frame.bytes);
+    given = true;
+  };
+}
+
+/**
+ * Bytes in, frames out. A frame with payloads gets a buffer of its own, taken after its prefix has been checked; one without is read
+ * where it lies, when it lies in one piece.
  */
 export class FrameDecoder {
   /** Limit of `length`, from the next frame on. */
@@ -159,7 +172,7 @@ export class FrameDecoder {
     for (let i = 0; i < count; i++) this.#prefix[this.#filled + i] = chunk[offset + i] as number;
     this.#filled += count;
     if (this.#filled === PREFIX_BYTES) {
-      const body = Buffer.allocUnsafeSlow(checkedBytes(this.#prefix, this.frameBytesMax));
+      const body = takeBuffer(checkedBytes(this.#prefix, this.frameBytesMax));
       for (let i = 0; i < PREFIX_BYTES; i++) body[i] = this.#prefix[i] as number;
       this.#body = body;
     }

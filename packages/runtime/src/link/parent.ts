@@ -1,8 +1,8 @@
-import { Socket } from 'node:net';
 import { Worker } from 'node:worker_threads';
 import { systemClock } from '../clock.ts';
 import type { LinkHandlers, LinkOptions, LinkPeer } from './messages.ts';
 import { createLink } from './peer.ts';
+import { createSocket } from './reading.ts';
 
 /** The file descriptor of a child's link; `createChild` puts a socketpair there. */
 export const LINK_FD = 3;
@@ -17,7 +17,7 @@ export async function serveParent(
   d: { handlers: LinkHandlers; onEnd?: () => void; watchParent?: boolean },
 ): Promise<LinkPeer> {
   if (d.watchParent !== false) watchParent();
-  const socket = new Socket({ fd: LINK_FD, readable: true, writable: true });
+  const socket = createSocket({ fd: LINK_FD, readable: true, writable: true });
   try {
     const peer = await createLink(socket, o, {
       handlers: d.handlers,

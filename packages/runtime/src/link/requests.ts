@@ -1,7 +1,7 @@
 import { BrinkError, create, link, toBinary } from '@brink/protocol';
 import type { Clock, Timer } from '../clock.ts';
 import { cancelled } from '../retry.ts';
-import { type Frame, frameBytes, HEADER_BYTES_MAX, KIND, payloadsOf, protocolError } from './frame.ts';
+import { type Frame, frameBytes, HEADER_BYTES_MAX, KIND, payloadsOf, protocolError, releaseOf } from './frame.ts';
 import { failureOf, headerOf } from './headers.ts';
 import type { LinkReply, PeerInfo, RequestBody, RequestOptions } from './messages.ts';
 import type { Outgoing } from './outgoing.ts';
@@ -232,7 +232,7 @@ export class Requests {
   #replyOf(frame: Frame): LinkReply | BrinkError {
     const { body, payloadBytes } = headerOf(link.ReplySchema, frame);
     const payloads = payloadsOf(frame, payloadBytes);
-    if (body.case !== undefined) return { body, payloads };
+    if (body.case !== undefined) return { body, payloads, release: releaseOf(frame, payloads) };
     return new BrinkError('E_UNSUPPORTED', `${this.#info.service} gave an answer of a kind that is not known here`);
   }
 }

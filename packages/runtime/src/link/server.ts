@@ -11,6 +11,7 @@ import { formatLinkAddress, type LinkAddress } from './address.ts';
 import type { LinkHandlers, LinkOptions, LinkPeer } from './messages.ts';
 import type { LinkMetrics } from './metrics.ts';
 import { createLink } from './peer.ts';
+import { readingIntoOneBuffer } from './reading.ts';
 
 const CONNECTIONS_MAX = 64;
 /** What `stop` gives the last bytes of its links. */
@@ -48,7 +49,8 @@ export function createLinkServer(
   let server: Server | undefined;
   let address = o.listen;
 
-  function onConnection(socket: Socket): void {
+  function onConnection(accepted: Socket): void {
+    const socket = readingIntoOneBuffer(accepted);
     sockets.add(socket);
     socket.once('close', () => sockets.delete(socket));
     createLink(socket, options, {
@@ -85,7 +87,7 @@ export function createLinkServer(
         );
       }
       if ('path' in o.listen) await clearSocket(o.listen.path);
-      const listening = createServer({ noDelay: true }, onConnection);
+      const listening = createServer({ noDelay: true, pauseOnConnect: true }, onConnection);
       listening.maxConnections = o.connectionsMax ?? CONNECTIONS_MAX;
       listening.on('drop', () => logger.warn({ connections_max: listening.maxConnections }, 'connection dropped'));
       address = await listen(listening, o.listen);
