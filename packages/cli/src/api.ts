@@ -146,14 +146,16 @@ function safeJson(text: string): unknown {
   }
 }
 
-/** @throws BrinkError E_SETTING when the file is named but cannot be read */
+/** @throws BrinkError E_SETTING when the file is named but cannot be read, or holds no token */
 export function readToken(file: string | undefined): string | undefined {
   if (file === undefined || file === '') return undefined;
+  let token: string;
   try {
-    return readFileSync(file, 'utf8').trim();
+    token = readFileSync(file, 'utf8').trim();
   } catch (error) {
-    throw new BrinkError('E_SETTING', `the token's file ${file} cannot be read: ${BrinkError.from(error).detail}`, {
-      cause: error,
-    });
+    const why = BrinkError.from(error).detail;
+    throw new BrinkError('E_SETTING', `the token's file ${file} cannot be read: ${why}`, { cause: error });
   }
+  if (!/^[\x21-\x7e]+$/.test(token)) throw new BrinkError('E_SETTING', `${file} holds no token; expected one word`);
+  return token;
 }

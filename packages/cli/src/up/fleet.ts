@@ -58,7 +58,7 @@ export function createFleet(
   function onLine(name: ProcessName, text: string): void {
     logs.get(name)?.write(text);
     // What a service says last before it refuses is told by `onEnded`.
-    if (closing.signal.aborted || text.startsWith(`brink ${name}: `)) return;
+    if (closing.signal.aborted || /^brink [a-z]+: /.test(text)) return;
     const note = notable(text);
     if (note !== undefined && member(name).everReady) screen.note(name, note.text, note.severe);
   }

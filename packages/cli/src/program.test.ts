@@ -1,0 +1,175 @@
+import { once } from 'node:events';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { dirname, join, resolve } from 'node:path';
+import { afterEach, expect, test } from 'vitest';
+import { run } from './program.ts';
+
+const root = resolve(import.meta.dirname, '../../..');
+
+/** Runs a command line and collects what it prints. */
+async function brink(argv: string[], env: Record<string, string> = {}) {
+  const out: string[] = [];
+  const err: string[] = [];
+  const terminal = { line: (text: string) => out.push(text), note: (text: string) => err.push(text), colour: false };
+  const code = await run(argv, { terminal, env, signal: new AbortController().signal, root });
+  return { code, out: out.join('\n'), err: err.join('\n') };
+}
+
+let server: Server | undefined;
+afterEach(() => {
+  server?.close();
+  server = undefined;
+});
+
+/** Control's entrance, as far as a test needs it: answers by path, and what was asked. */
+async function entrance(answers: Record<string, { status?: number; body?: unknown }>) {
+  const asked: { method: string; url: string; authorization: string | undefined; body: string }[] = [];
+  server = createServer(async (request, response) => {
+    let body = '';
+    for await (const chunk of request) body += String(chunk);
+    const { method = '', url = '', headers } = request;
+    asked.push({ method, url, authorization: headers.authorization, body });
+    const answer = answers[`${method} ${url.split('?')[0]}`] ?? { status: 404, body: {} };
+    response.writeHead(answer.status ?? 200, { 'content-type': 'application/json' });
+    response.end(answer.body === undefined ? '' : JSON.stringify(answer.body));
+  });
+  const listening = server.listen(0, '127.0.0.1');
+  await once(listening, 'listening');
+  return { asked, env: { BRINK_URL: `http://127.0.0.1:${(listening.address() as AddressInfo).port}` } };
+}
+
+const VERBS = [
+  ['up'],
+  ['send'],
+  ['watch'],
+  ['status'],
+  ['devices'],
+  ['devices', 'list'],
+  ['devices', 'add'],
+  ['devices', 'rotate'],
+  ['devices', 'show'],
+  ['devices', 'revoke'],
+  ['models'],
+  ['models', 'list'],
+  ['models', 'check'],
+  ['decisions'],
+  ['explain'],
+  ['check'],
+  ['schema'],
+  ['token'],
+  ['init'],
+];
+
+test.each(VERBS.map((verb) => [verb.join(' '), verb] as const))(
+  'the help of %s ends with an example',
+  async (_, verb) => {
+    const { code, out } = await brink([...verb, '--help']);
+    expect(code).toBe(0);
+    expect(out).toMatch(new RegExp(`Examples:\\n[^]*brink ${verb.join(' ')}`));
+  },
+);
+
+test.each([
+  [['nope']],
+  [['explain']],
+  [['devices', 'add', 'Cam+9']],
+  [['decisions', '--limit', '501']],
+  [['decisions', '--outcome', 'maybe']],
+  [['up', '--port', '70000']],
+  [['status', '--nope']],
+])('%j is bad usage: exit 2 and a line that says why', async (argv) => {
+  const { code, err } = await brink(argv);
+  expect(code).toBe(2);
+  expect(err).toMatch(/^error: /);
+});
+
+test('an entrance that does not answer is exit 1, and the line says what to start', async () => {
+  const { code, err } = await brink(['status', '--url', 'http://127.0.0.1:1']);
+  expect(code).toBe(1);
+  expect(err).toMatch(/^brink status: E_UNAVAILABLE: nothing answers at http:\/\/127\.0\.0\.1:1; start Brink/);
+});
+
+test('with --json a failure is JSON on stdout', async () => {
+  const { code, out } = await brink(['devices', 'list', '--json', '--url', 'http://127.0.0.1:1']);
+  expect(code).toBe(1);
+  expect(JSON.parse(out)).toMatchObject({ error: { code: 'E_UNAVAILABLE' } });
+});
+
+test('a problem document becomes its code and detail', async () => {
+  const body = { type: 'x', title: 'x', status: 404, detail: 'no decision "a.b"', code: 'E_NOT_FOUND' };
+  const { env } = await entrance({ 'GET /v1/decisions/a.b/explain': { status: 404, body } });
+  const { code, err } = await brink(['explain', 'a.b'], env);
+  expect(code).toBe(1);
+  expect(err).toBe('brink explain: E_NOT_FOUND: no decision "a.b"');
+});
+
+test('devices add registers, makes credentials and prints a line that mosquitto_pub takes', async () => {
+  const { asked, env } = await entrance({
+    'POST /v1/devices': { status: 201, body: { name: 'cam-9' } },
+    'POST /v1/devices/cam-9/credentials': {
+      status: 201,
+      body: { needed: true, device: 'cam-9', client_id: 'cam-9', username: 'cam-9', password: 'brk_secret' },
+    },
+    'GET /v1/streams': {
+      body: {
+        items: [
+          { name: 'front', devices: 'cam-*' },
+          { name: 'pump', devices: 'pump-*' },
+        ],
+      },
+    },
+  });
+  const { code, out } = await brink(['devices', 'add', 'cam-9'], {
+    ...env,
+    BRINK_MQTT_PUBLIC_URL: 'mqtt://box.local:1999',
+  });
+  expect(code).toBe(0);
+  expect(out).toContain(
+    "mosquitto_pub -h box.local -p 1999 -i cam-9 -u cam-9 -P 'brk_secret' -t brink/cam-9/up/frames/front -f picture.jpg",
+  );
+  expect(out).toContain('streams that take this device: front)');
+  expect(asked.map(({ method, url }) => `${method} ${url}`)).toEqual([
+    'POST /v1/devices',
+    'POST /v1/devices/cam-9/credentials',
+    'GET /v1/streams',
+  ]);
+});
+
+test('where no credentials are needed, devices add prints a line without any', async () => {
+  const { env } = await entrance({
+    'POST /v1/devices': { status: 201, body: { name: 'cam-9' } },
+    'POST /v1/devices/cam-9/credentials': { body: { needed: false, device: 'cam-9', detail: 'none is needed here' } },
+    'GET /v1/streams': { body: { items: [] } },
+  });
+  const { out } = await brink(['devices', 'add', 'cam-9'], env);
+  expect(out).toContain('cam-9: none is needed here');
+  expect(out).toContain('mosquitto_pub -h 127.0.0.1 -p 1883 -t brink/cam-9/up/frames/front');
+});
+
+test('decisions passes its filters on, and none found is exit 1', async () => {
+  const { asked, env } = await entrance({ 'GET /v1/decisions': { body: { items: [], next: null } } });
+  const { code, out } = await brink(['decisions', '--label', 'cat', '--score-min', '0.6', '--limit', '3'], env);
+  expect([code, out]).toEqual([1, 'no decisions']);
+  expect(asked[0]?.url).toBe('/v1/decisions?label=cat&score_min=0.6&limit=3');
+});
+
+test('the token goes along as a bearer, from its file, and a file that holds none is named', async () => {
+  const { asked, env } = await entrance({ 'GET /v1/devices': { body: { items: [] } } });
+  const file = join(await mkdtemp(join(tmpdir(), 'brink-token-')), 'token');
+  await writeFile(file, 'brk_x\n');
+  await brink(['devices'], { ...env, BRINK_HTTP_TOKEN_FILE: file });
+  expect(asked[0]?.authorization).toBe('Bearer brk_x');
+  await writeFile(file, 'two\nlines\n');
+  expect((await brink(['devices', '--token-file', file], env)).err).toMatch(/^brink devices list: E_SETTING: .*token/);
+  await rm(dirname(file), { recursive: true });
+});
+
+test('schema prints a JSON Schema', async () => {
+  const { code, out } = await brink(['schema', 'config', '--json']);
+  expect(code).toBe(0);
+  expect(JSON.parse(out)).toMatchObject({ type: 'object', required: ['version'] });
+  expect((await brink(['schema', 'nope'])).err).toMatch(/there are config, /);
+});
