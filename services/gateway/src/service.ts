@@ -106,6 +106,7 @@ export function createService(config: GatewayConfig, deps: { logger: Logger; clo
   let ticking: Timer | undefined;
   let listening: Promise<void> | undefined;
   let running: AbortController | undefined;
+  let started = false;
 
   function onApply(plan: Parameters<typeof path.apply>[0]): void {
     path.apply(plan);
@@ -114,7 +115,7 @@ export function createService(config: GatewayConfig, deps: { logger: Logger; clo
 
   /** Frames are asked for once it is known what to do with them. */
   function listen(): void {
-    if (running === undefined || applied.revision === undefined) return;
+    if (!started || running === undefined || applied.revision === undefined) return;
     listening ??= data.start(running.signal).catch(() => {});
   }
 
@@ -161,6 +162,7 @@ export function createService(config: GatewayConfig, deps: { logger: Logger; clo
       await inference.start(starting);
       await control.start(starting);
       await fleet.start(starting);
+      started = true;
       listen();
       tick();
     },

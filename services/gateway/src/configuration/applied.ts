@@ -21,9 +21,9 @@ export function createAppliedConfiguration(
   function apply(bytes: Uint8Array): PublishedConfiguration {
     const published = parse(bytes);
     const plan = planOf(published);
-    d.onApply(plan);
     revision = plan.revision;
     error = undefined;
+    d.onApply(plan);
     return published;
   }
 
