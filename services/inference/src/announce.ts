@@ -20,11 +20,11 @@ export function createAnnouncer(
     return d.repository.versions.map((version) => ({
       name: version.name,
       version: version.version,
-      state: version.state,
-      passportSha256: version.passportSha256,
-      batchBest: version.batchBest,
+      state: version.status.state,
+      passportSha256: version.status.passportSha256,
+      batchBest: version.status.batchBest,
       serving: d.repository.serving(version.name) === version,
-      reason: version.error?.message.slice(0, 500) ?? '',
+      reason: version.status.error?.message.slice(0, 500) ?? '',
     }));
   }
 

@@ -17,10 +17,10 @@ const UNITS_MAX = 128;
 export function createDecide(d: { repository: Repository; clock: Clock; language: () => string }): DecideHandler {
   return (request, payloads, context) => {
     const version = d.repository.find(request.model, request.version);
-    if (request.passportSha256 !== version.passportSha256) {
+    if (request.passportSha256 !== version.status.passportSha256) {
       throw new BrinkError(
         'E_PASSPORT_CHANGED',
-        `${version.name} ${version.version} has passport ${version.passportSha256.slice(0, 12)}; the units were prepared for ${request.passportSha256.slice(0, 12)}`,
+        `${version.name} ${version.version} has passport ${version.status.passportSha256.slice(0, 12)}; the units were prepared for ${request.passportSha256.slice(0, 12)}`,
       );
     }
     const model = version.ready();
@@ -100,7 +100,7 @@ function decided(
       queueMs: run.startedAt - job.arrivedAt,
       inferMs: run.runMs,
       decodeOutputMs: of.clock.monotonic() - startedAt,
-      provider: of.version.provider,
+      provider: of.version.status.provider,
       modelSha256: of.model.modelSha256,
     });
   } catch (reason) {

@@ -13,6 +13,7 @@ import {
   type DataFolder,
   type LinkAddress,
   type Logger,
+  type MqttOptions,
   openDataFolder,
   parseLinkAddress,
   startAll,
@@ -23,9 +24,9 @@ import type { Config } from './config.ts';
 import { createDecide } from './decide.ts';
 import { createFleet, lastWill } from './fleet.ts';
 import { createMetrics } from './metrics.ts';
-import { createRepository } from './models/repository.ts';
+import { createRepository, type Repository } from './models/repository.ts';
 import { createOipEngine } from './oip/engine.ts';
-import { createOipHttp } from './oip/http/server.ts';
+import { createOipHttp, type OipHttpOptions } from './oip/http/server.ts';
 import { createScheduler } from './scheduler/scheduler.ts';
 
 export interface InferenceService {
@@ -72,46 +73,18 @@ export function createService(
     { dir: resolve(settings.BRINK_MODELS_DIR), emptyFolder, policies: {} },
     { logger, clock, random, metrics, childMetrics, linkMetrics, scheduler, changed },
   );
+  const problems = () => problemsOf(repository);
   const engine = createOipEngine({ repository, clock });
-  const linkServer = createLinkServer(
-    {
-      service: 'inference',
-      instance,
-      listen: parseLinkAddress(settings.BRINK_LINK_LISTEN),
-      window: LINK_WINDOW,
-      frameBytesMax: settings.BRINK_LINK_FRAME_BYTES_MAX,
-      ...(config.linkToken === undefined ? {} : { expectToken: config.linkToken }),
-    },
-    {
-      handlers: { decide: createDecide({ repository, clock, language: () => site.language }) },
-      logger,
-      clock,
-      metrics: linkMetrics,
-      onPeer: (peer) => announcer.onPeer(peer),
-    },
-  );
+  const linkServer = createLinkServer(linkOptions(config), {
+    handlers: { decide: createDecide({ repository, clock, language: () => site.language }) },
+    logger,
+    clock,
+    metrics: linkMetrics,
+    onPeer: (peer) => announcer.onPeer(peer),
+  });
   const announcer = createAnnouncer({ instance }, { repository, peers: () => linkServer.peers, logger });
-  const http = createOipHttp(
-    {
-      host: settings.BRINK_HTTP_HOST,
-      port: settings.BRINK_HTTP_PORT,
-      token: config.httpToken,
-      bodyBytesMax: settings.BRINK_HTTP_BODY_BYTES_MAX,
-      version: VERSION,
-    },
-    { engine, metrics, logger },
-  );
-  const mqtt = createMqtt(
-    {
-      url: settings.BRINK_MQTT_URL,
-      clientId: `brink-${instance}`,
-      clean: true,
-      will: lastWill({ topicRoot, instance }),
-      ...(settings.BRINK_MQTT_USERNAME === undefined ? {} : { username: settings.BRINK_MQTT_USERNAME }),
-      ...(config.mqttPassword === undefined ? {} : { password: config.mqttPassword }),
-    },
-    { logger, clock, random, metrics: createMqttMetrics(registry) },
-  );
+  const http = createOipHttp(httpOptions(config), { engine, metrics, logger });
+  const mqtt = createMqtt(mqttOptions(config), { logger, clock, random, metrics: createMqttMetrics(registry) });
   const fleet = createFleet(
     { dataDir, topicRoot, instance, version: VERSION, startedAt: new Date(clock.now()).toISOString() },
     {
@@ -134,14 +107,6 @@ export function createService(
   function changed(): void {
     announcer.changed();
     fleet.changed();
-  }
-
-  /** One model that failed does not keep the others from serving: only while models load, or when none is ready. */
-  function problems(): string[] {
-    const { versions } = repository;
-    const loading = versions.some(({ state }) => state === 'loading');
-    const none = versions.length > 0 && !versions.some(({ state }) => state === 'ready');
-    return loading || none ? repository.problems : [];
   }
 
   const data = {
@@ -172,5 +137,45 @@ export function createService(
       return { link: linkServer.address, http: http.address, ops: ops.address };
     },
     settled: repository.settled,
+  };
+}
+
+/** One model that failed does not keep the others from serving: only while models load, or when none is ready. */
+function problemsOf({ versions, problems }: Repository): string[] {
+  const loading = versions.some(({ status }) => status.state === 'loading');
+  const none = versions.length > 0 && !versions.some(({ status }) => status.state === 'ready');
+  return loading || none ? problems : [];
+}
+
+function linkOptions({ settings, linkToken }: Config) {
+  return {
+    service: 'inference',
+    instance: settings.BRINK_INSTANCE,
+    listen: parseLinkAddress(settings.BRINK_LINK_LISTEN),
+    window: LINK_WINDOW,
+    frameBytesMax: settings.BRINK_LINK_FRAME_BYTES_MAX,
+    ...(linkToken === undefined ? {} : { expectToken: linkToken }),
+  };
+}
+
+function httpOptions({ settings, httpToken }: Config): OipHttpOptions {
+  return {
+    host: settings.BRINK_HTTP_HOST,
+    port: settings.BRINK_HTTP_PORT,
+    token: httpToken,
+    bodyBytesMax: settings.BRINK_HTTP_BODY_BYTES_MAX,
+    version: VERSION,
+  };
+}
+
+function mqttOptions({ settings, mqttPassword }: Config): MqttOptions {
+  const instance = settings.BRINK_INSTANCE;
+  return {
+    url: settings.BRINK_MQTT_URL,
+    clientId: `brink-${instance}`,
+    clean: true,
+    will: lastWill({ topicRoot: settings.BRINK_TOPIC_ROOT, instance }),
+    ...(settings.BRINK_MQTT_USERNAME === undefined ? {} : { username: settings.BRINK_MQTT_USERNAME }),
+    ...(mqttPassword === undefined ? {} : { password: mqttPassword }),
   };
 }

@@ -10,7 +10,13 @@ describe('loading models', () => {
     const passport = await writeModel(models.path, { name: 'pixels', graph: pixelsGraph() });
     await using inference = await startInference(models.path);
     const [announced] = await inference.until(([first]) => first?.state === 'ready');
-    expect(announced).toMatchObject({ name: 'pixels', version: 1, passportSha256: passport, serving: true, reason: '' });
+    expect(announced).toMatchObject({
+      name: 'pixels',
+      version: 1,
+      passportSha256: passport,
+      serving: true,
+      reason: '',
+    });
     expect(announced?.batchBest).toBeGreaterThanOrEqual(1);
     const [decided] = await inference.decide({ name: 'pixels', passport }, [pixels(0, 1, 9, 0)]);
     expect(decided?.result).toMatchObject({ task: 'classification', label: 'two' });

@@ -26,7 +26,7 @@ const DEFAULT_POLICY = ModelPolicySchema.parse({});
 /** @param o emptyFolder: working directory of the runners */
 export function createRepository(
   o: { dir: string; emptyFolder: string; policies: Readonly<Record<string, ModelPolicy>> },
-  d: VersionDependencies,
+  d: Omit<VersionDependencies, 'measuring'>,
 ): Repository {
   const serving = new Map<string, ModelVersion>();
   const settled = Promise.withResolvers<void>();
@@ -37,7 +37,7 @@ export function createRepository(
   function changed(): void {
     for (const name of new Set(versions.map((version) => version.name))) choose(name);
     for (const state of ['loading', 'ready', 'failed', 'draining'] as const) {
-      d.metrics.models.set({ state }, versions.filter((version) => version.state === state).length);
+      d.metrics.models.set({ state }, versions.filter(({ status }) => status.state === state).length);
     }
     d.changed();
   }
@@ -47,9 +47,9 @@ export function createRepository(
     const wanted = policyOf(name).serve;
     const preferred = wanted === undefined ? of.at(-1) : of.find(({ version }) => version === wanted);
     const current = serving.get(name);
-    const ready = of.filter(({ state }) => state === 'ready');
-    if (preferred?.state === 'ready') serving.set(name, preferred);
-    else if (current?.state === 'ready' || preferred?.state === 'loading') return;
+    const ready = of.filter(isReady);
+    if (preferred !== undefined && isReady(preferred)) serving.set(name, preferred);
+    else if (current?.status.state === 'ready' || preferred?.status.state === 'loading') return;
     else if (ready.length > 0) serving.set(name, ready.at(-1) as ModelVersion);
     else serving.delete(name);
   }
@@ -58,7 +58,7 @@ export function createRepository(
     async start(signal) {
       const folders = await listVersions(o.dir);
       if (folders.length === 0) d.logger.warn({ dir: o.dir }, 'no model there');
-      const own = { ...d, changed };
+      const own = { ...d, changed, measuring: createTurns() };
       versions = folders.map((folder) =>
         createModelVersion({ folder, policy: policyOf(folder.name), emptyFolder: o.emptyFolder }, own),
       );
@@ -77,7 +77,7 @@ export function createRepository(
       const found = version === 0 ? serving.get(name) : of.find((candidate) => candidate.version === version);
       if (found !== undefined) return found;
       if (of.length === 0) throw new BrinkError('E_MODEL_UNKNOWN', `no model "${name.slice(0, 64)}" under ${o.dir}`);
-      const states = of.map((candidate) => `${candidate.version} ${candidate.state}`).join(', ');
+      const states = of.map((candidate) => `${candidate.version} ${candidate.status.state}`).join(', ');
       if (version === 0) throw new BrinkError('E_MODEL_NOT_READY', `no version of ${name} serves (${states})`);
       throw new BrinkError('E_MODEL_UNKNOWN', `${name} has no version ${version}; there are ${states}`);
     },
@@ -89,7 +89,7 @@ export function createRepository(
     },
     settled: settled.promise,
     get states() {
-      return versions.map(({ name, version, state, error }) => ({
+      return versions.map(({ name, version, status: { state, error } }) => ({
         name,
         version,
         state,
@@ -97,10 +97,22 @@ export function createRepository(
       }));
     },
     get problems() {
-      return versions.flatMap(({ name, version, state, error }) => {
+      return versions.flatMap(({ name, version, status: { state, error } }) => {
         if (state === 'ready') return [];
         return [`model ${name} ${version} is ${state}${error === undefined ? '' : `: ${error.message}`}`];
       });
     },
+  };
+}
+
+const isReady = ({ status }: ModelVersion) => status.state === 'ready';
+
+/** One after the other. */
+function createTurns(): VersionDependencies['measuring'] {
+  let last: Promise<unknown> = Promise.resolve();
+  return (work) => {
+    const result = last.then(work);
+    last = result.catch(() => {});
+    return result;
   };
 }

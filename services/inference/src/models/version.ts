@@ -1,22 +1,22 @@
-import { createDecoder, type Decode, type Labels, parseLabels } from '@brink/decoders';
-import { type ModelInfo, PICTURE_INPUT, prependPictureInput, readModel } from '@brink/onnx';
-import { BrinkError, type ModelPolicy, type Passport } from '@brink/protocol';
+import type { Decode } from '@brink/decoders';
+import type { ModelInfo } from '@brink/onnx';
+import { BrinkError, type ModelPolicy } from '@brink/protocol';
 import type { ChildMetrics, Clock, LinkMetrics, Logger } from '@brink/runtime';
 import { type Metrics, metricsOf } from '../metrics.ts';
 import { createRunnerProcess, type RunnerProcess } from '../runner/process.ts';
 import type { Head } from '../scheduler/job.ts';
-import type { BatchRunner, Lane } from '../scheduler/lane.ts';
+import type { Lane } from '../scheduler/lane.ts';
 import type { Scheduler } from '../scheduler/scheduler.ts';
-import { agree } from './agreement.ts';
-import { readFiles, readPassport, type VersionFolder } from './folder.ts';
+import { readPassport, type VersionFolder } from './folder.ts';
 import { testGolden } from './golden.ts';
+import { withNative } from './native.ts';
+import { changedMeanwhile, type Preparation, prepare, readNative } from './preparation.ts';
 import { measureBatches, warmUp } from './warmup.ts';
 
 export type VersionState = 'loading' | 'ready' | 'failed' | 'draining';
 
-/** What is known of a version once its files were read. */
+/** A version that takes units. */
 export interface LoadedModel {
-  readonly passport: Passport;
   /** As the file has it, not as it is prepared for pictures. */
   readonly native: ModelInfo;
   /** What a unit brings. */
@@ -26,10 +26,7 @@ export interface LoadedModel {
   readonly lane: Lane;
 }
 
-/** One version of a model, from its folder to its runner. */
-export interface ModelVersion {
-  readonly name: string;
-  readonly version: number;
+export interface VersionStatus {
   readonly state: VersionState;
   /** Why it failed. */
   readonly error: BrinkError | undefined;
@@ -37,8 +34,20 @@ export interface ModelVersion {
   readonly passportSha256: string;
   /** The largest useful batch; 0 until measured. */
   readonly batchBest: number;
+  /** What really computes it. */
   readonly provider: string;
-  readonly pid: number | undefined;
+}
+
+type Mutable<T> = { -readonly [Key in keyof T]: T[Key] };
+
+const UNREAD: VersionStatus = { state: 'loading', error: undefined, passportSha256: '', batchBest: 0, provider: '' };
+
+/** One version of a model, from its folder to its runner. */
+export interface ModelVersion {
+  readonly name: string;
+  readonly version: number;
+  /** As it is now: the same object, kept up to date. */
+  readonly status: VersionStatus;
   /** @throws BrinkError E_MODEL_NOT_READY, saying in which state it is and why */
   ready(): LoadedModel;
   setPolicy(policy: ModelPolicy): void;
@@ -55,6 +64,8 @@ export interface VersionDependencies {
   readonly childMetrics: ChildMetrics;
   readonly linkMetrics: LinkMetrics;
   readonly scheduler: Scheduler;
+  /** Runs it when nobody else measures: two on the same cores would both look slow. */
+  readonly measuring: <T>(work: () => Promise<T>) => Promise<T>;
   /** The state changed. */
   readonly changed: () => void;
 }
@@ -69,171 +80,119 @@ export function createModelVersion(
   const title = `${name} ${version}`;
   const logger = d.logger.child({ model: name, model_version: version });
   let policy = o.policy;
-  let state: VersionState = 'loading';
-  let error: BrinkError | undefined;
-  let passportSha256 = '';
-  let batchBest = 0;
-  let provider = '';
+  const status: Mutable<VersionStatus> = { ...UNREAD };
   let model: LoadedModel | undefined;
   let runner: RunnerProcess | undefined;
-  let prepared: Awaited<ReturnType<typeof readAll>> | undefined;
+  let prepared: Preparation | undefined;
   let stopped = false;
 
   function fail(reason: unknown): void {
-    if (state === 'failed' || stopped) return;
-    error = BrinkError.from(reason);
-    state = 'failed';
-    logger.error({ code: error.code, detail: error.detail }, 'model failed');
-    model?.lane.close(notReady());
+    if (status.state === 'failed' || stopped) return;
+    const failure = BrinkError.from(reason);
+    status.error = failure;
+    status.state = 'failed';
+    logger.error({ code: failure.code, detail: failure.detail }, 'model failed');
+    model?.lane.close(notReady(title, status));
     d.changed();
     // The child would be started again otherwise; nobody waits for its end.
-    runner?.stop().catch((failure: unknown) => logger.error({ err: failure }, 'runner did not stop'));
+    runner?.stop().catch((problem: unknown) => logger.error({ err: problem }, 'runner did not stop'));
   }
 
-  function notReady(): BrinkError {
-    const why = error === undefined ? '' : `: ${error.message}`;
-    return new BrinkError('E_MODEL_NOT_READY', `${title} is ${state}${why}`);
-  }
-
-  /** Files are read once per start of a runner, and what was verified is what the runner gets. */
-  async function readAll() {
-    const read = await readPassport(folder);
-    const { passport } = read;
-    passportSha256 ||= read.sha256;
-    if (read.sha256 !== passportSha256) {
-      throw new BrinkError('E_PASSPORT', `${folder.path}/model.json was changed while the model was loaded`);
+  /** A runner is there: it gets what was verified just now, and takes units when it is warm. */
+  async function bringUp(process: RunnerProcess): Promise<void> {
+    const ready = prepared ?? (await readVersion(folder, status));
+    prepared = undefined;
+    status.provider = (await process.load(ready.derived, '')).provider;
+    const runMsMax = policy.run_ms_max;
+    if (model === undefined) {
+      status.batchBest = await d.measuring(() => proveModel(folder, ready, process, runMsMax));
+      const metrics = metricsOf(d.metrics, name, version);
+      model = { ...ready, lane: d.scheduler.addLane({ name: title, heads: ready.heads }, { metrics, policy }) };
+    } else {
+      await warmUp(process, ready.heads, status.batchBest, runMsMax);
     }
-    const files = await readFiles(folder, passport);
-    const graph = files.get('model.onnx') as Buffer;
-    const native = readModel(graph);
-    const agreement = agree(passport, native);
-    const [input] = passport.inputs;
-    if (input === undefined) throw new BrinkError('E_PASSPORT', 'inputs is empty');
-    const derived = prependPictureInput(graph, input.tensor, input.image);
-    // Units name no tensor; the derived graph's input has a name of its own.
-    const heads = agreement.heads.map((head) => ({ ...head, name: PICTURE_INPUT }));
-    return { passport, files, native, derived, heads, batchMax: agreement.batchMax };
+    model.lane.open(
+      withNative(process, () => readNative(folder, status.passportSha256)),
+      status.batchBest,
+    );
+    if (status.state !== 'loading') return;
+    status.state = 'ready';
+    logger.info({ batch_best: status.batchBest, provider: status.provider }, 'model ready');
+    d.changed();
   }
 
-  async function onUp(process: RunnerProcess): Promise<void> {
+  /** A crash is the supervisor's business: it starts the runner again, or gives up. */
+  const onUp = (process: RunnerProcess) =>
+    bringUp(process).catch((reason: unknown) => {
+      if (BrinkError.from(reason).code === 'E_MODEL_CRASH') throw reason;
+      fail(reason);
+    });
+
+  const onGiveUp = () => fail(new BrinkError('E_MODEL_CRASH', 'its runner crashed five times in a minute'));
+
+  async function start(signal: AbortSignal): Promise<void> {
     try {
-      const read = prepared ?? (await readAll());
-      prepared = undefined;
-      const loaded = await process.load(read.derived, '');
-      provider = loaded.provider;
-      if (model === undefined) model = await introduce(read, process);
-      else await warmUp(process, read.heads, batchBest, policy.run_ms_max);
-      model.lane.open(withNative(process, folder), batchBest);
-      if (state === 'loading') {
-        state = 'ready';
-        logger.info({ batch_best: batchBest, provider }, 'model ready');
-        d.changed();
-      }
+      // What is wrong with the files is said before a process is started for them.
+      prepared = await readVersion(folder, status);
+      const process: RunnerProcess = createRunnerProcess(
+        { name: `runner-${name}-${version}`, cwd: o.emptyFolder },
+        { ...d, logger, events: { onUp: () => onUp(process), onDown: () => model?.lane.pause(), onGiveUp } },
+      );
+      runner = process;
+      await process.start(signal);
     } catch (reason) {
-      const failure = BrinkError.from(reason);
-      // A crash is the supervisor's business: it starts the runner again, or gives up.
-      if (failure.code === 'E_MODEL_CRASH') throw failure;
-      fail(failure);
+      fail(reason);
     }
   }
 
-  /** The first time: measure, test, and only then take units. */
-  async function introduce(read: Awaited<ReturnType<typeof readAll>>, process: RunnerProcess): Promise<LoadedModel> {
-    const { passport, files, heads } = read;
-    const labels = labelsOf(passport, files);
-    const decode = createDecoder({ task: passport.task, output: passport.output, labels });
-    const warm = await measureBatches(process, heads, read.batchMax, policy.run_ms_max);
-    decodable(decode, warm.run.outputs);
-    await testGolden(folder, passport, { runner: process, heads, decode, files, runMsMax: policy.run_ms_max });
-    batchBest = warm.batchBest;
-    const metrics = metricsOf(d.metrics, name, version);
-    const lane = d.scheduler.addLane({ name: title, heads }, { metrics, policy });
-    const modelSha256 = passport.files.find(({ path }) => path === 'model.onnx')?.sha256 ?? '';
-    return { passport, native: read.native, heads, decode, modelSha256, lane };
+  async function stop(): Promise<void> {
+    stopped = true;
+    model?.lane.close(new BrinkError('E_MODEL_NOT_READY', `${title} is being stopped`));
+    await runner?.stop();
+    if (model !== undefined) d.scheduler.removeLane(model.lane);
   }
 
   return {
     name,
     version,
-    get state() {
-      return state;
-    },
-    get error() {
-      return error;
-    },
-    get passportSha256() {
-      return passportSha256;
-    },
-    get batchBest() {
-      return batchBest;
-    },
-    get provider() {
-      return provider;
-    },
-    get pid() {
-      return runner?.pid;
-    },
+    status,
+    start,
+    stop,
     ready() {
-      if (model === undefined || state !== 'ready') throw notReady();
+      if (model === undefined || status.state !== 'ready') throw notReady(title, status);
       return model;
     },
     setPolicy(next) {
       policy = next;
       model?.lane.setPolicy(next);
     },
-    async start(signal) {
-      // What is wrong with the files is said before a process is started for them.
-      try {
-        prepared = await readAll();
-      } catch (reason) {
-        fail(reason);
-        return;
-      }
-      const process: RunnerProcess = createRunnerProcess(
-        { name: `runner-${name}-${version}`, cwd: o.emptyFolder },
-        {
-          ...d,
-          logger,
-          events: {
-            onUp: () => onUp(process),
-            onDown: () => model?.lane.pause(),
-            onGiveUp: () => fail(new BrinkError('E_MODEL_CRASH', 'its runner crashed five times in a minute')),
-          },
-        },
-      );
-      runner = process;
-      await process.start(signal).catch((reason: unknown) => fail(reason));
-    },
-    async stop() {
-      stopped = true;
-      model?.lane.close(new BrinkError('E_MODEL_NOT_READY', `${title} is being stopped`));
-      await runner?.stop();
-      if (model !== undefined) d.scheduler.removeLane(model.lane);
-    },
   };
 }
 
-/**
- * The runner, with the native graph for the Open Inference Protocol: a second session in the same process, made at the first
- * request, so that those who never ask pay nothing for it.
- */
-function withNative(process: RunnerProcess, folder: VersionFolder): BatchRunner {
-  let native: Promise<unknown> | undefined;
-  return {
-    async run(request, runMsMax) {
-      if (request.batch > 0) return process.run(request, runMsMax);
-      native ??= readPassport(folder)
-        .then(({ passport }) => readFiles(folder, passport))
-        .then((files) => process.load(files.get('model.onnx') as Buffer, 'native'));
-      try {
-        await native;
-      } catch (reason) {
-        native = undefined;
-        return { kind: 'failed', error: BrinkError.from(reason), fate: 'final' };
-      }
-      return process.run(request, runMsMax);
-    },
-  };
+/** Its passport's hash stays what it was when it was first read. */
+async function readVersion(folder: VersionFolder, status: Mutable<VersionStatus>): Promise<Preparation> {
+  const read = await readPassport(folder);
+  status.passportSha256 ||= read.sha256;
+  if (read.sha256 !== status.passportSha256) throw changedMeanwhile(folder);
+  return prepare(folder, read);
+}
+
+function notReady(title: string, { state, error }: VersionStatus): BrinkError {
+  return new BrinkError('E_MODEL_NOT_READY', `${title} is ${state}${error === undefined ? '' : `: ${error.message}`}`);
+}
+
+/** Measures, decodes once, and runs the golden test. @returns the largest useful batch */
+async function proveModel(
+  folder: VersionFolder,
+  ready: Preparation,
+  process: RunnerProcess,
+  runMsMax: number,
+): Promise<number> {
+  const { passport, heads, decode, files } = ready;
+  const warm = await measureBatches(process, heads, ready.batchMax, runMsMax);
+  decodable(decode, warm.run.outputs);
+  await testGolden(folder, passport, { runner: process, heads, decode, files, runMsMax });
+  return warm.batchBest;
 }
 
 /** Labels, shapes and decoder must go together before the first frame. NaN on zeros alone is no reason to refuse a model. */
@@ -243,29 +202,4 @@ function decodable(decode: Decode, outputs: Parameters<Decode>[0]): void {
   } catch (reason) {
     if (BrinkError.from(reason).code !== 'E_MODEL_OUTPUT') throw reason;
   }
-}
-
-function labelsOf(passport: Passport, files: ReadonlyMap<string, Buffer>): Labels | undefined {
-  const { labels } = passport.output;
-  if (labels === undefined) return undefined;
-  const read = (key: string, path: string) => {
-    const file = files.get(path);
-    if (file === undefined)
-      throw new BrinkError('E_PASSPORT', `output.labels.${key} is "${path}", which files does not list`);
-    return parseLabels(file.toString('utf8'));
-  };
-  const { file, ...languages } = labels;
-  const names = read('file', file);
-  const texts = Object.fromEntries(
-    Object.entries(languages).map(([language, path]) => [language, read(language, String(path))]),
-  );
-  for (const [language, lines] of Object.entries(texts)) {
-    if (lines.length !== names.length) {
-      throw new BrinkError(
-        'E_PASSPORT',
-        `output.labels.${language} has ${lines.length} lines; expected ${names.length}, as output.labels.file`,
-      );
-    }
-  }
-  return { names, texts };
 }

@@ -55,7 +55,7 @@ export function createOipEngine(d: { repository: Repository; clock: Clock }): Oi
     },
     metadata(version) {
       const { native } = version.ready();
-      const ready = repository.versions.filter(({ name, state }) => name === version.name && state === 'ready');
+      const ready = repository.versions.filter(({ name, status }) => name === version.name && status.state === 'ready');
       return {
         name: version.name,
         versions: ready.map((other) => String(other.version)),

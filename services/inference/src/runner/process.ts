@@ -10,10 +10,10 @@ import {
   type LinkReply,
   type Logger,
   type RequestBody,
-  type Timer,
 } from '@brink/runtime';
 import type { Head } from '../scheduler/job.ts';
 import type { BatchRunner, RunEnd, RunRequest } from '../scheduler/lane.ts';
+import { type Answer, createOperationLine } from './line.ts';
 import { RUNNER_LINK } from './link.ts';
 
 export interface RunnerProcess extends BatchRunner {
@@ -42,23 +42,13 @@ export interface RunnerEvents {
   onGiveUp(): void;
 }
 
-interface Operation {
-  readonly limitMs: number;
-  readonly peer: LinkPeer;
-  timedOut: boolean;
-  fate: 'attempt' | 'again' | undefined;
-}
-
-type Answer = { reply: LinkReply } | { error: BrinkError; fate: 'attempt' | 'again' | 'final' };
-
 /** Five crashes in a minute are too many: four restarts, and the fifth end is the last. */
 const RESTART = { max: 4, withinMs: 60_000, baseMs: 50, capMs: 1000 };
 const LOAD_MS_MAX = 60_000;
 const MODULE = fileURLToPath(new URL('./main.ts', import.meta.url));
 
 /**
- * The parent's side of one runner. The runner works in order, so only the oldest operation is running: its time counts from when it
- * became the oldest, and it alone is to blame for a crash.
+ * The parent's side of one runner.
  * @param o cwd: an empty folder, since ONNX Runtime lets a graph refer to files under the working directory
  */
 export function createRunnerProcess(
@@ -73,8 +63,7 @@ export function createRunnerProcess(
   },
 ): RunnerProcess {
   const { clock, events } = d;
-  const line: Operation[] = [];
-  let timer: Timer | undefined;
+  const line = createOperationLine({ name: o.name }, { clock, overdue: () => child.kill('deadline'), lost: down });
   let up: LinkPeer | undefined;
 
   const child = createChild(
@@ -94,72 +83,21 @@ export function createRunnerProcess(
     },
   );
 
+  /** Heard from the link or from the process, whichever comes first. */
   function down(): void {
     if (up === undefined) return;
     up = undefined;
     events.onDown();
   }
 
-  /** The limit of the oldest operation begins now. */
-  function watch(): void {
-    if (timer !== undefined) clock.clearTimeout(timer);
-    timer = undefined;
-    const [oldest] = line;
-    if (oldest === undefined) return;
-    timer = clock.setTimeout(() => {
-      oldest.timedOut = true;
-      child.kill('deadline');
-    }, oldest.limitMs);
-  }
-
-  function leave(operation: Operation): void {
-    const at = line.indexOf(operation);
-    line.splice(at, 1);
-    if (at === 0) watch();
-  }
-
-  /** The first to hear that the link is gone says what becomes of all. */
-  function blame(peer: LinkPeer): void {
-    let oldest = true;
-    for (const operation of line) {
-      if (operation.peer !== peer || operation.fate !== undefined) continue;
-      operation.fate = oldest ? 'attempt' : 'again';
-      oldest = false;
-    }
-    if (up === peer) down();
-  }
-
-  async function ask(body: RequestBody, payloads: readonly Uint8Array[], limitMs: number): Promise<Answer> {
-    const peer = up;
-    if (peer === undefined)
-      return { error: new BrinkError('E_MODEL_CRASH', `${o.name} is not running`), fate: 'again' };
-    const operation: Operation = { limitMs, peer, timedOut: false, fate: undefined };
-    line.push(operation);
-    if (line.length === 1) watch();
-    try {
-      return { reply: await peer.request(body, [...payloads]) };
-    } catch (reason) {
-      const error = BrinkError.from(reason);
-      if (error.code !== 'E_LINK_CLOSED') return { error, fate: 'final' };
-      if (operation.fate === undefined) blame(peer);
-      return { error: endOf(operation, limitMs), fate: operation.fate ?? 'again' };
-    } finally {
-      leave(operation);
-    }
-  }
-
-  function endOf(operation: Operation, limitMs: number): BrinkError {
-    return operation.timedOut
-      ? new BrinkError('E_MODEL_TIMEOUT', `${o.name} took longer than ${limitMs} ms and was ended`)
-      : new BrinkError('E_MODEL_CRASH', `${o.name} ended unexpectedly`);
+  function ask(body: RequestBody, payloads: readonly Uint8Array[], limitMs: number): Promise<Answer> {
+    if (up !== undefined) return line.ask(up, body, payloads, limitMs);
+    return Promise.resolve({ error: new BrinkError('E_MODEL_CRASH', `${o.name} is not running`), fate: 'again' });
   }
 
   return {
     start: (signal) => child.start(signal),
-    async stop() {
-      await child.stop();
-      if (timer !== undefined) clock.clearTimeout(timer);
-    },
+    stop: () => child.stop(),
     get pid() {
       return child.pid;
     },

@@ -1,8 +1,9 @@
-import { BrinkError, type ModelPolicy } from '@brink/protocol';
+import type { BrinkError, ModelPolicy } from '@brink/protocol';
 import type { Clock, Timer } from '@brink/runtime';
 import type { ModelMetrics } from '../metrics.ts';
+import { type Admission, createAdmission } from './admission.ts';
 import type { FinishedRun, Head, Job } from './job.ts';
-import { createJobQueue, isSingle } from './queue.ts';
+import { isSingle } from './queue.ts';
 
 /** What computes batches for a lane: one runner process. Runs one after the other, in the order in which they were given. */
 export interface BatchRunner {
@@ -35,7 +36,6 @@ export interface LaneOptions {
 
 /** What waits for one model version, and its runner. */
 export interface Lane {
-  readonly waiting: number;
   readonly inFlight: number;
   readonly first: Job | undefined;
   /** Answers with `failed` at once where it cannot wait. */
@@ -63,47 +63,18 @@ export function createLane(
   d: { clock: Clock; metrics: ModelMetrics; policy: LanePolicy; changed: () => void; finished: () => void },
 ): Lane {
   const { clock, metrics } = d;
-  const queue = createJobQueue();
+  const admission = createAdmission({ name: o.name, queueMax: () => policy.queue_max }, d);
   let policy = d.policy;
   let runner: BatchRunner | undefined;
   let batchMax = 1;
   let inFlight = 0;
-  let closed: BrinkError | undefined;
   let waitTimer: Timer | undefined;
 
-  function refuse(job: Job, error: BrinkError, attempt = false): void {
-    metrics.refused(error.code);
-    job.failed(error, attempt);
-  }
-
-  function dropLate(): void {
-    const now = clock.monotonic();
-    for (const job of queue.takeWhere((waiting) => waiting.deadlineAt <= now || waiting.cancelled())) {
-      const expired = job.deadlineAt <= now;
-      const waited = Math.round(now - job.arrivedAt);
-      refuse(
-        job,
-        expired
-          ? new BrinkError('E_EXPIRED', `its deadline passed after ${waited} ms in the queue of ${o.name}`)
-          : new BrinkError('E_CANCELLED', 'the caller gave up'),
-      );
-    }
-  }
-
-  function makeRoom(job: Job): boolean {
-    if (queue.length < policy.queue_max) return true;
-    dropLate();
-    if (queue.length < policy.queue_max) return true;
-    const shed = queue.victim(job) ?? job;
-    refuse(shed, new BrinkError('E_BUSY', `${policy.queue_max} units wait for ${o.name}; no more may (queue_max)`));
-    return shed !== job;
-  }
-
   function isWaitingForMore(): boolean {
-    const first = queue.first;
-    if (policy.batch_wait_ms === 0 || first === undefined || isSingle(first) || queue.length >= batchMax) return false;
+    const { first } = admission;
+    if (policy.batch_wait_ms === 0 || first === undefined || isSingle(first)) return false;
     const left = first.arrivedAt + policy.batch_wait_ms - clock.monotonic();
-    if (left <= 0) return false;
+    if (left <= 0 || admission.length >= batchMax) return false;
     waitTimer ??= clock.setTimeout(() => {
       waitTimer = undefined;
       d.changed();
@@ -112,63 +83,25 @@ export function createLane(
   }
 
   async function compute(on: BatchRunner, batch: Job[]): Promise<void> {
-    const native = batch[0]?.native;
     const startedAt = clock.monotonic();
     inFlight += 1;
-    const end = await on.run(
-      {
-        batch: native === undefined ? batch.length : 0,
-        heads: native ?? o.heads,
-        payloads: batch.length === 1 ? (batch[0]?.payloads ?? []) : batch.flatMap((job) => job.payloads),
-      },
-      policy.run_ms_max,
-    );
+    const end = await on.run(requestOf(batch, o.heads), policy.run_ms_max);
     inFlight -= 1;
-    if (end.kind === 'failed') settleFailed(batch, end.error, end.fate);
+    if (end.kind === 'failed') settleFailed(admission, batch, end);
     // The runner gets its next batch before this one is decoded.
     d.finished();
-    if (end.kind === 'ran') settleRan(batch, { ...end.run, startedAt });
-  }
-
-  function settleRan(batch: Job[], run: FinishedRun): void {
-    metrics.batch.observe(batch.length);
-    metrics.run.observe(run.runMs / 1000);
-    metrics.queue.observe(batch.reduce((most, job) => Math.max(most, run.startedAt - job.arrivedAt), 0) / 1000);
-    metrics.units.inc(batch.length);
-    batch.forEach((job, index) => job.done(run, index));
-  }
-
-  function settleFailed(batch: Job[], error: BrinkError, fate: 'attempt' | 'again' | 'final'): void {
-    // One unit that the graph refuses must not take its batch-mates along: each shows by itself what it is.
-    const apart = fate === 'final' && batch.length > 1;
-    for (const job of batch) {
-      if (fate === 'attempt' || (fate === 'final' && !apart)) refuse(job, error, fate === 'attempt');
-      else if (closed !== undefined) refuse(job, closed);
-      else {
-        if (apart) job.alone = true;
-        queue.add(job);
-      }
-    }
-    metrics.waiting.set(queue.length);
+    if (end.kind === 'ran') settleRan(metrics, batch, { ...end.run, startedAt });
   }
 
   return {
-    get waiting() {
-      return queue.length;
-    },
     get inFlight() {
       return inFlight;
     },
     get first() {
-      return queue.first;
+      return admission.first;
     },
     add(job) {
-      if (closed !== undefined) refuse(job, closed);
-      else if (makeRoom(job)) {
-        queue.add(job);
-        metrics.waiting.set(queue.length);
-        d.changed();
-      }
+      if (admission.add(job)) d.changed();
     },
     open(on, most) {
       runner = on;
@@ -180,10 +113,8 @@ export function createLane(
     },
     close(error) {
       runner = undefined;
-      closed = error;
       if (waitTimer !== undefined) clock.clearTimeout(waitTimer);
-      for (const job of queue.takeWhere(() => true)) refuse(job, error);
-      metrics.waiting.set(0);
+      admission.close(error);
     },
     setPolicy(next) {
       policy = next;
@@ -191,17 +122,41 @@ export function createLane(
     },
     get wantsRun() {
       if (runner === undefined || inFlight > 0) return false;
-      dropLate();
-      return queue.length > 0 && !isWaitingForMore();
+      admission.dropLate();
+      return admission.length > 0 && !isWaitingForMore();
     },
     get wantsAhead() {
-      return runner !== undefined && inFlight > 0 && inFlight < AHEAD_MAX && queue.length >= batchMax;
+      return runner !== undefined && inFlight > 0 && inFlight < AHEAD_MAX && admission.length >= batchMax;
     },
     dispatch() {
-      dropLate();
-      const batch = queue.takeBatch(batchMax);
-      metrics.waiting.set(queue.length);
+      admission.dropLate();
+      const batch = runner === undefined ? [] : admission.takeBatch(batchMax);
       if (runner !== undefined && batch.length > 0) void compute(runner, batch);
     },
   };
+}
+
+function requestOf(batch: readonly Job[], heads: readonly Head[]): RunRequest {
+  const [first] = batch;
+  if (first?.native !== undefined) return { batch: 0, heads: first.native, payloads: first.payloads };
+  return { batch: batch.length, heads, payloads: batch.flatMap((job) => job.payloads) };
+}
+
+function settleRan(metrics: ModelMetrics, batch: readonly Job[], run: FinishedRun): void {
+  metrics.batch.observe(batch.length);
+  metrics.run.observe(run.runMs / 1000);
+  metrics.queue.observe(batch.reduce((most, job) => Math.max(most, run.startedAt - job.arrivedAt), 0) / 1000);
+  metrics.units.inc(batch.length);
+  for (const [index, job] of batch.entries()) job.done(run, index);
+}
+
+function settleFailed(admission: Admission, batch: readonly Job[], end: Extract<RunEnd, { kind: 'failed' }>): void {
+  const { error, fate } = end;
+  // One unit that the graph refuses must not take its batch-mates along: each shows by itself what it is.
+  const apart = fate === 'final' && batch.length > 1;
+  for (const job of batch) {
+    if (apart) job.alone = true;
+    if (apart || fate === 'again') admission.addAgain(job);
+    else admission.refuse(job, error, fate === 'attempt');
+  }
 }

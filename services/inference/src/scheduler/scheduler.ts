@@ -1,6 +1,6 @@
 import type { Clock } from '@brink/runtime';
 import type { Metrics, ModelMetrics } from '../metrics.ts';
-import { before } from './job.ts';
+import { before, type Job } from './job.ts';
 import { createLane, type Lane, type LaneOptions, type LanePolicy } from './lane.ts';
 
 export interface Scheduler {
@@ -41,25 +41,8 @@ export function createScheduler(o: { runSlots: number }, d: { clock: Clock; metr
 
   /** A lane that must wait for a slot keeps those behind it from sending batches ahead, or it would wait for those too. */
   function next(): Lane | undefined {
-    const free = o.runSlots - busy();
-    for (const lane of inOrder()) {
-      if (lane.inFlight > 0) {
-        if (lane.wantsAhead) return lane;
-      } else if (lane.wantsRun) {
-        return free > 0 ? lane : undefined;
-      }
-    }
-    return undefined;
-  }
-
-  function inOrder(): Lane[] {
-    const wanting = [...lanes].filter((lane) => lane.first !== undefined);
-    return wanting.length < 2
-      ? wanting
-      : wanting.sort((a, b) => {
-          if (a.first === undefined || b.first === undefined) return 0;
-          return before(a.first, b.first) ? -1 : 1;
-        });
+    const found = inOrder(lanes).find((lane) => lane.wantsAhead || lane.wantsRun);
+    return found === undefined || found.inFlight > 0 || busy() < o.runSlots ? found : undefined;
   }
 
   return {
@@ -73,4 +56,11 @@ export function createScheduler(o: { runSlots: number }, d: { clock: Clock; metr
       plan();
     },
   };
+}
+
+/** Lanes in which something waits, in the order of their first jobs. */
+function inOrder(lanes: Iterable<Lane>): Lane[] {
+  const wanting: { lane: Lane; first: Job }[] = [];
+  for (const lane of lanes) if (lane.first !== undefined) wanting.push({ lane, first: lane.first });
+  return wanting.sort((a, b) => (before(a.first, b.first) ? -1 : 1)).map(({ lane }) => lane);
 }

@@ -1,12 +1,15 @@
-import { link, type Result } from '@brink/protocol';
-import { createLinkClient, type LinkClient, silentLogger, systemClock } from '@brink/runtime';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { link, Result } from '@brink/protocol';
+import { createLinkClient, type LinkClient, silentLogger, systemClock } from '@brink/runtime';
 import { readConfig } from '../../src/config.ts';
 import { createService, type InferenceService } from '../../src/service.ts';
 
-export type Announced = Pick<link.ModelState, 'name' | 'version' | 'state' | 'passportSha256' | 'batchBest' | 'serving' | 'reason'>;
+export type Announced = Pick<
+  link.ModelState,
+  'name' | 'version' | 'state' | 'passportSha256' | 'batchBest' | 'serving' | 'reason'
+>;
 
 export interface Inference {
   readonly service: InferenceService;
@@ -16,7 +19,11 @@ export interface Inference {
   /** Resolves when an announcement matches. */
   until(matches: (models: readonly Announced[]) => boolean): Promise<readonly Announced[]>;
   /** One Decide. @param units their pixels; attempts and deadline as given */
-  decide(of: { name: string; version?: number; passport: string }, units: readonly Unit[], priority?: number): Promise<Decided[]>;
+  decide(
+    of: { name: string; version?: number; passport: string },
+    units: readonly Unit[],
+    priority?: number,
+  ): Promise<Decided[]>;
   metrics(): Promise<string>;
   [Symbol.asyncDispose](): Promise<void>;
 }
@@ -56,7 +63,11 @@ export async function startInference(modelsDir: string, env: Record<string, stri
     BRINK_MQTT_URL: 'mqtt://127.0.0.1:1',
     ...env,
   };
-  const service = createService(readConfig(settings), { logger: silentLogger, clock: systemClock, random: Math.random });
+  const service = createService(readConfig(settings), {
+    logger: silentLogger,
+    clock: systemClock,
+    random: Math.random,
+  });
   await service.start(AbortSignal.timeout(30_000));
   let announced: readonly Announced[] = [];
   const waiting = new Set<() => void>();
@@ -157,7 +168,11 @@ export function pixels(...values: number[]): Unit {
 }
 
 /** Waits for a condition, with a limit. */
-export async function eventually<T>(what: string, check: () => Promise<T | undefined | false>, limitMs = 20_000): Promise<T> {
+export async function eventually<T>(
+  what: string,
+  check: () => Promise<T | undefined | false>,
+  limitMs = 20_000,
+): Promise<T> {
   const late = performance.now() + limitMs;
   for (;;) {
     const found = await check();

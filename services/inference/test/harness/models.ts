@@ -1,8 +1,8 @@
-import { encode, graph, model, node, tensor, value } from '@brink/onnx';
-import type { Passport } from '@brink/protocol';
 import { createHash } from 'node:crypto';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { encode, graph, model, node, tensor, value } from '@brink/onnx';
+import type { Passport } from '@brink/protocol';
 
 export const sha256 = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest('hex');
 
