@@ -24,6 +24,8 @@ export interface UpOptions {
   readonly models?: string;
   readonly demo?: boolean;
   readonly env?: Record<string, string>;
+  /** More of the command line; the last word wins. */
+  readonly args?: readonly string[];
 }
 
 /** The fleet as users start it: `brink up`, its services in processes of their own, on ports nobody uses. */
@@ -91,6 +93,7 @@ export async function spawnUp(options: UpOptions) {
     ...['--config', options.config ?? join(repository, 'config')],
     ...['--models', options.models ?? join(repository, 'models')],
     ...['--port', ports[0], '--mqtt-port', ports[1], '--oip-port', ports[2], '--ops-port', ports[3]].map(String),
+    ...(options.args ?? []),
   ];
   const env = { ...process.env, ...options.env };
   const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'], env });
