@@ -15,9 +15,9 @@ import { createQueries } from './queries.ts';
 import type {
   AckOutcome,
   AttemptOutcome,
+  CommitResult,
   Committed,
   CommittedDecision,
-  CommitResult,
   Lease,
   LedgerItem,
   LedgerReads,

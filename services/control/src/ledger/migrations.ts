@@ -45,6 +45,7 @@ CREATE TABLE action (
   ack_status INTEGER, ack_error TEXT, ack_ms REAL, error_code TEXT, error_detail TEXT
 ) STRICT;
 CREATE INDEX action_due ON action (next_ms) WHERE next_ms IS NOT NULL;
+CREATE INDEX action_expiry ON action (expires_ms) WHERE next_ms IS NOT NULL;
 CREATE INDEX action_leased ON action (row) WHERE state = 'leased';
 CREATE INDEX action_ended ON action (ended_ms) WHERE ended_ms IS NOT NULL;
 CREATE INDEX action_n ON action (n);

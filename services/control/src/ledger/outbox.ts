@@ -5,8 +5,9 @@ import { actionRecord } from './rows.ts';
 import type { Rulebook } from './rulebook.ts';
 import type { Row, Store } from './store.ts';
 
-/** What one lease looks at at most: expired and stale rows are ended on the way and do not count against its limit. */
-const SCANNED_MAX = 1000;
+/** Expired and stale rows that one lease ends on the way. */
+const ENDED_AT_ONCE_MAX = 500;
+const STALE = 'it was not sent before a restart, and its trigger is older than stale_ms_max now';
 
 /** The table of actions. Every change of state is here, and each is told to the rule that the action came from. */
 export function createOutbox(store: Store, rulebook: Rulebook, startedMs: number) {
@@ -67,6 +68,13 @@ export function createOutbox(store: Store, rulebook: Rulebook, startedMs: number
       )
       .run(state, nowMs, code ?? null, detail ?? null, row.row as number);
     if (row.sent === 0) tell(row, 'unsent');
+  }
+
+  function expire(row: Row, nowMs: number): void {
+    const last =
+      row.error_code === null ? '' : `; the last attempt: ${String(row.error_code)}: ${String(row.error_detail)}`;
+    const how = row.sent === 0 ? 'before it could be sent' : 'before an ack came';
+    end(row, 'expired', nowMs, 'E_ACTION_EXPIRED', `it expired ${how}, after ${String(row.attempts)} attempts${last}`);
   }
 
   function tell(row: Row, change: 'sent' | 'acked' | 'unsent'): void {
@@ -137,33 +145,21 @@ export function createOutbox(store: Store, rulebook: Rulebook, startedMs: number
     },
 
     lease(limit: number, leaseMs: number, nowMs: number): Lease {
-      const rows = store
-        .sql('SELECT * FROM action WHERE next_ms <= ? ORDER BY next_ms LIMIT ?')
-        .all(nowMs, Math.min(limit + SCANNED_MAX, 2 * SCANNED_MAX)) as Row[];
+      const over = store
+        .sql('SELECT * FROM action WHERE expires_ms <= ? AND next_ms IS NOT NULL ORDER BY expires_ms LIMIT ?')
+        .all(nowMs, ENDED_AT_ONCE_MAX) as Row[];
+      for (const row of over) expire(row, nowMs);
       const actions: LeasedAction[] = [];
-      for (const row of rows) {
-        if (Number(row.expires_ms) <= nowMs) {
-          const last =
-            row.error_code === null ? '' : `; the last attempt: ${String(row.error_code)}: ${String(row.error_detail)}`;
-          const how = row.sent === 0 ? 'before it could be sent' : 'before an ack came';
-          end(
-            row,
-            'expired',
-            nowMs,
-            'E_ACTION_EXPIRED',
-            `it expired ${how}, after ${String(row.attempts)} attempts${last}`,
-          );
-        } else if (isLeftOver(row, nowMs)) {
-          end(
-            row,
-            'suppressed',
-            nowMs,
-            'E_ACTION_STALE',
-            'it was not sent before a restart, and its trigger is older than stale_ms_max now',
-          );
-        } else if (actions.length < limit) {
-          actions.push(leaseRow(row, nowMs, leaseMs));
-        } else break;
+      const due =
+        limit === 0
+          ? []
+          : store
+              .sql('SELECT * FROM action WHERE next_ms <= ? ORDER BY next_ms LIMIT ?')
+              .all(nowMs, limit + ENDED_AT_ONCE_MAX);
+      for (const row of due as Row[]) {
+        if (actions.length === limit) break;
+        if (isLeftOver(row, nowMs)) end(row, 'suppressed', nowMs, 'E_ACTION_STALE', STALE);
+        else actions.push(leaseRow(row, nowMs, leaseMs));
       }
       const next = store.sql('SELECT min(next_ms) AS ms FROM action WHERE next_ms IS NOT NULL').get()?.ms;
       return { actions, nextDueMs: next === null || next === undefined ? undefined : Number(next) };
