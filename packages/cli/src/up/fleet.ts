@@ -72,7 +72,7 @@ export function createFleet(
     if (closing.signal.aborted) return;
     const refused = end.code === 78 || (REFUSALS.has(end.code ?? 0) && !member(plan.name).everReady);
     if (!refused && end.againMs !== undefined) {
-      screen.ended(plan.name, howOf(end), end.againMs);
+      screen.ended(plan.name, [howOf(end), ...firstError(end)].join(': '), end.againMs);
     } else if (plan.needed) {
       failed.resolve({ code: refused ? (end.code ?? 70) : 70, lines: wordsOf(plan, end) });
     } else {
@@ -128,6 +128,9 @@ export function createFleet(
 }
 
 const howOf = (end: Ended) => end.signal ?? `exit ${end.code}`;
+
+/** `Error: Cannot find module …` out of a stack. */
+const firstError = (end: Ended) => end.stderr.filter((line) => /^\w*Error\b/.test(line)).slice(0, 1);
 
 /** What the service itself said before it ended, or, where it said nothing that was meant for people, the end of its output. */
 function wordsOf(plan: ProcessPlan, end: Ended): string[] {

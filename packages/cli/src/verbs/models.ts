@@ -6,9 +6,10 @@ import { type Edge, usingApi, type VerbOptions, verb, withApi } from '../verb.ts
 /** As /v1/models lists them. */
 interface ModelItem {
   name: string;
-  task?: string;
-  serve?: number;
-  versions?: { version: number; state?: string; task?: string; reason?: string }[];
+  /** in the models folder */
+  versions: number[];
+  /** what inference says */
+  running: { version: number; state: string; reason?: string; instance: string }[];
 }
 
 /** `brink models list|check <folder>` */
@@ -36,16 +37,12 @@ export function addModels(program: Command, edge: Edge): void {
   });
 }
 
-function modelRows(model: ModelItem): string[][] {
-  const versions = model.versions ?? [];
-  if (versions.length === 0) return [[model.name, '-', 'no version', model.task ?? '', '']];
-  return versions.map((version) => [
-    model.name,
-    String(version.version),
-    version.state ?? '',
-    version.task ?? model.task ?? '',
-    printable(version.reason ?? (model.serve === version.version ? 'served' : '')),
-  ]);
+function modelRows({ name, versions, running }: ModelItem): string[][] {
+  return versions.map((version) => {
+    const at = running.filter((one) => one.version === version);
+    const state = at.map((one) => (one.reason === undefined ? one.state : `${one.state}: ${one.reason}`)).join(', ');
+    return [name, String(version), printable(state === '' ? 'not loaded' : state)];
+  });
 }
 
 export function checkLines(result: ModelCheck, paint: Paint): string[] {
