@@ -37,6 +37,8 @@ export interface LaneOptions {
 /** What waits for one model version, and its runner. */
 export interface Lane {
   readonly inFlight: number;
+  /** ms on the monotonic clock: when the oldest run in flight began. */
+  readonly runningSince: number;
   readonly first: Job | undefined;
   /** Answers with `failed` at once where it cannot wait. */
   add(job: Job): void;
@@ -68,6 +70,7 @@ export function createLane(
   let runner: BatchRunner | undefined;
   let batchMax = 1;
   let inFlight = 0;
+  let runningSince = 0;
   let waitTimer: Timer | undefined;
 
   function isWaitingForMore(): boolean {
@@ -84,9 +87,11 @@ export function createLane(
 
   async function compute(on: BatchRunner, batch: Job[]): Promise<void> {
     const startedAt = clock.monotonic();
+    if (inFlight === 0) runningSince = startedAt;
     inFlight += 1;
     const end = await on.run(requestOf(batch, o.heads), policy.run_ms_max);
     inFlight -= 1;
+    runningSince = clock.monotonic();
     if (end.kind === 'failed') settleFailed(admission, batch, end);
     // The runner gets its next batch before this one is decoded.
     d.finished();
@@ -96,6 +101,9 @@ export function createLane(
   return {
     get inFlight() {
       return inFlight;
+    },
+    get runningSince() {
+      return runningSince;
     },
     get first() {
       return admission.first;

@@ -1,4 +1,4 @@
-import type { Clock } from '@brink/runtime';
+import type { Clock, Timer } from '@brink/runtime';
 import type { Metrics, ModelMetrics } from '../metrics.ts';
 import { before, type Job } from './job.ts';
 import { createLane, type Lane, type LaneOptions, type LanePolicy } from './lane.ts';
@@ -9,13 +9,18 @@ export interface Scheduler {
   removeLane(lane: Lane): void;
 }
 
+/** A run that takes longer gives its slot back: nobody waits for a model that hangs until run_ms_max ends it. */
+const SLOT_MS_MAX = 500;
+
 /**
  * One admission for the machine: at most `runSlots` runners work at once over all models, picked by priority, then deadline,
  * then arrival. Work-conserving: when a run ends, what waits goes out at once, up to the largest useful batch.
  */
 export function createScheduler(o: { runSlots: number }, d: { clock: Clock; metrics: Metrics }): Scheduler {
   const lanes = new Set<Lane>();
+  const { clock } = d;
   let planned = false;
+  let overrun: Timer | undefined;
   d.metrics.slots.set(o.runSlots);
 
   /** After the current turn: what arrived in one read of the socket goes into one batch. */
@@ -33,21 +38,28 @@ export function createScheduler(o: { runSlots: number }, d: { clock: Clock; metr
     d.metrics.busy.set(busy());
   }
 
+  /** Runs that hold a slot. */
   function busy(): number {
+    const since = clock.monotonic() - SLOT_MS_MAX;
     let count = 0;
-    for (const lane of lanes) if (lane.inFlight > 0) count += 1;
+    for (const lane of lanes) if (lane.inFlight > 0 && lane.runningSince > since) count += 1;
     return count;
   }
 
   /** A lane that must wait for a slot keeps those behind it from sending batches ahead, or it would wait for those too. */
   function next(): Lane | undefined {
     const found = inOrder(lanes).find((lane) => lane.wantsAhead || lane.wantsRun);
-    return found === undefined || found.inFlight > 0 || busy() < o.runSlots ? found : undefined;
+    if (found === undefined || found.inFlight > 0 || busy() < o.runSlots) return found;
+    overrun ??= clock.setTimeout(() => {
+      overrun = undefined;
+      pump();
+    }, SLOT_MS_MAX);
+    return undefined;
   }
 
   return {
     addLane(options, { metrics, policy }) {
-      const lane = createLane(options, { clock: d.clock, metrics, policy, changed: plan, finished: pump });
+      const lane = createLane(options, { clock, metrics, policy, changed: plan, finished: pump });
       lanes.add(lane);
       return lane;
     },

@@ -1,4 +1,4 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { link, Result } from '@brink/protocol';
@@ -50,9 +50,22 @@ export async function temporaryFolder() {
   return { path, [Symbol.asyncDispose]: () => rm(path, { recursive: true, force: true }) };
 }
 
-/** The service on ports of its own, with a gateway's link. @param env over the defaults of tests */
-export async function startInference(modelsDir: string, env: Record<string, string> = {}): Promise<Inference> {
+export interface InferenceOptions {
+  /** over the settings of tests */
+  readonly env?: Record<string, string>;
+  /** The configuration that it finds on disk, as it was kept the last time. */
+  readonly configuration?: { site?: { language: string }; models?: Record<string, Partial<ModelPolicy>> };
+}
+
+/** The service on ports of its own, with a gateway's link. */
+export async function startInference(modelsDir: string, o: InferenceOptions = {}): Promise<Inference> {
   const folder = await temporaryFolder();
+  const env = o.env ?? {};
+  if (o.configuration !== undefined) {
+    await mkdir(join(folder.path, 'data'));
+    const kept = { revision: '0123456789ab', configuration: { version: 1, ...o.configuration } };
+    await writeFile(join(folder.path, 'data/configuration.json'), JSON.stringify(kept));
+  }
   const settings = {
     BRINK_MODELS_DIR: modelsDir,
     BRINK_DATA_DIR: join(folder.path, 'data'),

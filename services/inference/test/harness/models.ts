@@ -27,7 +27,7 @@ export function pixelsGraph(batch: string | number = 'batch'): Uint8Array {
   );
 }
 
-/** 1 / pixel · 0 is NaN where a pixel is 0 … so: log of (pixel − 100) is NaN below 100. */
+/** The scores are log(pixel − 100): NaN for pixels below 100. */
 export function nanGraph(): Uint8Array {
   return encode(
     model(
@@ -45,7 +45,7 @@ export function nanGraph(): Uint8Array {
   );
 }
 
-/** Loops 2^(largest pixel of the batch / 4) times: zeros run at once, 255 for ever. */
+/** Loops 2^(largest pixel of the batch / 5) times: zeros run at once, 255 for ever. */
 export function loopGraph(): Uint8Array {
   const body = graph({
     name: 'body',
@@ -58,10 +58,10 @@ export function loopGraph(): Uint8Array {
       graph({
         inputs: [input()],
         outputs: [output()],
-        tensors: [shape(), tensor('two', [], Float32Array.of(2)), tensor('quarter', [], Float32Array.of(0.25))],
+        tensors: [shape(), tensor('two', [], Float32Array.of(2)), tensor('fifth', [], Float32Array.of(0.2))],
         nodes: [
           node('ReduceMax', ['x'], ['max'], { keepdims: 0 }),
-          node('Mul', ['max', 'quarter'], ['power']),
+          node('Mul', ['max', 'fifth'], ['power']),
           node('Pow', ['two', 'power'], ['trips.float']),
           node('Cast', ['trips.float'], ['trips'], { to: 7 }),
           node('Loop', ['trips', '', 'x'], ['looped'], { body }),

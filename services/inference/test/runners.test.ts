@@ -1,0 +1,149 @@
+import { describe, expect, it } from 'vitest';
+import { type Decided, eventually, pixels, startInference, temporaryFolder } from './harness/inference.ts';
+import { lookupGraph, loopGraph, nanGraph, pixelsGraph, writeModel } from './harness/models.ts';
+import { aRunner, runners } from './harness/processes.ts';
+
+describe('runners', () => {
+  it('goes on by itself after kill -9 in a stream; what was running is answered as an attempt', async () => {
+    await using models = await temporaryFolder();
+    const passport = await writeModel(models.path, { name: 'pixels', graph: pixelsGraph() });
+    await using inference = await startInference(models.path);
+    await inference.until(([first]) => first?.state === 'ready');
+    const answers: Decided[] = [];
+    let killedAt = Number.POSITIVE_INFINITY;
+    const pid = await aRunner();
+    const ask = async (stream: number) => {
+      const [answer] = await inference.decide({ name: 'pixels', passport }, [pixels(stream, 99, 0, 0)]);
+      if (answer !== undefined) answers.push(answer);
+      if (answers.length === 200) {
+        killedAt = performance.now();
+        process.kill(pid, 'SIGKILL');
+      }
+      return answer?.result !== undefined && performance.now() > killedAt;
+    };
+    // Until answers come again after the kill, in every stream.
+    const streams = Array.from({ length: 8 }, async (_, stream) => {
+      for (let after = 0; after < 20; ) after += (await ask(stream)) ? 1 : 0;
+    });
+    await Promise.all(streams);
+    expect(await runners()).not.toContain(pid);
+    const failed = answers.filter(({ code }) => code !== undefined);
+    for (const answer of failed) expect([answer.code, answer.attempt]).toEqual(['E_MODEL_CRASH', true]);
+    expect(failed.length).toBeLessThanOrEqual(8);
+    expect(answers.filter(({ result }) => result?.label === 'one').length).toBe(answers.length - failed.length);
+    expect(inference.announced[0]?.state).toBe('ready');
+    expect(await inference.metrics()).toMatch(/brink_child_exits_total\{child="runner-pixels-1",reason="oom"[^}]*\} 1/);
+  });
+
+  it('ends a run that hangs at run_ms_max; those behind it and other models are answered', async () => {
+    await using models = await temporaryFolder();
+    const runMsMax = 400;
+    const passport = await writeModel(models.path, { name: 'loop', graph: loopGraph() });
+    const other = await writeModel(models.path, { name: 'pixels', graph: pixelsGraph() });
+    await using inference = await startInference(models.path, {
+      env: { BRINK_RUN_SLOTS: '2' },
+      configuration: { models: { loop: { run_ms_max: runMsMax } } },
+    });
+    await inference.until((all) => all.length === 2 && all.every(({ state }) => state === 'ready'));
+    const loop = { name: 'loop', passport };
+    expect((await inference.decide(loop, [pixels(0, 0, 0, 0)]))[0]?.code).toBeUndefined();
+
+    const startedAt = performance.now();
+    const hung = inference.decide(loop, [pixels(255, 0, 0, 0)]);
+    const beside = inference.decide({ name: 'pixels', passport: other }, [pixels(0, 0, 9, 0)]);
+    expect((await beside)[0]?.result?.label).toBe('two');
+    const besideMs = performance.now() - startedAt;
+    const [answer] = await hung;
+    const tookMs = performance.now() - startedAt;
+    expect([answer?.code, answer?.attempt]).toEqual(['E_MODEL_TIMEOUT', true]);
+    expect(besideMs).toBeLessThan(runMsMax);
+    expect(tookMs).toBeGreaterThanOrEqual(runMsMax - 5);
+    expect(tookMs).toBeLessThan(runMsMax + 100);
+    const [again] = await inference.decide(loop, [pixels(0, 0, 0, 0)]);
+    expect(again?.code).toBeUndefined();
+    expect(await inference.metrics()).toMatch(
+      /brink_child_exits_total\{child="runner-loop-1",reason="killed-deadline"[^}]*\} 1/,
+    );
+  });
+
+  it('runs a unit that was tried before in a batch of its own', async () => {
+    await using models = await temporaryFolder();
+    const passport = await writeModel(models.path, { name: 'pixels', graph: pixelsGraph(), passport: (p) => p });
+    await using inference = await startInference(models.path);
+    await inference.until(([first]) => first?.state === 'ready');
+    const units = Array.from({ length: 8 }, (_, i) => ({ ...pixels(0, i, 0, 0), attempts: i === 3 ? 1 : 0 }));
+    const decided = await inference.decide({ name: 'pixels', passport }, units);
+    expect(decided[3]?.batch).toBe(1);
+    expect(decided.every(({ result }) => result !== undefined)).toBe(true);
+  });
+
+  it('takes a model out of service after five crashes in a minute, and says so', async () => {
+    await using models = await temporaryFolder();
+    const passport = await writeModel(models.path, { name: 'pixels', graph: pixelsGraph() });
+    await using inference = await startInference(models.path);
+    await inference.until(([first]) => first?.state === 'ready');
+    const killed: number[] = [];
+    for (let i = 0; i < 5; i++) {
+      const pid = await aRunner(killed);
+      killed.push(pid);
+      process.kill(pid, 'SIGKILL');
+    }
+    const [announced] = await inference.until(([first]) => first?.state === 'failed');
+    expect(announced).toMatchObject({ serving: false, reason: expect.stringContaining('E_MODEL_CRASH') });
+    await expect(inference.decide({ name: 'pixels', passport }, [pixels(1, 2, 3, 4)])).rejects.toMatchObject({
+      code: 'E_MODEL_NOT_READY',
+    });
+  });
+
+  it('answers NaN as E_MODEL_OUTPUT and leaves batch-mates as they are', async () => {
+    await using models = await temporaryFolder();
+    const passport = await writeModel(models.path, { name: 'nan', graph: nanGraph() });
+    await using inference = await startInference(models.path);
+    await inference.until(([first]) => first?.state === 'ready');
+    const decided = await inference.decide({ name: 'nan', passport }, [
+      pixels(101, 120, 102, 103),
+      pixels(0, 120, 102, 103),
+    ]);
+    expect(decided[0]?.result?.label).toBe('one');
+    expect([decided[1]?.code, decided[1]?.attempt]).toEqual(['E_MODEL_OUTPUT', false]);
+  });
+
+  it('finds the one unit that a run fails on; its batch-mates get their results', async () => {
+    await using models = await temporaryFolder();
+    const passport = await writeModel(models.path, { name: 'lookup', graph: lookupGraph() });
+    await using inference = await startInference(models.path);
+    await inference.until(([first]) => first?.state === 'ready');
+    const decided = await inference.decide({ name: 'lookup', passport }, [
+      pixels(1, 0, 0, 0),
+      pixels(77, 0, 0, 0),
+      pixels(3, 0, 0, 0),
+    ]);
+    expect(decided.map(({ result, code }) => code ?? result?.label)).toEqual(['one', 'E_MODEL_RUN', 'three']);
+    expect(decided[1]?.attempt).toBe(false);
+  });
+
+  it('does not compute what is expired', async () => {
+    await using models = await temporaryFolder();
+    const passport = await writeModel(models.path, { name: 'loop', graph: loopGraph() });
+    await using inference = await startInference(models.path, {
+      configuration: { models: { loop: { run_ms_max: 300 } } },
+    });
+    await inference.until(([first]) => first?.state === 'ready');
+    const hung = inference.decide({ name: 'loop', passport }, [pixels(255, 0, 0, 0)]);
+    await eventually('the run', async () => /busy_slots\S* 1/.test(await inference.metrics()));
+    const [late] = await inference.decide({ name: 'loop', passport }, [{ ...pixels(0, 0, 0, 0), deadlineMs: 50 }]);
+    expect([late?.code, late?.attempt]).toEqual(['E_EXPIRED', false]);
+    expect((await hung)[0]?.code).toBe('E_MODEL_TIMEOUT');
+  });
+
+  it('leaves no process behind', async () => {
+    await using models = await temporaryFolder();
+    await writeModel(models.path, { name: 'pixels', graph: pixelsGraph() });
+    {
+      await using inference = await startInference(models.path);
+      await inference.until(([first]) => first?.state === 'ready');
+      expect(await runners()).toHaveLength(1);
+    }
+    expect(await runners()).toEqual([]);
+  });
+});
