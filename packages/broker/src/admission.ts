@@ -12,12 +12,12 @@ const NOT_AUTHORISED = 5;
 
 const CLIENT_ID = /^[\x21-\x7e]{1,128}$/;
 
-export interface Refused {
+interface Refused {
   reason: Reason;
   returnCode: 2 | 3 | 5;
   error: BrinkError;
 }
-export interface Admitted {
+interface Admitted {
   identity: Identity;
   rights: Rights;
 }

@@ -444,6 +444,37 @@ describe('SUBSCRIBE', () => {
     ));
 });
 
+test('a gateway that hangs holds up its senders until it is disconnected, and nobody else', () =>
+  beside(
+    async (fleet) => {
+      const socket = await fleet.raw();
+      socket.write(connectPacket({ clientId: 'hung', username: 'gateway', password: Buffer.from('g') }));
+      await once(socket, 'data');
+      socket.write(
+        generate({ cmd: 'subscribe', messageId: 1, subscriptions: [{ topic: 'brink/cam-1/up/frames/#', qos: 0 }] }),
+      );
+      await once(socket, 'data');
+      socket.pause();
+      const device = await fleet.connect(as('cam-1'));
+      const operator = await fleet.connect();
+      const seen = inbox(operator);
+      await operator.subscribeAsync('brink/cam-1/up/frames/#');
+      const before = process.memoryUsage().external;
+      const sending = (async () => {
+        for (let frame = 0; frame < 128; frame++) {
+          await device.publishAsync(`brink/cam-1/up/frames/front/boot-${frame}`, Buffer.alloc(512 * 1024), { qos: 1 });
+        }
+      })();
+      await until(async () => (await fleet.refused('slow_consumer')) === 1, 'it is disconnected');
+      expect(process.memoryUsage().external - before).toBeLessThan(40 * 1024 * 1024);
+      expect(seen.length).toBeLessThan(100);
+      await sending;
+      await until(() => seen.length === 128, 'every frame, once it goes on');
+      expect(seen).toEqual(Array.from({ length: 128 }, (_, i) => `brink/cam-1/up/frames/front/boot-${i} 524288`));
+    },
+    { limits: { drainTimeoutMs: 300 } },
+  ));
+
 test('an offline session keeps what fits, drops the rest and counts it', () =>
   beside(
     async (fleet) => {

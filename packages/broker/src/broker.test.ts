@@ -9,7 +9,8 @@ import { as, closed, inbox, startBroker, USERS, until } from './broker.testing.t
 import { SettingsSchema } from './config.ts';
 import { createService } from './service.ts';
 
-const mosquitto = spawnSync('mosquitto_pub', ['--version']).error === undefined;
+const MOSQUITTO_PUB = 'mosquitto_pub';
+const mosquitto = spawnSync(MOSQUITTO_PUB, ['--version']).error === undefined;
 
 describe('anonymous over loopback', () => {
   test('any client id may send frames as any device, and read all of it', async () => {
@@ -31,7 +32,7 @@ describe('anonymous over loopback', () => {
       const watcher = await fleet.connect();
       const seen = inbox(watcher);
       await watcher.subscribeAsync('brink/+/up/frames/#');
-      const child = spawn('mosquitto_pub', [
+      const child = spawn(MOSQUITTO_PUB, [
         ...['-h', '127.0.0.1', '-p', String(fleet.broker.address.port), '-t', 'brink/cam-1/up/frames/front', '-s'],
       ]);
       child.stdin.end(Buffer.alloc(300_000, 7));

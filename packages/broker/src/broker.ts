@@ -3,6 +3,7 @@ import { BrinkError, FRAME_BYTES_MAX } from '@brink/protocol';
 import type { Clock, Logger, Part, Registry } from '@brink/runtime';
 import { Aedes } from 'aedes';
 import { createAdmission, ownerOf } from './admission.ts';
+import { createCongestion } from './congestion.ts';
 import { type Connection, Connections } from './connections.ts';
 import { type Budget, guard } from './guard.ts';
 import { createHooks, watch } from './hooks.ts';
@@ -61,7 +62,14 @@ export function createBroker(config: BrokerConfig, d: { logger: Logger; clock: C
     { root, topicLevelsMax: limits.topicLevelsMax, anonymous },
     { users: () => users, sessions, isConnected: (id) => connections.isConnected(id) },
   );
-  const hooks = createHooks(limits, { admission, connections, retained, metrics, users: () => users });
+  const hooks = createHooks(limits, {
+    admission,
+    congestion: createCongestion(),
+    connections,
+    retained,
+    metrics,
+    users: () => users,
+  });
   const listener = createListener(
     { ...config, limits },
     {
@@ -160,6 +168,9 @@ function createListener(
       await new Promise<void>((resolve, reject) => {
         server.once('error', (error: NodeJS.ErrnoException) => reject(listenError(error, `${o.host}:${o.port}`)));
         server.listen({ host: o.host, port: o.port }, () => resolve());
+      }).catch((error: unknown) => {
+        broker.close();
+        throw error;
       });
       port = (server.address() as AddressInfo).port;
     },

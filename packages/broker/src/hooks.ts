@@ -2,6 +2,7 @@ import { BrinkError, type ErrorCode } from '@brink/protocol';
 import type { Logger } from '@brink/runtime';
 import type { Aedes, AedesOptions, Client, ConnectPacket } from 'aedes';
 import type { Admission } from './admission.ts';
+import type { Congestion } from './congestion.ts';
 import type { Connection, Connections } from './connections.ts';
 import type { BrokerLimits } from './limits.ts';
 import type { BrokerMetrics, Reason } from './metrics.ts';
@@ -11,6 +12,7 @@ import type { UserTable } from './users.ts';
 
 interface HookDeps {
   admission: Admission;
+  congestion: Congestion;
   connections: Connections;
   retained: Retained;
   metrics: BrokerMetrics;
@@ -31,8 +33,7 @@ export function createHooks(limits: BrokerLimits, d: HookDeps): AedesOptions {
 
   return {
     // No bound here: each message waits for its own subscribers only. With one (aedes' default is 100), a few messages for a
-    // subscriber that does not read hold up everybody's. What waits is bounded by the senders: aedes does not read on from a
-    // connection whose last packets are not delivered yet.
+    // subscriber that does not read hold up everybody's. What waits is bounded per subscriber instead (authorizeForward).
     concurrency: 0,
     connectTimeout: limits.connectTimeoutMs,
     drainTimeout: limits.drainTimeoutMs,
@@ -71,7 +72,7 @@ export function createHooks(limits: BrokerLimits, d: HookDeps): AedesOptions {
       } else if (packet.retain && !d.retained.fits(packet.topic, packet.payload.length)) {
         done(refuse(connection, 'retained_limit', new BrinkError('E_BUSY', 'no more retained messages can be stored')));
       } else {
-        done(null);
+        d.congestion.pass(client as Client, packet.topic, () => done(null));
       }
     },
 
@@ -91,8 +92,11 @@ export function createHooks(limits: BrokerLimits, d: HookDeps): AedesOptions {
     authorizeForward(client, packet) {
       const connection = connections.of(client);
       if (connection?.admitted?.rights.receive(packet.topic) !== true) return null;
-      if (isPatient(connection.admitted.identity.role)) return packet;
       if (connection.socket.writableLength <= limits.subscriberBytesMax) return packet;
+      if (isPatient(connection.admitted.identity.role)) {
+        d.congestion.begin(connection);
+        return packet;
+      }
       metrics.dropped.inc({ reason: 'slow_consumer' });
       disconnectUnlessItReads(connection, limits.drainTimeoutMs, connections);
       return null;

@@ -14,7 +14,7 @@ export interface BrokerLimits extends SessionLimits {
   topicLevelsMax: number;
   /** QoS 2 messages of one client that wait for their PUBREL. */
   qos2Max: number;
-  /** What is written to a subscriber that does not read before messages for it are dropped. */
+  /** What waits for a subscriber that does not read, before messages for it are dropped or, for a service, held back. */
   subscriberBytesMax: number;
   /** A subscriber that does not read for this long is disconnected. */
   drainTimeoutMs: number;

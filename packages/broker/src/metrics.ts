@@ -1,7 +1,7 @@
 import { Counter, Gauge, type Registry } from '@brink/runtime';
 
 /** Why the broker said no, or closed a connection. */
-export const REASONS = [
+const REASONS = [
   // before anybody is known
   'connection_limit',
   'connect_timeout',

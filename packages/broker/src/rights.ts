@@ -22,8 +22,8 @@ export interface Identity {
   anonymous: boolean;
 }
 
-export type RefusalReason = 'acl_publish' | 'acl_subscribe' | 'topic_invalid' | 'retained';
-export interface Refusal {
+type RefusalReason = 'acl_publish' | 'acl_subscribe' | 'topic_invalid' | 'retained';
+interface Refusal {
   reason: RefusalReason;
   error: BrinkError;
 }

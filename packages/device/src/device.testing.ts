@@ -4,7 +4,7 @@ import { createRegistry, type Part, silentLogger, systemClock } from '@brink/run
 import mqtt, { type IPublishPacket, type MqttClient } from 'mqtt';
 import { createDevice, type DeviceConfig } from './device.ts';
 
-export const CONTROL = { username: 'control', role: 'control', password: 'c' } as const;
+const CONTROL = { username: 'control', role: 'control', password: 'c' } as const;
 
 /** Waits for a condition, at most 5 s. */
 export async function until(condition: () => boolean, what: string): Promise<void> {

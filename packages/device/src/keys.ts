@@ -3,7 +3,7 @@ import { dirname } from 'node:path';
 import { type Ack, AckSchema, BrinkError } from '@brink/protocol';
 
 /** As many commands are remembered; a key that comes again later than that is not recognised. */
-export const KEYS_MAX = 1024;
+const KEYS_MAX = 1024;
 
 /** Which commands were carried out, and what was answered. */
 export interface Keys {
