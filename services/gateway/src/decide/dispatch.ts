@@ -224,8 +224,6 @@ export function createDispatch(
     );
     if (back.length > 0) work.ready = [...back, ...work.ready];
     pump(work.name);
-    // What was freed is taken in this very turn; nothing else is going to join it.
-    flush(work);
   }
 
   /** @returns whether the unit is to be sent again; if not, it has ended */
