@@ -102,11 +102,20 @@ export function createService(config: GatewayConfig, deps: { logger: Logger; clo
   fleet.onConnect(() => void status.connected());
   data.subscribe(topics.filters.frames, { qos: 1 }, (message) => path.ingest.receive(message));
 
+  data.onConnect(() => {
+    hearing = true;
+  });
+  data.onDisconnect(() => {
+    hearing = false;
+  });
+
   let folder: DataFolder | undefined;
   let ticking: Timer | undefined;
   let listening: Promise<void> | undefined;
   let running: AbortController | undefined;
   let started = false;
+  /** The subscription for frames is made. */
+  let hearing = false;
 
   function onApply(plan: Parameters<typeof path.apply>[0]): void {
     path.apply(plan);
@@ -123,7 +132,7 @@ export function createService(config: GatewayConfig, deps: { logger: Logger; clo
     const configuration = applied.revision === undefined ? 'no configuration yet' : undefined;
     const refused =
       applied.error === undefined ? undefined : `configuration refused, the one before is in force: ${applied.error}`;
-    const frames = listening === undefined ? undefined : data.problem;
+    const frames = data.problem ?? (hearing ? undefined : 'frames are not subscribed yet');
     return [
       fleet.problem,
       frames,

@@ -48,7 +48,7 @@ describe('a frame that is refused by name', () => {
     await besideGoodFrames(site, async () => {
       const intruder = mqtt.connect(site.broker.url, { protocolVersion: 4, reconnectPeriod: 0 });
       intruder.on('error', () => {});
-      const closed = new Promise((resolve) => intruder.once('close', resolve));
+      const closed = new Promise<void>((resolve) => intruder.once('close', () => resolve()));
       intruder.publish('brink/cam-+/up/frames/front', png(8, 8));
       await closed;
     });

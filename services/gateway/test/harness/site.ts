@@ -12,9 +12,9 @@ import { type Control, type Inference, startControl, startInference, writePasspo
 
 type ConfigurationText = z.input<typeof ConfigurationSchema>;
 
-const site_logger = process.env['GW_LOG']
-  ? createLogger({ service: 'gw', level: 'debug', pretty: false })
-  : silentLogger;
+// BRINK_TEST_LOG=debug shows what the gateway says.
+const LOGGER = createLogger({ service: 'gateway', level: process.env['BRINK_TEST_LOG'] ?? 'silent', pretty: false });
+
 export const SITE: ConfigurationText = {
   version: 1,
   streams: {
@@ -100,10 +100,9 @@ export async function startSite(
     BRINK_CONTROL_LINK: `unix:${paths.control}`,
     BRINK_OPS_PORT: '0',
   };
-  const service = createService(
-    { ...readConfig(env), ...o.config },
-    { logger: site_logger, clock, random: Math.random },
-  );
+  const build = () =>
+    createService({ ...readConfig(env), ...o.config }, { logger: LOGGER, clock, random: Math.random });
+  let service = build();
   await service.start(new AbortController().signal);
   const site = {
     folder,
@@ -112,8 +111,16 @@ export async function startSite(
     topics,
     cats,
     modelsDir: paths.models,
-    service,
+    get service() {
+      return service;
+    },
+    /** A new gateway process on the same folder, as far as one can tell. */
+    async restart(): Promise<void> {
+      service = build();
+      await service.start(new AbortController().signal);
+    },
     configure,
+    forgetConfiguration: () => publisher.publishAsync(topics.filters.config, '', { qos: 1, retain: true }),
     startNeighbours,
     get inference(): Inference {
       if (inference === undefined) throw new Error('there is no inference');
@@ -132,6 +139,14 @@ export async function startSite(
     async ready(): Promise<void> {
       await until(
         async () => (await site.problems()).length === 0,
+        () => site.problems().then((problems) => problems.join('; ')),
+      );
+    },
+    /** Takes frames, though one neighbour is missing. @param problem what /readyz says and nothing else */
+    async hears(problem: string): Promise<void> {
+      const only = (problems: string[]) => problems.length === 1 && problems[0]?.includes(problem) === true;
+      await until(
+        async () => only(await site.problems()),
         () => site.problems().then((problems) => problems.join('; ')),
       );
     },
