@@ -1,4 +1,5 @@
 import { Counter, Gauge, Histogram, type Registry } from '@brink/runtime';
+import type { Dispatcher } from './actions/dispatcher.ts';
 import type { Ledger } from './ledger/ledger.ts';
 
 /** Every metric of control. Seconds, bytes, `_total`. */
@@ -51,13 +52,27 @@ export function createMetrics(registry: Registry) {
         walBytes: 'size of the write-ahead log',
       } as const;
       for (const [key, help] of Object.entries(figures) as [keyof typeof figures, string][]) {
-        const name = key.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
-        gauge(`ledger_${name}`, help, function collect() {
+        gauge(`ledger_${snake(key)}`, help, function collect() {
           this.set(ledger.stats[key]);
+        });
+      }
+    },
+    observeDispatcher(dispatcher: Dispatcher): void {
+      const figures = {
+        inFlight: 'actions that are being sent',
+        sent: 'attempts that left, since start',
+        failed: 'attempts that did not leave and are made again',
+        refused: 'actions that can never be sent',
+      } as const;
+      for (const [key, help] of Object.entries(figures) as [keyof typeof figures, string][]) {
+        gauge(`dispatcher_${snake(key)}`, help, function collect() {
+          this.set(dispatcher.stats[key]);
         });
       }
     },
   };
 }
+
+const snake = (key: string) => key.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 
 export type Metrics = ReturnType<typeof createMetrics>;

@@ -16,7 +16,7 @@ import {
   stopAll,
 } from '@brink/runtime';
 import manifest from '../package.json' with { type: 'json' };
-import { createDispatcher } from './actions/dispatcher.ts';
+import { createDispatcher, type DispatcherDeps } from './actions/dispatcher.ts';
 import type { ControlConfig } from './config.ts';
 import { type ConfigurationKeeper, createConfiguration } from './configuration/active.ts';
 import { readModelsFolder } from './configuration/folder.ts';
@@ -70,8 +70,9 @@ export function createService(o: ControlConfig, d: ServiceDeps): ControlService 
   const ground = createGround(o, d);
   const core = createCore(o, d, ground);
   const { mqtt, dynsec, problems, registry } = ground;
-  const { ledger, configuration, states, presence, dispatcher } = core;
-  const { gateways, http } = createEntrances(o, d, ground, core);
+  const { ledger, configuration, states, presence } = core;
+  const { gateways, http, showAction } = createEntrances(o, d, ground, core);
+  const dispatcher = createOutlet(d, ground, core, showAction);
   const ops = createOps(o.ops, { registry, problems, logger: d.logger });
   const parts: Part[] = [
     inDataFolder(o.dataDir),
@@ -165,9 +166,8 @@ function createCore(o: ControlConfig, d: ServiceDeps, ground: Ground) {
   );
   const status = () => fleetStatus(o.instance, ground, configuration);
   const presence = createPresence({ topics, instance: o.instance }, { ...d, mqtt, active, status });
-  const dispatcher = createDispatcher({ topics }, { ...d, ledger, mqtt });
   mqtt.onConnect(() => states.all());
-  return { ledger, configuration, states, presence, dispatcher };
+  return { ledger, configuration, states, presence };
 }
 
 /** Where others come in: gateways over the link, services and devices over MQTT, people over HTTP. */
@@ -226,7 +226,24 @@ function createEntrances(o: ControlConfig, d: ServiceDeps, ground: Ground, core:
     );
   };
   listenToFleet({ topics }, { mqtt, logger: d.logger, metrics, ledger, services, onAck: showAction });
-  return { gateways, http };
+  return { gateways, http, showAction };
+}
+
+/** Where actions go out. */
+function createOutlet(d: ServiceDeps, ground: Ground, core: Core, showAction: (id: string) => void) {
+  const { topics, metrics, mqtt, ledger } = ground;
+  const mqttAllow = () => core.configuration.current?.configuration.site.mqtt_allow ?? [];
+  const outbox: DispatcherDeps['ledger'] = {
+    lease: ledger.lease,
+    onDue: ledger.onDue,
+    async settle(outcomes) {
+      await ledger.settle(outcomes);
+      for (const { id } of outcomes) showAction(id);
+    },
+  };
+  const dispatcher = createDispatcher({}, { ...d, ledger: outbox, mqtt, topics, mqttAllow });
+  metrics.observeDispatcher(dispatcher);
+  return dispatcher;
 }
 
 function fleetStatus(instance: string, ground: Ground, configuration: ConfigurationKeeper): FleetStatus {

@@ -32,7 +32,8 @@ export function createStatus(
     ]);
     const linked = d.linked();
     const services = d.services();
-    const { n, lagMs } = d.newest();
+    const { lagMs } = d.newest();
+    const n = d.newest().n || ((await d.ledger.read.decisions({ limit: 1 })).items[0]?.n ?? 0);
     const { lastCommitMs, queued, walBytes } = d.ledger.stats;
     return {
       site: active.configuration.site.name,
