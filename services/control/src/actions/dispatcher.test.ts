@@ -1,0 +1,225 @@
+import { BrinkError, CommandSchema, createTopics } from '@brink/protocol';
+import { silentLogger, systemClock } from '@brink/runtime';
+import { describe, expect, it } from 'vitest';
+import { FIRST_MS, items, openLedger, outcome, published, site } from '../ledger/ledger.testing.ts';
+import { createDispatcher, type DispatcherConfig } from './dispatcher.ts';
+
+interface Published {
+  readonly topic: string;
+  readonly payload: string;
+  readonly retain: boolean;
+}
+
+/** The broker's side of a connection: what arrives there, and how it answers. */
+function createBroker() {
+  const arrived: Published[] = [];
+  const connects: (() => void)[] = [];
+  let answer: (message: Published) => Promise<void> = async () => {};
+  return {
+    arrived,
+    connected: true,
+    async publish(topic: string, payload: string | Uint8Array, options?: { retain?: boolean }) {
+      const message = { topic, payload: String(payload), retain: options?.retain ?? false };
+      arrived.push(message);
+      await answer(message);
+    },
+    onConnect: (fn: () => void) => void connects.push(fn),
+    answer(next: typeof answer) {
+      answer = next;
+    },
+    connect(up: boolean) {
+      this.connected = up;
+      if (up) for (const fn of connects) fn();
+    },
+  };
+}
+
+/** Timers fire at once but in order of the clock, and the clock is moved by hand: no test waits. */
+function createHandClock(atMs: number) {
+  let shiftMs = 0;
+  const timers = new Map<object, { fn: () => void; dueMs: number }>();
+  const now = () => atMs + shiftMs;
+  return {
+    now,
+    monotonic: () => shiftMs,
+    setTimeout(fn: () => void, ms: number) {
+      const timer = {};
+      timers.set(timer, { fn, dueMs: now() + ms });
+      return timer;
+    },
+    clearTimeout: (timer: object) => void timers.delete(timer),
+    shift(ms: number) {
+      shiftMs += ms;
+      for (const [timer, { fn, dueMs }] of [...timers].sort(([, a], [, b]) => a.dueMs - b.dueMs)) {
+        if (dueMs > now() || !timers.delete(timer)) continue;
+        fn();
+      }
+    },
+  };
+}
+
+async function openFleet(
+  rules: Parameters<typeof site>[0] = { flap: {} },
+  config: DispatcherConfig = {},
+  mqttAllow = ['zigbee2mqtt/'],
+) {
+  const clock = createHandClock(FIRST_MS + 1000);
+  // The ledger's own timers run on real time, its dates on the clock that is moved by hand.
+  const opened = await openLedger({ clock: { ...systemClock, now: clock.now } });
+  await opened.ledger.configure(published(site(rules)));
+  const broker = createBroker();
+  const dispatcher = createDispatcher(config, {
+    ...{ ledger: opened.ledger, mqtt: broker, topics: createTopics(), mqttAllow: () => mqttAllow },
+    ...{ clock, random: () => 0.5, logger: silentLogger },
+  });
+  await dispatcher.start(new AbortController().signal);
+  return {
+    ...{ ledger: opened.ledger, broker, clock, dispatcher },
+    state: async (id: string) => (await opened.ledger.read.action(id))?.state,
+    async [Symbol.asyncDispose]() {
+      await dispatcher.stop();
+      await opened[Symbol.asyncDispose]();
+    },
+  };
+}
+
+const id = (seq: number, index = 0) => `cam-1.front.k3v9.${seq}.0.pets~flap~${index}`;
+
+describe('a command', () => {
+  it('is published with its key, what remains of its life, its args and its reason', async () => {
+    await using fleet = await openFleet();
+    await fleet.ledger.commit(items(outcome(1)));
+    await expect.poll(() => fleet.broker.arrived.length).toBe(1);
+    const [message] = fleet.broker.arrived;
+    expect(message?.topic).toBe('brink/feeder-1/down/commands/open');
+    expect(CommandSchema.parse(JSON.parse(message?.payload ?? ''))).toEqual({
+      ...{ key: id(1), expires_ms: 10_000, args: { portion: 2 }, because: 'cam-1.front.k3v9.1.0.pets' },
+    });
+  });
+
+  it('is sent again with the same key and body until its ack comes', async () => {
+    await using fleet = await openFleet();
+    await fleet.ledger.commit(items(outcome(1)));
+    await expect.poll(() => fleet.state(id(1))).toBe('sent');
+    fleet.clock.shift(2501);
+    await expect.poll(() => fleet.broker.arrived.length).toBe(2);
+    const [first, second] = fleet.broker.arrived.map(({ payload }) => JSON.parse(payload));
+    expect(second).toEqual({ ...first, expires_ms: 10_000 - 2501 });
+    await fleet.ledger.ack('feeder-1', { key: id(1), status: 200 });
+    await expect.poll(() => fleet.dispatcher.stats).toEqual({ inFlight: 0, sent: 2, failed: 0, refused: 0 });
+    fleet.clock.shift(60_000);
+    expect(await fleet.state(id(1))).toBe('acked');
+    expect(fleet.broker.arrived).toHaveLength(2);
+  });
+
+  it('expires when no ack comes', async () => {
+    await using fleet = await openFleet();
+    await fleet.ledger.commit(items(outcome(1)));
+    await expect.poll(() => fleet.state(id(1))).toBe('sent');
+    fleet.clock.shift(10_001);
+    await expect.poll(() => fleet.state(id(1))).toBe('expired');
+    expect((await fleet.ledger.read.action(id(1)))?.error?.detail).toContain('before an ack came');
+  });
+
+  it('that asks for no ack has ended when the broker has it', async () => {
+    await using fleet = await openFleet({
+      flap: { does: [{ command: { device: 'feeder-1', name: 'open', ack: 'none' } }] },
+    });
+    await fleet.ledger.commit(items(outcome(1)));
+    await expect.poll(async () => (await fleet.ledger.read.action(id(1)))?.ended_at).toBeDefined();
+    expect(await fleet.state(id(1))).toBe('sent');
+  });
+});
+
+describe('a broker', () => {
+  it('that refuses is tried again, later and later', async () => {
+    await using fleet = await openFleet();
+    fleet.broker.answer(() => Promise.reject(new BrinkError('E_BROKER', 'connection lost')));
+    await fleet.ledger.commit(items(outcome(1)));
+    // Full jitter with 0.5: 100, 200, 400 ms …
+    for (const [attempt, waitMs] of [100, 200, 400].entries()) {
+      await expect
+        .poll(async () => [fleet.broker.arrived.length, await fleet.state(id(1))])
+        .toEqual([attempt + 1, 'pending']);
+      fleet.clock.shift(waitMs);
+    }
+    fleet.broker.answer(async () => {});
+    await expect.poll(() => fleet.broker.arrived.length).toBeGreaterThanOrEqual(4);
+    const explained = await fleet.ledger.read.explainAction(id(1));
+    expect(explained?.attempts[0]).toMatchObject({ result: 'failed', error: { code: 'E_BROKER' } });
+  });
+
+  it('that is away gets nothing; what it missed is sent when it is back', async () => {
+    await using fleet = await openFleet();
+    fleet.broker.connect(false);
+    await fleet.ledger.commit(items(outcome(1)));
+    await expect.poll(() => fleet.state(id(1))).toBe('pending');
+    expect(fleet.broker.arrived).toEqual([]);
+    fleet.broker.connect(true);
+    await expect.poll(() => fleet.state(id(1))).toBe('sent');
+    expect((await fleet.ledger.read.action(id(1)))?.attempts).toBe(1);
+  });
+
+  it('that is away for too long makes actions expire', async () => {
+    await using fleet = await openFleet();
+    fleet.broker.connect(false);
+    await fleet.ledger.commit(items(outcome(1)));
+    await expect.poll(() => fleet.state(id(1))).toBe('pending');
+    fleet.clock.shift(10_001);
+    await expect.poll(() => fleet.state(id(1))).toBe('expired');
+    expect(fleet.broker.arrived).toEqual([]);
+  });
+
+  it('that never answers does not hold an attempt for ever', async () => {
+    await using fleet = await openFleet({ flap: {} }, { sendMsMax: 5000 });
+    fleet.broker.answer(() => new Promise(() => {}));
+    await fleet.ledger.commit(items(outcome(1)));
+    await expect.poll(() => fleet.dispatcher.stats.inFlight).toBe(1);
+    fleet.clock.shift(5000);
+    await expect.poll(() => fleet.dispatcher.stats.failed).toBe(1);
+  });
+
+  it('never has more than the limit at once', async () => {
+    await using fleet = await openFleet({ flap: { by: ['device', 'label'] } }, { inFlightMax: 3 });
+    const waiting: (() => void)[] = [];
+    fleet.broker.answer(() => new Promise((resolve) => waiting.push(resolve)));
+    const result = (label: string) => ({ task: 'classification' as const, label, score: 0.9 });
+    await fleet.ledger.configure(published(site({ flap: { when: 'true', by: ['device', 'label'] } }), 'aaaaaaaaaaaa'));
+    await fleet.ledger.commit(
+      items(...Array.from({ length: 10 }, (_, index) => outcome(index + 1, { result: result(`l${index}`) }))),
+    );
+    for (let done = 0; done < 10; done++) {
+      await expect.poll(() => waiting.length).toBeGreaterThan(0);
+      expect(fleet.dispatcher.stats.inFlight).toBeLessThanOrEqual(3);
+      waiting.shift()?.();
+    }
+    await expect.poll(() => fleet.dispatcher.stats).toMatchObject({ sent: 10, inFlight: 0 });
+  });
+});
+
+describe('an mqtt action', () => {
+  const lamp = {
+    mqtt: { topic: 'zigbee2mqtt/lamp/set', payload: { state: 'ON', by: '${decision.label}' }, retain: true },
+  };
+
+  it('is published as it is configured, templates filled in', async () => {
+    await using fleet = await openFleet({
+      flap: { does: [lamp, { mqtt: { topic: 'zigbee2mqtt/a', payload: 'plain' } }] },
+    });
+    await fleet.ledger.commit(items(outcome(1)));
+    await expect.poll(() => fleet.broker.arrived.length).toBe(2);
+    expect(fleet.broker.arrived).toEqual([
+      { topic: 'zigbee2mqtt/lamp/set', payload: '{"state":"ON","by":"cat"}', retain: true },
+      { topic: 'zigbee2mqtt/a', payload: 'plain', retain: false },
+    ]);
+    await expect.poll(() => fleet.state(id(1))).toBe('sent');
+  });
+
+  it('outside of mqtt_allow is dead, and nothing is published', async () => {
+    await using fleet = await openFleet({ flap: { does: [lamp] } }, {}, ['other/']);
+    await fleet.ledger.commit(items(outcome(1)));
+    await expect.poll(() => fleet.state(id(1))).toBe('dead');
+    expect((await fleet.ledger.read.action(id(1)))?.error?.code).toBe('E_FORBIDDEN');
+    expect(fleet.broker.arrived).toEqual([]);
+  });
+});
