@@ -77,6 +77,8 @@ class Link {
     duplex.on('error', (error) => this.#shut(new BrinkError('E_LINK_CLOSED', error.message, { cause: error }), false));
     duplex.on('end', () => this.#ended());
     duplex.on('close', () => this.#ended());
+    // An accepted socket comes paused (pauseOnConnect).
+    duplex.resume();
     if (o.expectToken === undefined) this.#greet();
   }
 

@@ -19,10 +19,11 @@ function onread(emit: (chunk: Buffer) => void): NonNullable<SocketConstructorOpt
   };
 }
 
-/** A socket for `connect` or for a file descriptor, reading into one buffer. */
+/** A socket for `connect` or for a file descriptor, reading into one buffer. It comes paused. */
 export function createSocket(options: SocketConstructorOpts): Socket {
   const socket: Socket = new Socket({ ...options, onread: onread((chunk) => socket.emit('data', chunk)) });
-  return socket;
+  // Such a socket has no buffer to keep what comes before somebody listens.
+  return socket.pause();
 }
 
 /**
