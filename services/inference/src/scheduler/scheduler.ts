@@ -35,25 +35,26 @@ export function createScheduler(o: { runSlots: number }, d: { clock: Clock; metr
 
   function pump(): void {
     for (let lane = next(); lane !== undefined; lane = next()) lane.dispatch();
-    d.metrics.busy.set(busy());
+    d.metrics.busy.set(busy(Number.NEGATIVE_INFINITY));
   }
 
-  /** Runs that hold a slot. */
-  function busy(): number {
-    const since = clock.monotonic() - SLOT_MS_MAX;
+  /** Runners at work, but those that have been for so long already. */
+  function busy(sinceMs: number): number {
     let count = 0;
-    for (const lane of lanes) if (lane.inFlight > 0 && lane.runningSince > since) count += 1;
+    for (const lane of lanes) if (lane.inFlight > 0 && lane.runningSince > sinceMs) count += 1;
     return count;
   }
 
   /** A lane that must wait for a slot keeps those behind it from sending batches ahead, or it would wait for those too. */
   function next(): Lane | undefined {
     const found = inOrder(lanes).find((lane) => lane.wantsAhead || lane.wantsRun);
-    if (found === undefined || found.inFlight > 0 || busy() < o.runSlots) return found;
-    overrun ??= clock.setTimeout(() => {
-      overrun = undefined;
-      pump();
-    }, SLOT_MS_MAX);
+    if (found === undefined || found.inFlight > 0 || busy(clock.monotonic() - SLOT_MS_MAX) < o.runSlots) return found;
+    if (overrun === undefined) {
+      overrun = clock.setTimeout(() => {
+        overrun = undefined;
+        pump();
+      }, SLOT_MS_MAX);
+    }
     return undefined;
   }
 

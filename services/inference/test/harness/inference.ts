@@ -1,7 +1,7 @@
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { link, Result } from '@brink/protocol';
+import type { link, ModelPolicy, Result } from '@brink/protocol';
 import { createLinkClient, type LinkClient, silentLogger, systemClock } from '@brink/runtime';
 import { readConfig } from '../../src/config.ts';
 import { createService, type InferenceService } from '../../src/service.ts';

@@ -1,0 +1,89 @@
+import { encode, graph, model, node, prependPictureInput, simpleCnnGraph, value } from '@brink/onnx';
+import { type ImageInput, ImageInputSchema } from '@brink/protocol';
+import { InferenceSession, Tensor } from 'onnxruntime-node';
+import { describe, expect, it } from 'vitest';
+
+// The reference path in JavaScript: (x·scale − mean) / std in double precision, value by value.
+function normalise(pixels: Uint8Array, image: ImageInput, batch: number, channels: number): Float32Array {
+  const area = image.width * image.height;
+  const out = new Float32Array(pixels.length);
+  for (let i = 0; i < pixels.length; i++) {
+    const channel = i % channels;
+    const pixel = Math.floor(i / channels) % area;
+    const unit = Math.floor(i / (channels * area));
+    const mean = image.mean[channel] ?? image.mean[0];
+    const std = image.std[channel] ?? image.std[0];
+    const at = image.layout === 'nchw' ? (unit * channels + channel) * area + pixel : i;
+    out[at] = ((pixels[i] ?? 0) * image.scale - mean) / std;
+  }
+  expect(out.length).toBe(batch * area * channels);
+  return out;
+}
+
+const identity = (shape: (string | number)[], opset: number) =>
+  encode(
+    model(
+      graph({
+        inputs: [value('x', 'float32', shape)],
+        outputs: [value('y', 'float32', shape)],
+        nodes: [node('Identity', ['x'], ['y'])],
+      }),
+      { opset },
+    ),
+  );
+
+const [WIDTH, HEIGHT, BATCH] = [7, 5, 3];
+const CASES: [string, Partial<ImageInput>][] = [
+  ['ImageNet, nchw', { scale: 1 / 255, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] }],
+  ['ImageNet, nhwc', { scale: 1 / 255, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225], layout: 'nhwc' }],
+  ['−1..1 by one mean and std', { scale: 1, mean: [127.5], std: [127.5] }],
+  ['bytes as they are', { scale: 1 }],
+  ['grey', { scale: 1 / 255, mean: [0.1307], std: [0.3081], colour: 'grey' }],
+];
+
+function worstDifference(given: unknown, expected: unknown): number {
+  if (!(given instanceof Float32Array && expected instanceof Float32Array)) throw new Error('expected float32');
+  return given.reduce((worst, number, i) => Math.max(worst, Math.abs(number - (expected[i] ?? Number.NaN))), 0);
+}
+
+describe('normalisation in the graph', () => {
+  for (const opset of [8, 13, 17, 21]) {
+    it.each(CASES)(`equals the JavaScript path within 1e-5: %s, operator set ${opset}`, async (_name, over) => {
+      const image = ImageInputSchema.parse({ width: WIDTH, height: HEIGHT, ...over });
+      const channels = image.colour === 'grey' ? 1 : 3;
+      const own = image.layout === 'nchw' ? [channels, HEIGHT, WIDTH] : [HEIGHT, WIDTH, channels];
+      const derived = prependPictureInput(identity(['batch', ...own], opset), 'x', image);
+      const session = await InferenceSession.create(derived, { logSeverityLevel: 3 });
+      const pixels = Uint8Array.from({ length: BATCH * HEIGHT * WIDTH * channels }, (_, i) => (i * 37) % 256);
+      const { y } = await session.run({ brink_picture: new Tensor('uint8', pixels, [BATCH, HEIGHT, WIDTH, channels]) });
+      const expected = normalise(pixels, image, BATCH, channels);
+      expect(y?.dims).toEqual([BATCH, ...own]);
+      const worst = worstDifference(y?.data, expected);
+      expect(worst).toBeLessThan(1e-5);
+      await session.release();
+    });
+  }
+
+  it('gives the logits of the float graph within 1e-5', async () => {
+    let state = 3;
+    const random = () => {
+      state = (state * 48271) % 2147483647;
+      return state / 2147483647;
+    };
+    const native = simpleCnnGraph(random);
+    const image = ImageInputSchema.parse({
+      width: 128,
+      height: 128,
+      scale: 1 / 255,
+      mean: [0.5, 0.4, 0.3],
+      std: [0.2, 0.3, 0.4],
+    });
+    const pixels = Uint8Array.from({ length: 2 * 128 * 128 * 3 }, () => Math.floor(random() * 256));
+    const options = { logSeverityLevel: 3, intraOpNumThreads: 1 } as const;
+    const derived = await InferenceSession.create(prependPictureInput(native, 'image', image), options);
+    const float = await InferenceSession.create(native, options);
+    const a = await derived.run({ brink_picture: new Tensor('uint8', pixels, [2, 128, 128, 3]) });
+    const b = await float.run({ image: new Tensor('float32', normalise(pixels, image, 2, 3), [2, 3, 128, 128]) });
+    expect(worstDifference(a['logits']?.data, b['logits']?.data)).toBeLessThan(1e-5);
+  });
+});
