@@ -1,7 +1,7 @@
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { type Broker, createBroker } from '@brink/broker';
+import { type Broker, createBroker, issuePassword } from '@brink/broker';
 import { type GatewayReport, isErrorCode, type Outcome, ProblemSchema } from '@brink/protocol';
 import {
   createLinkClient,
@@ -41,18 +41,19 @@ rules:
       - command: { device: feeder-1, name: open, args: { grams: 20 } }
 `;
 
-const DEADLINE_MS = 15_000;
+const DEADLINE_MS = 5000;
 
 /** Waits until the condition gives something, without a fixed pause. */
 export async function until<T>(
-  what: string,
+  what: string | (() => string),
   look: () => T | undefined | false | Promise<T | undefined | false>,
 ): Promise<T> {
   const deadline = performance.now() + DEADLINE_MS;
   for (;;) {
     const found = await look();
     if (found !== undefined && found !== false) return found;
-    if (performance.now() > deadline) throw new Error(`not within ${DEADLINE_MS} ms: ${what}`);
+    if (performance.now() > deadline)
+      throw new Error(`not within ${DEADLINE_MS} ms: ${typeof what === 'string' ? what : what()}`);
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
 }
@@ -100,7 +101,10 @@ export async function startControl(options: StartOptions = {}) {
     await rm(folder, { recursive: true, force: true });
     throw error;
   }
-  await until('control is ready', () => service.problems().length === 0);
+  await until(
+    () => `control is ready: ${service.problems().join('; ')}`,
+    () => service.problems().length === 0,
+  );
   await gateway.start(new AbortController().signal);
   await until('the link is up', () => gateway.peer !== undefined);
   const url = `http://127.0.0.1:${service.addresses.http.port}`;
@@ -169,9 +173,17 @@ export async function startControl(options: StartOptions = {}) {
   };
 }
 
+const USER = 'brink.control';
+const issued = issuePassword(USER);
+
 function createTestBroker(port: number): Broker {
   return createBroker(
-    { host: '127.0.0.1', port, anonymous: 'loopback' },
+    {
+      host: '127.0.0.1',
+      port,
+      anonymous: 'loopback',
+      users: [{ username: USER, role: 'control', sha256: issued.sha256 }],
+    },
     { logger: silentLogger, clock: systemClock, registry: createRegistry('broker') },
   );
 }
@@ -183,7 +195,7 @@ function configFor(folder: string, brokerUrl: string, options: StartOptions): Co
     configDir: join(folder, 'config'),
     modelsDir: join(folder, 'models'),
     topicRoot: 'brink',
-    mqtt: { url: brokerUrl, username: undefined, password: undefined },
+    mqtt: { url: brokerUrl, username: USER, password: issued.password },
     ops: { host: '127.0.0.1', port: 0 },
     link: { listen: { path: join(folder, 'control.sock') }, token: undefined },
     http: { host: '127.0.0.1', port: 0, token: options.token, rateMax: 100_000 },

@@ -167,8 +167,9 @@ describe('what is retained', () => {
       second.find(({ topic }) => topic === 'brink/fleet/config'),
     );
     expect(parsed(again).revision).toBe(revision);
-    expect(again.retain).toBe(true);
     await until('its status again', () => second.find(({ topic }) => topic === 'brink/fleet/control/control-1'));
+    const third = await control.listen('brink/fleet/config', 'later');
+    expect((await until('it is retained', () => third[0])).retain).toBe(true);
   });
 
   test('is the state of a device, with every key always there', async () => {

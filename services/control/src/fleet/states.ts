@@ -1,11 +1,11 @@
-import {
-  type Configuration,
-  type Decision,
-  type DeviceState,
-  parseUnitId,
-  type RuleState,
-  type RuleStateName,
-  type Topics,
+import type {
+  Configuration,
+  Decision,
+  DeviceState,
+  RuleConfig,
+  RuleState,
+  RuleStateName,
+  Topics,
 } from '@brink/protocol';
 import type { Clock, Logger, Mqtt, Part, Timer } from '@brink/runtime';
 import picomatch from 'picomatch';
@@ -97,7 +97,7 @@ export function createDeviceStates(
     return {
       device,
       decisions: Object.fromEntries(pipelines.map((pipeline) => [pipeline, held?.get(pipeline) ?? null])),
-      rules: Object.fromEntries(concerned.map(([name]) => [name, stateOfRule(name)])),
+      rules: Object.fromEntries(concerned.map(([name, config]) => [name, stateOfRule(name, config)])),
     };
   }
 
@@ -123,12 +123,10 @@ export function createDeviceStates(
 
 const ORDER: readonly RuleStateName[] = ['idle', 'arming', 'releasing', 'active'];
 
-/** A rule may have several keys that a device feeds (by label, say): the one that is furthest along counts. */
-function mostActive(state: RuleState | undefined, device: string): RuleStateName {
-  let most = 0;
-  for (const key of state?.keys ?? []) {
-    if (key.decision === undefined || parseUnitId(key.decision).device !== device) continue;
-    most = Math.max(most, ORDER.indexOf(key.state));
-  }
-  return ORDER[most] ?? 'idle';
+/** A rule may have several keys that concern a device (one per label, say): the one that is furthest along counts. */
+function mostActive(rule: RuleConfig, state: RuleState | undefined, device: string): RuleStateName {
+  const place = rule.by.indexOf('device');
+  // Keys are the fields of `by`, joined by ":" (keyOf in @brink/rules). Without the device in it, a key concerns them all.
+  const concerned = (state?.keys ?? []).filter(({ key }) => place < 0 || key.split(':')[place] === device);
+  return ORDER[Math.max(0, ...concerned.map((key) => ORDER.indexOf(key.state)))] ?? 'idle';
 }
