@@ -24,7 +24,7 @@ class Augmentation:
     """
 
     strong_share_first: float = 0.5
-    strong_share_last: float = 0.25
+    strong_share_last: float = 0.5
     shift: float = 0.125
     zoom_in_max: float = 1.8
     zoom_out_max: float = 1.3

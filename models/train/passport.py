@@ -60,8 +60,8 @@ def image_input(size: int, mean: Sequence[float], std: Sequence[float]) -> dict[
 def scores(session: ort.InferenceSession, inputs: np.ndarray) -> np.ndarray:
     """float32 [n, 3, height, width] → float32 [n, classes], each row a softmax."""
     logits = session.run(["logits"], {"image": inputs})[0]
-    powers = np.exp(logits - logits.max(1, keepdims=True))
-    return powers / powers.sum(1, keepdims=True)
+    powers: np.ndarray = np.exp(logits - logits.max(1, keepdims=True))
+    return np.asarray(powers / powers.sum(1, keepdims=True))
 
 
 def open_session(model: Path) -> ort.InferenceSession:

@@ -33,8 +33,8 @@ def resized(picture: Image.Image, image: dict[str, Any]) -> np.ndarray:
 
 def normalised(pixels: np.ndarray, image: dict[str, Any]) -> np.ndarray:
     """uint8 [n, height, width, 3] → float32 [n, 3, height, width], (x · scale − mean) / std."""
-    values = pixels.astype(np.float32) * np.float32(image["scale"])
-    values = (values - np.asarray(image["mean"], np.float32)) / np.asarray(image["std"], np.float32)
+    mean, std = np.asarray(image["mean"], np.float32), np.asarray(image["std"], np.float32)
+    values = (pixels.astype(np.float32) * np.float32(image["scale"]) - mean) / std
     return np.ascontiguousarray(values.transpose(0, 3, 1, 2))
 
 

@@ -28,6 +28,7 @@ class Arguments:
     package_only: bool
     epochs: int
     threads: int
+    float32: bool
 
 
 def arguments(name: str, epochs: int) -> Arguments:
@@ -47,6 +48,9 @@ def arguments(name: str, epochs: int) -> Arguments:
     parser.add_argument("--package-only", action="store_true", help="do not train: take the weights file as it is")
     parser.add_argument("--epochs", type=int, default=epochs, help="default: %(default)s")
     parser.add_argument("--threads", type=int, default=1, help="default: %(default)s, so that both recipes run at once")
+    parser.add_argument(
+        "--float32", action="store_true", help="train without bfloat16, for processors that only imitate it"
+    )
     return Arguments(**vars(parser.parse_args()))
 
 

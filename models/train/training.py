@@ -34,6 +34,7 @@ class Settings:
     warmup_share: float = 0.1
     seed: int = 1
     threads: int = 1
+    bfloat16: bool = True
 
 
 def seed_everything(settings: Settings) -> None:
@@ -81,7 +82,7 @@ def train(
         for indices in torch.randperm(len(pixels))[: steps_per_epoch * settings.batch].split(settings.batch):
             pictures = normalise(augment(pixels[indices], settings.size, plan, epoch / settings.epochs))
             optimiser.zero_grad()
-            with torch.autocast("cpu", dtype=torch.bfloat16):
+            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=settings.bfloat16):
                 logits = network(pictures)
             loss = F.cross_entropy(logits.float(), labels[indices], label_smoothing=settings.label_smoothing)
             loss.backward()

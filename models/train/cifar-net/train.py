@@ -23,7 +23,7 @@ from temperature import temper
 from training import MEAN, STD, Settings, seed_everything, train
 
 NAME = "cifar-net"
-EPOCHS = 32
+EPOCHS = 24
 PLAN = Augmentation()
 WEIGHT_DECAY = 5e-4
 BATCH_MAX = 8
@@ -72,6 +72,7 @@ def main() -> None:
         label_smoothing=0.1,
         average_decay=0.998,
         threads=arguments.threads,
+        bfloat16=not arguments.float32,
     )
     seed_everything(settings)
     pictures = cifar10.load(arguments.data)

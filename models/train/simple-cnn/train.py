@@ -100,6 +100,7 @@ def main() -> None:
         label_smoothing=0.1,
         average_decay=0.998,
         threads=arguments.threads,
+        bfloat16=not arguments.float32,
     )
     seed_everything(settings)
     pictures = cifar10.load(arguments.data)
