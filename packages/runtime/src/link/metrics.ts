@@ -32,58 +32,63 @@ const TOTALS = {
 
 /** Collected when they are read: the hot path only adds to plain numbers. One per registry. */
 export function createLinkMetrics(registry: Registry): LinkMetrics {
-  const live = new Map<Tracked, { service: string; seen: LinkStats }>();
+  /** Links that are up, with what of their numbers is in the counters already. */
+  const live = new Map<Tracked, { peer: string; seen: LinkStats }>();
   const registers = [registry];
-  const labelNames = ['peer'] as const;
-  const counters = Object.fromEntries(
-    Object.entries(TOTALS).map(([key, [name, help]]) => [key, new Counter({ name, help, labelNames, registers })]),
-  ) as Record<keyof LinkStats, Counter<'peer'>>;
-  const ended = new Counter({
+  const counters = createCounters(registry, () => {
+    for (const tracked of live.keys()) fold(tracked);
+  });
+  const refusals = new Counter({
     name: 'brink_link_refused_total',
     help: 'Connections that ended before both hellos',
     labelNames: ['code'],
     registers,
   });
 
-  function fold(link: Tracked): void {
-    const entry = live.get(link);
+  function fold(tracked: Tracked): void {
+    const entry = live.get(tracked);
     if (entry === undefined) return;
-    for (const key of Object.keys(counters) as (keyof LinkStats)[]) {
-      const delta = link.stats[key] - entry.seen[key];
-      if (delta > 0) counters[key].inc({ peer: entry.service }, delta);
+    for (const [key, counter] of counters) {
+      counter.inc({ peer: entry.peer }, tracked.stats[key] - entry.seen[key]);
     }
-    entry.seen = { ...link.stats };
+    entry.seen = { ...tracked.stats };
   }
 
-  function gauge(name: string, help: string, read: (link: Tracked) => number): void {
+  function gauge(name: string, help: string, read: (tracked: Tracked) => number): void {
     new Gauge({
       name,
       help,
-      labelNames,
+      labelNames: ['peer'],
       registers,
       collect() {
         this.reset();
-        for (const [link, { service }] of live) {
-          fold(link);
-          this.inc({ peer: service }, read(link));
-        }
+        for (const [tracked, { peer }] of live) this.inc({ peer }, read(tracked));
       },
     });
   }
 
   gauge('brink_link_up', 'Links that are up', () => 1);
-  gauge('brink_link_in_flight', 'Requests to the peer that it has not answered', (link) => link.inFlight());
-  gauge('brink_link_waiting', 'Requests that wait for the window of the peer', (link) => link.waiting());
-  gauge('brink_link_running', 'Requests of the peer that are being handled', (link) => link.running());
+  gauge('brink_link_in_flight', 'Requests to the peer that it has not answered', (tracked) => tracked.inFlight());
+  gauge('brink_link_waiting', 'Requests that wait for the window of the peer', (tracked) => tracked.waiting());
+  gauge('brink_link_running', 'Requests of the peer that are being handled', (tracked) => tracked.running());
 
   return {
-    track(peer, link) {
-      live.set(link, { service: peer.service, seen: createLinkStats() });
+    track(peer, tracked) {
+      live.set(tracked, { peer: peer.service, seen: createLinkStats() });
       return () => {
-        fold(link);
-        live.delete(link);
+        fold(tracked);
+        live.delete(tracked);
       };
     },
-    refused: (error) => ended.inc({ code: error.code }),
+    refused: (error) => refusals.inc({ code: error.code }),
   };
+}
+
+function createCounters(registry: Registry, collect: () => void): Map<keyof LinkStats, Counter<'peer'>> {
+  const counters = new Map<keyof LinkStats, Counter<'peer'>>();
+  for (const key of Object.keys(TOTALS) as (keyof LinkStats)[]) {
+    const [name, help] = TOTALS[key];
+    counters.set(key, new Counter({ name, help, labelNames: ['peer'], registers: [registry], collect }));
+  }
+  return counters;
 }
