@@ -1,7 +1,8 @@
 import type { PictureTarget } from '@brink/decode';
 import { checkTensorBytes } from '@brink/preprocess';
 import { BrinkError } from '@brink/protocol';
-import type { DecodedFrame, DecodePool } from '../decode/pool.ts';
+import type { DecodePool } from '../decode/pool.ts';
+import type { DecodedFrame } from '../decode/worker.ts';
 import type { Frame } from '../ingest/frame.ts';
 import type { ServingModel } from '../models/models.ts';
 import type { PreparedUnit, Unit } from './unit.ts';

@@ -38,7 +38,11 @@ function sending(limits: Partial<OutboxLimits> = {}) {
               count: payloads.length,
               refused: refused.map((index) => ({ index, failure: { code: 'E_BAD_REQUEST' } })),
             };
-            resolve({ body: { case: 'committed', value: create(link.CommittedSchema, value) }, payloads: [] });
+            resolve({
+              body: { case: 'committed', value: create(link.CommittedSchema, value) },
+              payloads: [],
+              release: () => {},
+            });
           },
           fail: reject,
         });
