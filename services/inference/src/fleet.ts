@@ -7,7 +7,7 @@ import {
   type PublishedConfiguration,
   PublishedConfigurationSchema,
 } from '@brink/protocol';
-import type { Logger, Mqtt } from '@brink/runtime';
+import { type Clock, type Logger, type Mqtt, wait } from '@brink/runtime';
 
 export interface Fleet {
   /** The last configuration that was applied, from disk; undefined at the very first start. */
@@ -16,9 +16,12 @@ export interface Fleet {
   follow(): void;
   /** Says it again, because something changed. */
   changed(): void;
+  /** Says that this service is gone: the last will is only for those that do not come to say it. */
+  leave(): Promise<void>;
 }
 
 const FILE = 'configuration.json';
+const LEAVE_MS_MAX = 1000;
 
 /**
  * This service in the fleet: `brink/fleet/config` in, `brink/fleet/inference/{instance}` out (retained).
@@ -29,6 +32,7 @@ export function createFleet(
   d: {
     mqtt: Mqtt;
     logger: Logger;
+    clock: Clock;
     apply: (configuration: PublishedConfiguration) => void;
     status: () => Pick<FleetStatus, 'ready' | 'problems' | 'models'>;
   },
@@ -93,6 +97,15 @@ export function createFleet(
     follow() {
       d.mqtt.subscribe(topics.format({ kind: 'config' }), { qos: 1 }, (message) => take(message.payload));
       d.mqtt.onConnect(publish);
+    },
+    async leave() {
+      if (!d.mqtt.connected) return;
+      const { topic, payload, ...options } = lastWill(o);
+      const limit = new AbortController();
+      const late = wait(LEAVE_MS_MAX, d.clock, limit.signal);
+      await Promise.race([d.mqtt.publish(topic, payload, options), late]).catch(() => {});
+      late.catch(() => {});
+      limit.abort();
     },
     changed() {
       if (planned) return;

@@ -90,6 +90,7 @@ export function createService(
     {
       mqtt,
       logger,
+      clock,
       apply,
       status: () => ({ ready: problems().length === 0, problems: repository.problems, models: repository.states }),
     },
@@ -126,7 +127,10 @@ export function createService(
       fleet.follow();
       mqtt.start(signal).catch((reason: unknown) => logger.debug({ err: reason }, 'no broker'));
     },
-    stop: () => mqtt.stop(),
+    async stop() {
+      await fleet.leave();
+      await mqtt.stop();
+    },
   };
   const parts = [data, ops, repository, http, linkServer, broker];
 

@@ -55,7 +55,7 @@ export function createJobQueue(): JobQueue {
       let oldest: Job | undefined;
       for (let at = jobs.length - 1; at >= 0 && jobs[at]?.priority === lowest; at--) {
         const job = jobs[at];
-        if (job !== undefined && (oldest === undefined || job.arrivedAt < oldest.arrivedAt)) oldest = job;
+        if (job !== undefined && (oldest === undefined || job.arrivedAt <= oldest.arrivedAt)) oldest = job;
       }
       if (oldest !== undefined) jobs.splice(jobs.indexOf(oldest), 1);
       return oldest;

@@ -1,0 +1,261 @@
+import { BrinkError } from '@brink/protocol';
+import { createRegistry, createTestClock } from '@brink/runtime';
+import { describe, expect, it } from 'vitest';
+import { createMetrics, metricsOf } from '../metrics.ts';
+import type { FinishedRun, Job } from './job.ts';
+import type { BatchRunner, LanePolicy, RunEnd } from './lane.ts';
+import { createScheduler } from './scheduler.ts';
+
+interface Call {
+  readonly model: string;
+  /** First byte of each unit. */
+  readonly units: number[];
+  end(end?: RunEnd): Promise<void>;
+}
+
+const RAN: RunEnd = { kind: 'ran', run: { outputs: { batch: 0, tensors: new Map() }, heads: [], runMs: 1 } };
+const POLICY: LanePolicy = { batch_wait_ms: 0, queue_max: 64, run_ms_max: 1000 };
+
+/** A scheduler whose runners end their runs when they are told to. */
+function startScheduler(runSlots = 1) {
+  const clock = createTestClock();
+  const metrics = createMetrics(createRegistry('test'));
+  const scheduler = createScheduler({ runSlots }, { clock, metrics });
+  const calls: Call[] = [];
+  const answers: string[] = [];
+
+  function addModel(model: string, o: { batchMax?: number; policy?: Partial<LanePolicy> } = {}) {
+    const runner: BatchRunner = {
+      run: ({ payloads }) =>
+        new Promise((resolve) => {
+          calls.push({
+            model,
+            units: payloads.map((payload) => payload[0] ?? -1),
+            async end(end = RAN) {
+              resolve(end);
+              await clock.advance(0);
+            },
+          });
+        }),
+    };
+    const lane = scheduler.addLane(
+      { name: model, heads: [] },
+      { metrics: metricsOf(metrics, model, 1), policy: { ...POLICY, ...o.policy } },
+    );
+    lane.open(runner, o.batchMax ?? 4);
+    const add = (unit: number, over: Partial<Job> = {}) =>
+      lane.add({
+        priority: 5,
+        deadlineAt: Number.POSITIVE_INFINITY,
+        arrivedAt: clock.monotonic(),
+        alone: false,
+        payloads: [Uint8Array.of(unit)],
+        cancelled: () => false,
+        done: (_run: FinishedRun, index: number) => answers.push(`${model}${unit}=${index}`),
+        failed: (error: BrinkError, attempt: boolean) =>
+          answers.push(`${model}${unit} ${error.code}${attempt ? '!' : ''}`),
+        ...over,
+      });
+    return { lane, runner, add };
+  }
+
+  return { clock, calls, answers, addModel, ran: () => calls.map(({ model, units }) => `${model}:${units.join(',')}`) };
+}
+
+describe('scheduler', () => {
+  it('puts what arrives together into one batch and fills batches exactly, whoever asked', async () => {
+    const { clock, calls, answers, addModel, ran } = startScheduler();
+    const a = addModel('a');
+    for (let unit = 0; unit < 3; unit++) a.add(unit);
+    await clock.advance(0);
+    expect(ran()).toEqual(['a:0,1,2']);
+    for (let unit = 3; unit < 13; unit++) a.add(unit);
+    await clock.advance(0);
+    // A second, whole batch goes ahead; the rest waits for the first to end.
+    expect(ran()).toEqual(['a:0,1,2', 'a:3,4,5,6']);
+    await calls[0]?.end();
+    expect(ran()).toEqual(['a:0,1,2', 'a:3,4,5,6', 'a:7,8,9,10']);
+    await calls[1]?.end();
+    await calls[2]?.end();
+    expect(ran().at(-1)).toBe('a:11,12');
+    await calls[3]?.end();
+    expect(answers).toHaveLength(13);
+    expect(answers.slice(3, 7)).toEqual(['a3=0', 'a4=1', 'a5=2', 'a6=3']);
+  });
+
+  it('does not send a partial batch ahead: it could still fill', async () => {
+    const { clock, addModel, ran } = startScheduler();
+    const a = addModel('a');
+    a.add(0);
+    await clock.advance(0);
+    a.add(1);
+    a.add(2);
+    await clock.advance(0);
+    expect(ran()).toEqual(['a:0']);
+  });
+
+  it('runs by priority, then deadline, then arrival, within a model and between models', async () => {
+    const { clock, calls, addModel, ran } = startScheduler();
+    const [a, b, c] = [addModel('a', { batchMax: 2 }), addModel('b', { batchMax: 1 }), addModel('c', { batchMax: 1 })];
+    a.add(0);
+    await clock.advance(1);
+    b.add(1, { priority: 1 });
+    a.add(2, { priority: 5 });
+    await clock.advance(1);
+    c.add(3, { priority: 5, deadlineAt: clock.monotonic() + 500 });
+    c.add(4, { priority: 9 });
+    a.add(5, { priority: 5, deadlineAt: clock.monotonic() + 100 });
+    await clock.advance(0);
+    for (let i = 0; i < calls.length; i++) await calls[i]?.end();
+    expect(ran()).toEqual(['a:0', 'c:4', 'a:5,2', 'c:3', 'b:1']);
+  });
+
+  it('runs no more models at once than there are slots', async () => {
+    const { clock, calls, addModel, ran } = startScheduler(2);
+    for (const name of ['a', 'b', 'c']) addModel(name).add(0);
+    await clock.advance(0);
+    expect(ran()).toEqual(['a:0', 'b:0']);
+    await calls[1]?.end();
+    expect(ran()).toEqual(['a:0', 'b:0', 'c:0']);
+  });
+
+  it('sends nothing ahead while another model waits for the slot', async () => {
+    const { clock, calls, addModel, ran } = startScheduler();
+    const [a, b] = [addModel('a', { batchMax: 1 }), addModel('b', { batchMax: 1 })];
+    a.add(0);
+    await clock.advance(1);
+    b.add(1);
+    await clock.advance(1);
+    a.add(2);
+    await clock.advance(1);
+    expect(ran()).toEqual(['a:0']);
+    await calls[0]?.end();
+    expect(ran()).toEqual(['a:0', 'b:1']);
+  });
+
+  it('takes the slot from a run that hangs, so that other models go on', async () => {
+    const { clock, addModel, ran } = startScheduler();
+    const [a, b] = [addModel('a'), addModel('b')];
+    a.add(0);
+    await clock.advance(0);
+    b.add(1);
+    await clock.advance(400);
+    expect(ran()).toEqual(['a:0']);
+    await clock.advance(200);
+    expect(ran()).toEqual(['a:0', 'b:1']);
+  });
+
+  it('refuses at queue_max, the oldest of the lowest priority first', async () => {
+    const { clock, answers, addModel } = startScheduler();
+    const a = addModel('a', { policy: { queue_max: 2 } });
+    a.lane.pause();
+    a.add(0, { priority: 5 });
+    await clock.advance(1);
+    a.add(1, { priority: 5 });
+    a.add(2, { priority: 5 });
+    expect(answers).toEqual(['a0 E_BUSY']);
+    a.add(3, { priority: 4 });
+    expect(answers).toEqual(['a0 E_BUSY', 'a3 E_BUSY']);
+    a.add(4, { priority: 6 });
+    expect(answers).toEqual(['a0 E_BUSY', 'a3 E_BUSY', 'a1 E_BUSY']);
+  });
+
+  it('makes room by dropping what is expired before it sheds', async () => {
+    const { clock, answers, addModel } = startScheduler();
+    const a = addModel('a', { policy: { queue_max: 1 } });
+    a.lane.pause();
+    a.add(0, { deadlineAt: clock.monotonic() + 10 });
+    await clock.advance(10);
+    a.add(1);
+    expect(answers).toEqual(['a0 E_EXPIRED']);
+  });
+
+  it('does not compute what is expired or given up', async () => {
+    const { clock, calls, answers, addModel, ran } = startScheduler();
+    const a = addModel('a');
+    a.add(0);
+    await clock.advance(0);
+    let gone = false;
+    a.add(1, { deadlineAt: clock.monotonic() + 5 });
+    a.add(2, { cancelled: () => gone });
+    a.add(3);
+    gone = true;
+    await clock.advance(5);
+    await calls[0]?.end();
+    expect(ran()).toEqual(['a:0', 'a:3']);
+    expect(answers.slice(0, 2)).toEqual(['a1 E_EXPIRED', 'a2 E_CANCELLED']);
+  });
+
+  it('waits batch_wait_ms for a fuller batch, and no longer when it is full', async () => {
+    const { clock, calls, addModel, ran } = startScheduler();
+    const a = addModel('a', { batchMax: 3, policy: { batch_wait_ms: 10 } });
+    a.add(0);
+    await clock.advance(9);
+    expect(ran()).toEqual([]);
+    await clock.advance(2);
+    expect(ran()).toEqual(['a:0']);
+    await calls[0]?.end();
+    for (const unit of [1, 2, 3]) a.add(unit);
+    await clock.advance(0);
+    expect(ran()).toEqual(['a:0', 'a:1,2,3']);
+  });
+
+  it('runs a unit that was tried before alone', async () => {
+    const { clock, calls, addModel, ran } = startScheduler();
+    const a = addModel('a');
+    a.add(0);
+    a.add(1, { alone: true });
+    a.add(2);
+    await clock.advance(0);
+    for (let i = 0; i < calls.length; i++) await calls[i]?.end();
+    expect(ran()).toEqual(['a:0,2', 'a:1']);
+  });
+
+  it('counts an attempt for the batch that crashed, none for the one behind it, which runs again', async () => {
+    const { clock, calls, answers, addModel, ran } = startScheduler();
+    const a = addModel('a', { batchMax: 1 });
+    a.add(0);
+    a.add(1);
+    await clock.advance(0);
+    expect(ran()).toEqual(['a:0', 'a:1']);
+    const error = new BrinkError('E_MODEL_CRASH', 'gone');
+    a.lane.pause();
+    await calls[0]?.end({ kind: 'failed', error, fate: 'attempt' });
+    await calls[1]?.end({ kind: 'failed', error, fate: 'again' });
+    expect(answers).toEqual(['a0 E_MODEL_CRASH!']);
+    a.lane.open(a.runner, 1);
+    await clock.advance(0);
+    expect(ran()).toEqual(['a:0', 'a:1', 'a:1']);
+    await calls[2]?.end();
+    expect(answers).toEqual(['a0 E_MODEL_CRASH!', 'a1=0']);
+  });
+
+  it('tries the units of a batch that the graph refuses one by one', async () => {
+    const { clock, calls, answers, addModel, ran } = startScheduler();
+    const a = addModel('a');
+    for (const unit of [0, 1, 2]) a.add(unit);
+    await clock.advance(0);
+    const failed: RunEnd = {
+      kind: 'failed',
+      error: new BrinkError('E_MODEL_RUN', 'index out of range'),
+      fate: 'final',
+    };
+    await calls[0]?.end(failed);
+    await calls[1]?.end();
+    await calls[2]?.end(failed);
+    await calls[3]?.end();
+    expect(ran()).toEqual(['a:0,1,2', 'a:0', 'a:1', 'a:2']);
+    expect(answers).toEqual(['a0=0', 'a1 E_MODEL_RUN', 'a2=0']);
+  });
+
+  it('answers everything that waits, and all that comes, when the model is closed', async () => {
+    const { clock, answers, addModel } = startScheduler();
+    const a = addModel('a');
+    a.lane.pause();
+    a.add(0);
+    a.lane.close(new BrinkError('E_MODEL_NOT_READY', 'a 1 is failed'));
+    a.add(1);
+    await clock.advance(0);
+    expect(answers).toEqual(['a0 E_MODEL_NOT_READY', 'a1 E_MODEL_NOT_READY']);
+  });
+});
