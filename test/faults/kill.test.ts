@@ -102,7 +102,10 @@ describe('kill -9 during a stream', () => {
   });
 
   it('leaves both conservation laws whole and no unit decided twice', async () => {
-    await http.until<Status>('/v1/status', ({ laws }) => laws.streams.holds && laws.pipelines.holds);
+    await http.until<Status>(
+      '/v1/status',
+      ({ laws }) => laws.streams.holds && laws.pipelines.holds && laws.pipelines.items.length > 0,
+    );
     const ids = new Set<string>();
     let after = 0;
     for (;;) {

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createDevice } from '@brink/device';
-import type { Ack, Command, Decision } from '@brink/protocol';
+import type { Ack, Command, Decision, Status } from '@brink/protocol';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { List } from '../harness/api.ts';
 import { type Fleet, repository, startFleet } from '../harness/fleet.ts';
@@ -94,7 +94,10 @@ describe('the loop', () => {
   });
 
   it('keeps both conservation laws', async () => {
-    await fleet.api.until<{ laws: { holds: boolean } }>('/v1/status', (status) => status.laws.holds);
+    const { laws } = await fleet.api.until<Status>('/v1/status', (status) =>
+      status.laws.pipelines.items.some((item) => item.pipeline === 'pets' && item.decided >= 4 && item.pending === 0),
+    );
+    expect([laws.streams.holds, laws.pipelines.holds]).toEqual([true, true]);
   });
 
   it('lets a device carry a command out once, however often it arrives', async () => {
