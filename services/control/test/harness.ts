@@ -43,15 +43,14 @@ rules:
 
 const DEADLINE_MS = 5000;
 
+type Not<T> = T | undefined | null | false;
+
 /** Waits until the condition gives something, without a fixed pause. */
-export async function until<T>(
-  what: string | (() => string),
-  look: () => T | undefined | false | Promise<T | undefined | false>,
-): Promise<T> {
+export async function until<T>(what: string | (() => string), look: () => Not<T> | Promise<Not<T>>): Promise<T> {
   const deadline = performance.now() + DEADLINE_MS;
   for (;;) {
     const found = await look();
-    if (found !== undefined && found !== false) return found;
+    if (found !== undefined && found !== false && found !== null) return found;
     if (performance.now() > deadline)
       throw new Error(`not within ${DEADLINE_MS} ms: ${typeof what === 'string' ? what : what()}`);
     await new Promise((resolve) => setTimeout(resolve, 10));

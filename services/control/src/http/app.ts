@@ -61,6 +61,7 @@ export async function createApp(
     clientErrorHandler: (error, socket) => answerClientError(error, socket, randomUUID()),
     frameworkErrors: (error, request, reply) => {
       const problem = toProblem(error, request.id, request);
+      secureHeaders(request, reply);
       // Before there is a route: no hooks have run, and the types know of no answer.
       const raw = reply as unknown as FastifyReply;
       void raw.code(problem.status).type(PROBLEM_TYPE).send(JSON.stringify(problem));
