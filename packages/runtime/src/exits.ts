@@ -38,13 +38,6 @@ export function createChildMetrics(registry: Registry): ChildMetrics {
   };
 }
 
-export function createChildRecord(child: string, metrics: ChildMetrics | undefined) {
-  return {
-    exit: (reason: ExitReason) => metrics?.exits.inc({ child, reason }),
-    restart: () => metrics?.restarts.inc({ child }),
-  };
-}
-
 export function reasonOf(end: {
   code: number | null;
   signal: NodeJS.Signals | null;

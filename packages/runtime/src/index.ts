@@ -26,6 +26,7 @@ export { createMqttMetrics, type MqttMetrics } from './mqtt-metrics.ts';
 export type { PublishOptions } from './mqtt-outbox.ts';
 export { createOps, listenError } from './ops.ts';
 export { type Part, startAll, stopAll } from './part.ts';
+export type { RestartPolicy } from './restarts.ts';
 export { cancelled, fullJitter, wait } from './retry.ts';
 export { logSettings, mqttSettings, opsSettings, portSetting, readSettings, secretFrom } from './settings.ts';
 export {
@@ -34,5 +35,4 @@ export {
   type ChildExit,
   type ChildOptions,
   createChild,
-  type RestartPolicy,
 } from './supervise.ts';

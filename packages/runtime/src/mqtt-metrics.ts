@@ -10,6 +10,16 @@ export interface MqttStats {
   subscriptionsRefused: number;
 }
 
+export const createMqttStats = (): MqttStats => ({
+  connects: 0,
+  disconnects: 0,
+  messages: 0,
+  published: 0,
+  busy: 0,
+  handlerErrors: 0,
+  subscriptionsRefused: 0,
+});
+
 export interface MqttMetrics {
   track(stats: Readonly<MqttStats>, now: { connected(): boolean; waiting(): number }): void;
 }

@@ -21,74 +21,82 @@ interface Entry {
  * What waits to go out over one connection: bounded in number and bytes, and at most as many QoS 1 messages un-acked as the broker
  * said it takes. (MQTT.js does not look at the broker's receive maximum; Mosquitto ends the connection of who exceeds it.)
  */
-export function createOutbox(o: { countMax: number; bytesMax: number }, stats: { published: number; busy: number }) {
-  let client: MqttClient | undefined;
-  let unackedMax = 0;
-  let unacked = 0;
-  let bytes = 0;
-  let queue: Entry[] = [];
-  const sent = new Set<Entry>();
+export class Outbox {
+  readonly #limits: { countMax: number; bytesMax: number };
+  readonly #stats: { published: number; busy: number };
+  readonly #sent = new Set<Entry>();
+  #queue: Entry[] = [];
+  #client: MqttClient | undefined;
+  #unackedMax = 0;
+  #unacked = 0;
+  #bytes = 0;
 
-  function send(on: MqttClient, entry: Entry): void {
-    const { qos = 0, retain = false, properties } = entry.options;
-    sent.add(entry);
-    if (qos === 1) unacked += 1;
-    const withProperties = properties !== undefined && on.options.protocolVersion === 5 ? { properties } : {};
-    on.publish(entry.topic, entry.payload, { qos, retain, ...withProperties }, (error) => {
-      if (!sent.delete(entry)) return;
-      bytes -= entry.payload.byteLength;
-      if (qos === 1) unacked -= 1;
-      if (error) {
-        entry.reject(new BrinkError('E_BROKER', `${entry.topic}: ${error.message}`, { cause: error }));
-      } else {
-        stats.published += 1;
-        entry.resolve();
+  constructor(limits: { countMax: number; bytesMax: number }, stats: { published: number; busy: number }) {
+    this.#limits = limits;
+    this.#stats = stats;
+  }
+
+  get waiting(): number {
+    return this.#sent.size + this.#queue.length;
+  }
+
+  /** @param receiveMaximum of the CONNACK; absent in MQTT 3.1.1 and where the broker states none */
+  open(client: MqttClient, receiveMaximum = 65_535): void {
+    this.#client = client;
+    this.#unackedMax = receiveMaximum;
+  }
+
+  /** Everything that was not acknowledged is rejected: it is its sender's again. */
+  close(error: BrinkError): void {
+    const entries = [...this.#sent, ...this.#queue];
+    this.#client = undefined;
+    this.#sent.clear();
+    this.#queue = [];
+    this.#bytes = 0;
+    this.#unacked = 0;
+    for (const entry of entries) entry.reject(error);
+  }
+
+  publish(topic: string, payload: Buffer, options: PublishOptions): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const { countMax, bytesMax } = this.#limits;
+      const count = this.waiting;
+      if (count >= countMax || (count > 0 && this.#bytes + payload.byteLength > bytesMax)) {
+        this.#stats.busy += 1;
+        reject(new BrinkError('E_BUSY', `${count} messages (${this.#bytes} bytes) wait for the broker`));
+        return;
       }
-      if (queue.length > 0) pump();
+      this.#bytes += payload.byteLength;
+      this.#queue.push({ topic, payload, options, resolve, reject });
+      this.#pump();
     });
   }
 
-  /** In order: what waits for an ack of others holds back what came after it. */
-  function pump(): void {
-    let count = 0;
-    for (const entry of queue) {
-      if (client === undefined || (entry.options.qos === 1 && unacked >= unackedMax)) break;
-      count += 1;
-      send(client, entry);
+  /** In order: what waits for an ack of others holds back what came after it. A callback may come back here in the middle. */
+  #pump(): void {
+    for (let entry = this.#queue[0]; entry !== undefined; entry = this.#queue[0]) {
+      if (this.#client === undefined || (entry.options.qos === 1 && this.#unacked >= this.#unackedMax)) return;
+      this.#queue.shift();
+      this.#send(this.#client, entry);
     }
-    queue = queue.slice(count);
   }
 
-  return {
-    open(on: MqttClient, receiveMaximum = 65_535): void {
-      client = on;
-      unackedMax = Math.min(receiveMaximum, o.countMax);
-    },
-    close(error: BrinkError): void {
-      client = undefined;
-      const entries = [...sent, ...queue];
-      sent.clear();
-      queue = [];
-      bytes = unacked = 0;
-      for (const entry of entries) entry.reject(error);
-    },
-    publish(topic: string, payload: Buffer, options: PublishOptions): Promise<void> {
-      return new Promise((resolve, reject) => {
-        const count = sent.size + queue.length;
-        if (count >= o.countMax || (count > 0 && bytes + payload.byteLength > o.bytesMax)) {
-          stats.busy += 1;
-          reject(new BrinkError('E_BUSY', `${count} messages (${bytes} bytes) wait for the broker`));
-          return;
-        }
-        bytes += payload.byteLength;
-        const entry: Entry = { topic, payload, options, resolve, reject };
-        if (queue.length === 0 && client !== undefined && (options.qos !== 1 || unacked < unackedMax))
-          send(client, entry);
-        else queue.push(entry);
-      });
-    },
-    get waiting() {
-      return sent.size + queue.length;
-    },
-  };
+  #send(client: MqttClient, entry: Entry): void {
+    const { qos = 0, retain = false, properties } = entry.options;
+    this.#sent.add(entry);
+    this.#unacked += qos;
+    const withProperties = properties !== undefined && client.options.protocolVersion === 5 ? { properties } : {};
+    client.publish(entry.topic, entry.payload, { qos, retain, ...withProperties }, (error) => {
+      if (!this.#sent.delete(entry)) return;
+      this.#bytes -= entry.payload.byteLength;
+      this.#unacked -= qos;
+      if (error) {
+        entry.reject(new BrinkError('E_BROKER', `${entry.topic}: ${error.message}`, { cause: error }));
+      } else {
+        this.#stats.published += 1;
+        entry.resolve();
+      }
+      if (this.#queue.length > 0) this.#pump();
+    });
+  }
 }

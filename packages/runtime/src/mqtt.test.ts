@@ -9,13 +9,24 @@ import { createMqtt, type Mqtt, type MqttMessage, type MqttOptions } from './mqt
 const name = 'aedes';
 const { Aedes } = await import(/* @vite-ignore */ name).catch(() => ({ Aedes: undefined }));
 
+type Done = (error: null, value?: unknown) => void;
+/** What these tests use of it. */
+interface AedesBroker {
+  handle: (socket: Socket) => void;
+  close(done: () => void): void;
+  clients: Record<string, { conn: Socket }>;
+  authorizePublish(client: unknown, packet: unknown, done: Done): void;
+  authorizeSubscribe(client: unknown, subscription: { topic: string }, done: Done): void;
+  authenticate(client: unknown, username: unknown, password: unknown, done: Done): void;
+}
+
 const undo: (() => unknown)[] = [];
 afterEach(async () => {
   for (const fn of undo.splice(0).reverse()) await fn();
 });
 
-async function broker(port = 0): Promise<{ url: string; port: number; aedes: any; stop(): Promise<void> }> {
-  const aedes = await Aedes.createBroker();
+async function broker(port = 0): Promise<{ url: string; port: number; aedes: AedesBroker; stop(): Promise<void> }> {
+  const aedes: AedesBroker = await Aedes.createBroker();
   const server: Server = createServer({ noDelay: true }, aedes.handle);
   await new Promise<void>((resolve) => server.listen(port, '127.0.0.1', resolve));
   const stop = async () => {
@@ -58,7 +69,9 @@ describe.skipIf(Aedes === undefined)('an MQTT connection', () => {
     const mqtt = client({ url: first.url });
     const events: string[] = [];
     let got = 0;
-    mqtt.subscribe('t', { qos: 0 }, () => void (got += 1));
+    mqtt.subscribe('t', { qos: 0 }, () => {
+      got += 1;
+    });
     mqtt.onConnect(() => events.push('up'));
     mqtt.onDisconnect((error) => events.push(error.code));
     await mqtt.start(never);
@@ -81,15 +94,14 @@ describe.skipIf(Aedes === undefined)('an MQTT connection', () => {
     const publishing = mqtt.publish('t', 'x', { qos: 1 });
     publishing.catch(() => {});
     await expect.poll(() => Object.keys(aedes.clients).length).toBe(1);
-    for (const c of Object.values<any>(aedes.clients)) c.conn.destroy();
+    for (const { conn } of Object.values(aedes.clients)) conn.destroy();
     await expect(publishing).rejects.toMatchObject({ code: 'E_BROKER' });
   });
 
   test('refuses with E_BUSY what its bounded queue cannot take, and the rest still goes', async () => {
     const { url, aedes } = await broker();
     const held: (() => void)[] = [];
-    aedes.authorizePublish = (_client: unknown, _packet: unknown, done: (error: null) => void) =>
-      void held.push(() => done(null));
+    aedes.authorizePublish = (_client, _packet, done) => void held.push(() => done(null));
     const mqtt = client({ url, outgoingMax: 3 });
     await mqtt.start(never);
     const three = [1, 2, 3].map(() => mqtt.publish('t', 'x', { qos: 1 }));
@@ -99,7 +111,7 @@ describe.skipIf(Aedes === undefined)('an MQTT connection', () => {
       held[released]!();
     }
     await Promise.all(three);
-    aedes.authorizePublish = (_c: unknown, _p: unknown, done: (error: null) => void) => done(null);
+    aedes.authorizePublish = (_client, _packet, done) => done(null);
     await mqtt.publish('t', 'x', { qos: 1 });
   });
 
@@ -120,8 +132,7 @@ describe.skipIf(Aedes === undefined)('an MQTT connection', () => {
 
   test('reports a refused subscription as a problem and stays connected', async () => {
     const { url, aedes } = await broker();
-    aedes.authorizeSubscribe = (_c: unknown, sub: { topic: string }, done: (error: null, sub: unknown) => void) =>
-      done(null, sub.topic === 'secret' ? null : sub);
+    aedes.authorizeSubscribe = (_client, sub, done) => done(null, sub.topic === 'secret' ? null : sub);
     const mqtt = client({ url });
     mqtt.subscribe('secret', { qos: 1 }, () => {});
     mqtt.subscribe('open', { qos: 1 }, () => {});
@@ -134,8 +145,7 @@ describe.skipIf(Aedes === undefined)('an MQTT connection', () => {
   test('keeps trying when its credentials are refused, and says so', async () => {
     const { url, aedes } = await broker();
     let right = false;
-    aedes.authenticate = (_c: unknown, _u: unknown, _p: unknown, done: (error: null, ok: boolean) => void) =>
-      done(null, right);
+    aedes.authenticate = (_client, _user, _password, done) => done(null, right);
     const mqtt = client({ url, username: 'u', password: 'p' });
     const started = mqtt.start(never);
     await expect.poll(() => mqtt.problem).toMatch(/refused/i);
@@ -169,7 +179,7 @@ describe.skipIf(Aedes === undefined)('an MQTT connection', () => {
     await polite.start(never);
     await cut.start(never);
     await polite.stop();
-    aedes.clients['cut'].conn.destroy();
+    aedes.clients['cut']?.conn.destroy();
     await expect.poll(() => wills).toEqual(['will/cut']);
   });
 });

@@ -2,8 +2,8 @@ import { BrinkError } from '@brink/protocol';
 import type { IClientOptions, IConnackPacket, IPublishPacket, MqttClient } from 'mqtt';
 import type { Clock, Timer } from './clock.ts';
 import type { Logger } from './logger.ts';
-import type { MqttMetrics } from './mqtt-metrics.ts';
-import { createOutbox, type PublishOptions } from './mqtt-outbox.ts';
+import { createMqttStats, type MqttMetrics, type MqttStats } from './mqtt-metrics.ts';
+import { Outbox, type PublishOptions } from './mqtt-outbox.ts';
 import type { Part } from './part.ts';
 import { fullJitter, wait } from './retry.ts';
 import { createTopicFilter } from './topic-filter.ts';
@@ -64,6 +64,13 @@ export interface Mqtt extends Part {
   onDisconnect(fn: (error: BrinkError) => void): void;
 }
 
+export interface MqttDependencies {
+  logger: Logger;
+  clock: Clock;
+  random: () => number;
+  metrics?: MqttMetrics;
+}
+
 interface Subscription {
   filter: string;
   qos: 0 | 1;
@@ -81,211 +88,235 @@ const VERSION_REFUSED = new Set([1, 0x84]);
  * message) can reach the next; waits between attempts have full jitter; whatever is not sent is the caller's to send again.
  * `start` resolves at the first connection with its subscriptions made, and rejects with E_BROKER only when the signal aborts.
  */
-export function createMqtt(
-  o: MqttOptions,
-  d: { logger: Logger; clock: Clock; random: () => number; metrics?: MqttMetrics },
-): Mqtt {
-  const logger = d.logger.child({ broker: o.url, client_id: o.clientId });
-  const stats = {
-    connects: 0,
-    disconnects: 0,
-    messages: 0,
-    published: 0,
-    busy: 0,
-    handlerErrors: 0,
-    subscriptionsRefused: 0,
-  };
-  const subscriptions: Subscription[] = [];
-  const refused = new Map<string, string>();
-  const connectFns: (() => void)[] = [];
-  const disconnectFns: ((error: BrinkError) => void)[] = [];
-  const outbox = createOutbox(
-    { countMax: o.outgoingMax ?? 1024, bytesMax: o.outgoingBytesMax ?? 16 * 1024 * 1024 },
-    stats,
-  );
-  let client: MqttClient | undefined;
-  let version: 4 | 5 = o.protocolVersion ?? 5;
-  let connected = false;
-  let trouble: string | undefined = 'not connected yet';
-  let stopping: AbortController | undefined;
-  let running: Promise<void> | undefined;
-  let first = Promise.withResolvers<void>();
-  d.metrics?.track(stats, { connected: () => connected, waiting: () => outbox.waiting });
+export function createMqtt(o: MqttOptions, d: MqttDependencies): Mqtt {
+  return new Connection(o, d);
+}
 
-  function clientOptions(): IClientOptions {
-    const properties = {
-      receiveMaximum: o.receiveMaximum ?? 256,
-      ...(o.clean ? {} : { sessionExpiryInterval: o.sessionExpiryS ?? 86_400 }),
-    };
-    return {
-      clientId: o.clientId,
-      clean: o.clean,
-      protocolVersion: version,
-      keepalive: o.keepaliveS ?? 30,
-      reconnectPeriod: 0,
-      connectTimeout: CONNECT_MS_MAX,
-      queueQoSZero: false,
-      resubscribe: false,
-      ...(version === 5 ? { properties } : {}),
-      ...(o.username === undefined ? {} : { username: o.username }),
-      ...(o.password === undefined ? {} : { password: o.password }),
-      ...(o.will === undefined ? {} : { will: { ...o.will, payload: asBuffer(o.will.payload) } }),
-    };
+class Connection implements Mqtt {
+  readonly #o: MqttOptions;
+  readonly #d: MqttDependencies;
+  readonly #logger: Logger;
+  readonly #stats: MqttStats = createMqttStats();
+  readonly #outbox: Outbox;
+  readonly #subscriptions: Subscription[] = [];
+  /** filter → why */
+  readonly #refused = new Map<string, string>();
+  readonly #connectFns: (() => void)[] = [];
+  readonly #disconnectFns: ((error: BrinkError) => void)[] = [];
+  #client: MqttClient | undefined;
+  #version: 4 | 5;
+  #connected = false;
+  #trouble: string | undefined = 'not connected yet';
+  #stopping = new AbortController();
+  #running: Promise<void> | undefined;
+  #first = Promise.withResolvers<void>();
+
+  constructor(o: MqttOptions, d: MqttDependencies) {
+    this.#o = o;
+    this.#d = d;
+    this.#version = o.protocolVersion ?? 5;
+    this.#logger = d.logger.child({ broker: o.url, client_id: o.clientId });
+    const { outgoingMax = 1024, outgoingBytesMax = 16 * 1024 * 1024 } = o;
+    this.#outbox = new Outbox({ countMax: outgoingMax, bytesMax: outgoingBytesMax }, this.#stats);
+    d.metrics?.track(this.#stats, { connected: () => this.#connected, waiting: () => this.#outbox.waiting });
   }
 
-  function onMessage(topic: string, payload: Buffer, packet: IPublishPacket): void {
-    stats.messages += 1;
-    const message: MqttMessage = { topic, payload, retain: packet.retain, qos: packet.qos, dup: packet.dup };
-    if (packet.properties !== undefined) message.properties = packet.properties;
-    for (const subscription of subscriptions) {
-      if (!subscription.matches(topic)) continue;
-      try {
-        subscription.onMessage(message);
-      } catch (error) {
-        stats.handlerErrors += 1;
-        logger.error({ err: error, topic }, 'message handler failed');
+  get connected(): boolean {
+    return this.#connected;
+  }
+
+  get problem(): string | undefined {
+    if (this.#trouble !== undefined) return `broker: ${this.#trouble}`;
+    if (this.#refused.size === 0) return undefined;
+    return `broker: refused ${[...this.#refused].map(([filter, why]) => `${filter} (${why})`).join(', ')}`;
+  }
+
+  get protocolVersion(): 4 | 5 | undefined {
+    return this.#connected ? this.#version : undefined;
+  }
+
+  publish(topic: string, payload: string | Uint8Array, options: PublishOptions = {}): Promise<void> {
+    if (!this.#connected) return Promise.reject(new BrinkError('E_BROKER', this.#trouble ?? 'not connected'));
+    return this.#outbox.publish(topic, asBuffer(payload), options);
+  }
+
+  subscribe(filter: string, { qos }: { qos: 0 | 1 }, onMessage: (message: MqttMessage) => void): void {
+    const subscription: Subscription = { filter, qos, matches: createTopicFilter(filter), onMessage };
+    this.#subscriptions.push(subscription);
+    if (this.#connected && this.#client !== undefined) void this.#subscribe(this.#client, subscription);
+  }
+
+  onConnect(fn: () => void): void {
+    this.#connectFns.push(fn);
+  }
+
+  onDisconnect(fn: (error: BrinkError) => void): void {
+    this.#disconnectFns.push(fn);
+  }
+
+  async start(signal: AbortSignal): Promise<void> {
+    const first = Promise.withResolvers<void>();
+    this.#first = first;
+    this.#stopping = new AbortController();
+    const onAbort = () => {
+      first.reject(new BrinkError('E_BROKER', `gave up waiting for the broker: ${this.#trouble ?? this.#o.url}`));
+    };
+    signal.addEventListener('abort', onAbort, { once: true });
+    if (signal.aborted) onAbort();
+    else this.#running = this.#keepUp(this.#stopping.signal);
+    await first.promise.finally(() => signal.removeEventListener('abort', onAbort));
+  }
+
+  async stop(): Promise<void> {
+    this.#stopping.abort();
+    await this.#running;
+    this.#trouble = 'stopped';
+    this.#first.promise.catch(() => {});
+    this.#first.reject(new BrinkError('E_BROKER', 'stopped'));
+  }
+
+  async #keepUp(signal: AbortSignal): Promise<void> {
+    const { baseMs = 100, capMs = 5000 } = this.#o;
+    const schedule = () => fullJitter({ baseMs, capMs }, this.#d.random);
+    let waits = schedule();
+    while (!signal.aborted) {
+      const version = this.#version;
+      const error = await this.#attempt(signal).catch((reason: unknown) => BrinkError.from(reason, 'E_BROKER'));
+      if (this.#connected) waits = schedule();
+      this.#lost(error);
+      if (signal.aborted) return;
+      if (error.detail !== this.#trouble) {
+        this.#logger.warn({ code: error.code, detail: error.detail }, 'not connected to the broker');
       }
-    }
-  }
-
-  async function subscribeOne(on: MqttClient, subscription: Subscription): Promise<void> {
-    const { filter, qos } = subscription;
-    try {
-      // rap: a retained message must be seen as one; MQTT 5 clears the flag otherwise.
-      await on.subscribeAsync(filter, version === 5 ? { qos, rap: true } : { qos });
-      refused.delete(filter);
-    } catch (error) {
-      if (on !== client || !connected) return;
-      stats.subscriptionsRefused += 1;
-      refused.set(filter, BrinkError.from(error).detail);
-      logger.error({ filter, detail: BrinkError.from(error).detail }, 'subscription refused');
-    }
-  }
-
-  async function onConnack(on: MqttClient, packet: IConnackPacket): Promise<void> {
-    // MQTT.js has no option for it; without it a small message waits for its predecessor's TCP ack (17 ms instead of 0.3).
-    const stream = on.stream as { setNoDelay?: (on: boolean) => void };
-    stream.setNoDelay?.(true);
-    connected = true;
-    trouble = undefined;
-    stats.connects += 1;
-    refused.clear();
-    outbox.open(on, packet.properties?.receiveMaximum);
-    logger.info({ protocol: version, session: packet.sessionPresent }, 'connected to the broker');
-    await Promise.all(subscriptions.map((subscription) => subscribeOne(on, subscription)));
-    if (on !== client || !connected) return;
-    for (const fn of connectFns) guarded(fn, 'onConnect');
-    first.resolve();
-  }
-
-  function guarded(fn: () => void, what: string): void {
-    try {
-      fn();
-    } catch (error) {
-      logger.error({ err: error }, `${what} failed`);
+      this.#trouble = error.detail;
+      if (version !== this.#version) continue;
+      await wait(waits.next().value, this.#d.clock, signal).catch(() => {});
     }
   }
 
   /** One connection from dialling to its end. Resolves with the reason. */
-  async function attempt(signal: AbortSignal): Promise<BrinkError> {
+  async #attempt(signal: AbortSignal): Promise<BrinkError> {
     // Loaded when it is needed: child processes import this package and never speak MQTT.
     const { connect } = await import('mqtt');
     if (signal.aborted) return new BrinkError('E_CANCELLED', 'stopped');
-    const current = connect(o.url, clientOptions());
-    client = current;
-    const ended = Promise.withResolvers<BrinkError>();
-    let reason: Error | undefined;
-    current.on('connect', (packet) => void onConnack(current, packet));
-    current.on('message', onMessage);
-    current.on('disconnect', (packet) => {
-      reason = new Error(`the broker ended the connection, reason ${packet.reasonCode}`);
-    });
-    current.on('error', (error: Error & { code?: number | string }) => {
-      reason ??= error;
-      if (!connected && o.protocolVersion === undefined && version === 5 && VERSION_REFUSED.has(Number(error.code))) {
-        version = 4;
-        reason = new Error('the broker speaks no MQTT 5; going on with 3.1.1');
-      }
-    });
-    current.on('close', () =>
-      ended.resolve(new BrinkError('E_BROKER', `${o.url}: ${words(reason)}`, { cause: reason })),
-    );
-    const onAbort = () =>
-      void leave(current, d.clock).then(() => ended.resolve(new BrinkError('E_CANCELLED', 'stopped')));
+    const client = connect(this.#o.url, this.#clientOptions());
+    this.#client = client;
+    const ended = this.#listen(client);
+    const onAbort = () => {
+      void leave(client, this.#d.clock).then(() => ended.resolve(new BrinkError('E_CANCELLED', 'stopped')));
+    };
     signal.addEventListener('abort', onAbort, { once: true });
     const error = await ended.promise;
     signal.removeEventListener('abort', onAbort);
-    if (!signal.aborted) current.end(true);
-    current.removeListener('message', onMessage);
+    client.removeAllListeners('message');
+    if (!signal.aborted) client.end(true);
     return error;
   }
 
-  function lost(error: BrinkError): void {
-    if (!connected) return;
-    connected = false;
-    stats.disconnects += 1;
-    outbox.close(error);
-    for (const fn of disconnectFns) guarded(() => fn(error), 'onDisconnect');
+  #listen(client: MqttClient): PromiseWithResolvers<BrinkError> {
+    const ended = Promise.withResolvers<BrinkError>();
+    let reason: Error | undefined;
+    client.on('connect', (packet) => void this.#up(client, packet));
+    client.on('message', (topic, payload, packet) => this.#deliver(topic, payload, packet));
+    client.on('disconnect', ({ reasonCode }) => {
+      reason = new Error(`the broker ended the connection, reason ${reasonCode}`);
+    });
+    client.on('error', (error: Error & { code?: number | string }) => {
+      reason ??= this.#fallBack(Number(error.code)) ?? error;
+    });
+    client.on('close', () => {
+      ended.resolve(new BrinkError('E_BROKER', `${this.#o.url}: ${words(reason)}`, { cause: reason }));
+    });
+    return ended;
   }
 
-  async function keepUp(signal: AbortSignal): Promise<void> {
-    const schedule = () => fullJitter({ baseMs: o.baseMs ?? 100, capMs: o.capMs ?? 5000 }, d.random);
-    let waits = schedule();
-    while (!signal.aborted) {
-      const before = version;
-      const error = await attempt(signal).catch((reason: unknown) => BrinkError.from(reason, 'E_BROKER'));
-      if (connected) waits = schedule();
-      lost(error);
-      if (signal.aborted) return;
-      if (error.detail !== trouble)
-        logger.warn({ code: error.code, detail: error.detail }, 'not connected to the broker');
-      trouble = error.detail;
-      if (before !== version) continue;
-      await wait(waits.next().value, d.clock, signal).catch(() => {});
+  #fallBack(code: number): Error | undefined {
+    const fixed = this.#o.protocolVersion !== undefined;
+    if (fixed || this.#connected || this.#version === 4 || !VERSION_REFUSED.has(code)) return undefined;
+    this.#version = 4;
+    return new Error('the broker speaks no MQTT 5; going on with 3.1.1');
+  }
+
+  async #up(client: MqttClient, packet: IConnackPacket): Promise<void> {
+    // MQTT.js has no option for it; without it a small message waits for its predecessor's TCP ack (17 ms instead of 0.3).
+    const stream = client.stream as { setNoDelay?: (on: boolean) => void };
+    stream.setNoDelay?.(true);
+    this.#connected = true;
+    this.#trouble = undefined;
+    this.#stats.connects += 1;
+    this.#refused.clear();
+    this.#outbox.open(client, packet.properties?.receiveMaximum);
+    this.#logger.info({ protocol: this.#version, session: packet.sessionPresent }, 'connected to the broker');
+    await Promise.all(this.#subscriptions.map((subscription) => this.#subscribe(client, subscription)));
+    if (client !== this.#client || !this.#connected) return;
+    for (const fn of this.#connectFns) this.#guarded(fn, 'onConnect');
+    this.#first.resolve();
+  }
+
+  #lost(error: BrinkError): void {
+    if (!this.#connected) return;
+    this.#connected = false;
+    this.#stats.disconnects += 1;
+    this.#outbox.close(error);
+    for (const fn of this.#disconnectFns) this.#guarded(() => fn(error), 'onDisconnect');
+  }
+
+  async #subscribe(client: MqttClient, { filter, qos }: Subscription): Promise<void> {
+    try {
+      // rap: a retained message must be seen as one; MQTT 5 clears the flag otherwise.
+      await client.subscribeAsync(filter, this.#version === 5 ? { qos, rap: true } : { qos });
+      this.#refused.delete(filter);
+    } catch (error) {
+      if (client !== this.#client || !this.#connected) return;
+      const { detail } = BrinkError.from(error);
+      this.#stats.subscriptionsRefused += 1;
+      this.#refused.set(filter, detail);
+      this.#logger.error({ filter, detail }, 'subscription refused');
     }
   }
 
-  return {
-    get connected() {
-      return connected;
-    },
-    get problem() {
-      if (trouble !== undefined) return `broker: ${trouble}`;
-      if (refused.size === 0) return undefined;
-      return `broker: refused ${[...refused].map(([filter, why]) => `${filter} (${why})`).join(', ')}`;
-    },
-    get protocolVersion() {
-      return connected ? version : undefined;
-    },
-    publish(topic, payload, options = {}) {
-      if (!connected) return Promise.reject(new BrinkError('E_BROKER', trouble ?? 'not connected'));
-      return outbox.publish(topic, asBuffer(payload), options);
-    },
-    subscribe(filter, { qos }, handler) {
-      const subscription: Subscription = { filter, qos, matches: createTopicFilter(filter), onMessage: handler };
-      subscriptions.push(subscription);
-      if (connected && client !== undefined) void subscribeOne(client, subscription);
-    },
-    onConnect: (fn) => void connectFns.push(fn),
-    onDisconnect: (fn) => void disconnectFns.push(fn),
-    async start(signal) {
-      stopping = new AbortController();
-      first = Promise.withResolvers<void>();
-      const onAbort = () =>
-        first.reject(new BrinkError('E_BROKER', `gave up waiting for the broker: ${trouble ?? o.url}`));
-      if (signal.aborted) onAbort();
-      else running = keepUp(stopping.signal);
-      signal.addEventListener('abort', onAbort, { once: true });
-      await first.promise.finally(() => signal.removeEventListener('abort', onAbort));
-    },
-    async stop() {
-      stopping?.abort();
-      await running;
-      trouble = 'stopped';
-      first.reject(new BrinkError('E_BROKER', 'stopped'));
-      first.promise.catch(() => {});
-    },
-  };
+  #deliver(topic: string, payload: Buffer, packet: IPublishPacket): void {
+    this.#stats.messages += 1;
+    const message: MqttMessage = { topic, payload, retain: packet.retain, qos: packet.qos, dup: packet.dup };
+    if (packet.properties !== undefined) message.properties = packet.properties;
+    for (const { matches, onMessage } of this.#subscriptions) {
+      if (!matches(topic)) continue;
+      try {
+        onMessage(message);
+      } catch (error) {
+        this.#stats.handlerErrors += 1;
+        this.#logger.error({ err: error, topic }, 'message handler failed');
+      }
+    }
+  }
+
+  #guarded(fn: () => void, what: string): void {
+    try {
+      fn();
+    } catch (error) {
+      this.#logger.error({ err: error }, `${what} failed`);
+    }
+  }
+
+  #clientOptions(): IClientOptions {
+    const { clientId, clean, keepaliveS = 30, receiveMaximum = 256, sessionExpiryS = 86_400 } = this.#o;
+    const { username, password, will } = this.#o;
+    const properties = { receiveMaximum, ...(clean ? {} : { sessionExpiryInterval: sessionExpiryS }) };
+    return {
+      clientId,
+      clean,
+      protocolVersion: this.#version,
+      keepalive: keepaliveS,
+      reconnectPeriod: 0,
+      connectTimeout: CONNECT_MS_MAX,
+      queueQoSZero: false,
+      resubscribe: false,
+      ...(this.#version === 5 ? { properties } : {}),
+      ...(username === undefined ? {} : { username }),
+      ...(password === undefined ? {} : { password }),
+      ...(will === undefined ? {} : { will: { ...will, payload: asBuffer(will.payload) } }),
+    };
+  }
 }
 
 /** DISCONNECT, so that the will is not published; what is on its way has a second. */

@@ -88,7 +88,14 @@ describe('a child', () => {
 
   test('that crashes is started again, and its requests fail with E_LINK_CLOSED', async () => {
     let ups = 0;
-    const { child, exits, metric } = make({ module: moduleOf(SERVE), link }, { onUp: () => void (ups += 1) });
+    const { child, exits, metric } = make(
+      { module: moduleOf(SERVE), link },
+      {
+        onUp: () => {
+          ups += 1;
+        },
+      },
+    );
     await child.start(never);
     await expect(child.peer!.request(report('crash'))).rejects.toMatchObject({ code: 'E_LINK_CLOSED' });
     await expect.poll(() => ups, { timeout: 10_000 }).toBe(2);
@@ -120,7 +127,11 @@ describe('a child', () => {
     let gaveUp = 0;
     const { child, exits, metric } = make(
       { module: moduleOf('process.exit(7)'), link },
-      { onGiveUp: () => void (gaveUp += 1) },
+      {
+        onGiveUp: () => {
+          gaveUp += 1;
+        },
+      },
     );
     await expect(child.start(never)).rejects.toMatchObject({ code: 'E_CRASHED' });
     expect(exits).toHaveLength(4);

@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import type { Socket } from 'node:net';
 import { BrinkError } from '@brink/protocol';
 import type { Clock, Timer } from './clock.ts';
-import { type ChildMetrics, createChildRecord, type ExitReason, reasonOf } from './exits.ts';
+import { type ChildMetrics, type ExitReason, reasonOf } from './exits.ts';
 import { forwardLines } from './lines.ts';
 import type { LinkHandlers, LinkOptions, LinkPeer } from './link/messages.ts';
 import type { LinkMetrics } from './link/metrics.ts';
@@ -11,15 +11,10 @@ import { createLink } from './link/peer.ts';
 import { readingIntoOneBuffer } from './link/reading.ts';
 import type { Logger } from './logger.ts';
 import type { Part } from './part.ts';
-import { fullJitter } from './retry.ts';
+import { createRestarts, type RestartPolicy } from './restarts.ts';
 
-export interface RestartPolicy {
-  /** so many restarts within `withinMs`; one more and the child is given up */
-  max: number;
-  withinMs: number;
-  baseMs: number;
-  capMs: number;
-}
+/** How long the last lines of a child that has ended are waited for: they may say why. */
+const LAST_LINES_MS = 200;
 
 export interface ChildOptions {
   /** for logs and metrics */
@@ -54,8 +49,9 @@ export interface ChildDependencies {
   handlers?: LinkHandlers;
   metrics?: ChildMetrics;
   linkMetrics?: LinkMetrics;
-  /** After the hello, before the child counts as up. If it rejects, the child is ended and counts as crashed. */
+  /** After the hello, before the child counts as up. If it rejects, the child is ended and counts as not up. */
   onUp?: (peer: LinkPeer) => void | Promise<void>;
+  /** Requests that were in flight have failed with E_LINK_CLOSED before. */
   onExit?: (exit: ChildExit) => void;
   onGiveUp?: () => void;
 }
@@ -67,6 +63,15 @@ export interface Child extends Part {
   readonly restarts: number;
   /** SIGKILL now. 'deadline' is counted as killed-deadline; the restart policy decides what comes next. */
   kill(reason: string): void;
+}
+
+/**
+ * One supervised child process: restarts with full jitter within a budget, SIGKILL at a deadline, and never a child left behind.
+ * `start` resolves when the child is up for the first time (after hello and `onUp`; without a link when it was spawned) and rejects
+ * with E_CRASHED when it was given up before, E_CANCELLED when the signal aborted.
+ */
+export function createChild(o: ChildOptions, d: ChildDependencies): Child {
+  return new SupervisedChild(o, d);
 }
 
 /** Children that run now. A parent that ends in an orderly way takes them along; one that does not closes their fd 3. */
@@ -81,191 +86,222 @@ function watchExit(): void {
   });
 }
 
-/**
- * One supervised child process: restarts with full jitter within a budget, SIGKILL at a deadline, and never a child left behind.
- * `start` resolves when the child is up for the first time (after hello and `onUp`; without a link when it was spawned) and rejects
- * with E_CRASHED when it was given up before, E_CANCELLED when the signal aborted.
- */
-export function createChild(o: ChildOptions, d: ChildDependencies): Child {
-  const logger = d.logger.child({ child: o.name });
-  const record = createChildRecord(o.name, d.metrics);
-  const policy = o.restart === 'never' ? undefined : o.restart;
-  const jitter = () => fullJitter({ baseMs: policy?.baseMs ?? 0, capMs: policy?.capMs ?? 0 }, d.random);
-  let waits = jitter();
-  let process_: ChildProcess | undefined;
-  let peer: LinkPeer | undefined;
-  let exited: PromiseWithResolvers<void> | undefined;
-  let killed: string | undefined;
-  let retry: Timer | undefined;
-  let crashes: number[] = [];
-  let restarts = 0;
-  let stopping = false;
-  let first = Promise.withResolvers<void>();
+/** One run of the child. */
+interface Run {
+  process: ChildProcess;
+  startedAt: number;
+  tail: () => string;
+  /** what `kill` was told */
+  killed: string | undefined;
+  spawnError: Error | undefined;
+  ended: PromiseWithResolvers<void>;
+}
 
-  function launch(): void {
-    killed = undefined;
-    const startedAt = d.clock.monotonic();
-    const child = spawn(process.execPath, [...(o.execArgv ?? []), o.module, ...(o.args ?? [])], {
-      stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
-      env: { ...(process.env['PATH'] === undefined ? {} : { PATH: process.env['PATH'] }), ...o.env },
-      ...(o.cwd === undefined ? {} : { cwd: o.cwd }),
-    });
-    process_ = child;
-    const gone = Promise.withResolvers<void>();
-    exited = gone;
+class SupervisedChild implements Child {
+  readonly #o: ChildOptions;
+  readonly #d: ChildDependencies;
+  readonly #logger: Logger;
+  readonly #restarts: ReturnType<typeof createRestarts>;
+  #run: Run | undefined;
+  #peer: LinkPeer | undefined;
+  #retry: Timer | undefined;
+  #restartCount = 0;
+  #stopping = false;
+  #first = Promise.withResolvers<void>();
+
+  constructor(o: ChildOptions, d: ChildDependencies) {
+    this.#o = o;
+    this.#d = d;
+    this.#logger = d.logger.child({ child: o.name });
+    this.#restarts = createRestarts(o.restart, d);
+  }
+
+  get pid(): number | undefined {
+    return this.#run?.process.pid;
+  }
+
+  get peer(): LinkPeer | undefined {
+    return this.#peer;
+  }
+
+  get restarts(): number {
+    return this.#restartCount;
+  }
+
+  kill(reason: string): void {
+    if (this.#run !== undefined) this.#kill(this.#run, reason);
+  }
+
+  async start(signal: AbortSignal): Promise<void> {
+    this.#stopping = false;
+    const first = Promise.withResolvers<void>();
+    this.#first = first;
+    const onAbort = () => first.reject(new BrinkError('E_CANCELLED', `${this.#o.name}: stopped while starting`));
+    signal.addEventListener('abort', onAbort, { once: true });
+    if (signal.aborted) onAbort();
+    else this.#launch();
+    await first.promise.finally(() => signal.removeEventListener('abort', onAbort));
+  }
+
+  async stop(): Promise<void> {
+    this.#stopping = true;
+    if (this.#retry !== undefined) this.#d.clock.clearTimeout(this.#retry);
+    this.#retry = undefined;
+    this.#first.promise.catch(() => {});
+    this.#first.reject(new BrinkError('E_CANCELLED', `${this.#o.name} was stopped`));
+    const run = this.#run;
+    if (run === undefined) return;
+    this.#peer?.close();
+    run.process.kill('SIGTERM');
+    const limit = this.#d.clock.setTimeout(() => {
+      this.#logger.warn({ stop_ms: this.#o.stopMs }, 'child did not stop in time');
+      this.#kill(run, 'stop');
+    }, this.#o.stopMs);
+    await run.ended.promise;
+    this.#d.clock.clearTimeout(limit);
+  }
+
+  #kill(run: Run, reason: string): void {
+    run.killed ??= reason;
+    run.process.kill('SIGKILL');
+  }
+
+  #launch(): void {
+    const { clock } = this.#d;
+    const child = this.#spawn();
+    const run: Run = {
+      process: child,
+      startedAt: clock.monotonic(),
+      tail: forwardLines(child, this.#logger, clock),
+      killed: undefined,
+      spawnError: undefined,
+      ended: Promise.withResolvers<void>(),
+    };
+    this.#run = run;
     running.add(child);
     watchExit();
-    const tail = forwardLines(child, logger, d.clock);
-    let spawnError: Error | undefined;
     child.on('error', (error) => {
-      spawnError = error;
+      run.spawnError = error;
       // 'exit' does not follow when the process could not be spawned.
-      if (child.pid === undefined) ended(null, null);
+      if (child.pid === undefined) this.#ended(run, null, null);
     });
-    child.once('exit', ended);
-    logger.debug({ pid: child.pid }, 'child started');
+    child.once('exit', (code, signal) => this.#exited(run, code, signal));
+    this.#logger.debug({ pid: child.pid }, 'child started');
     const fd = readingIntoOneBuffer(child.stdio[LINK_FD] as Socket);
     fd.on('error', () => {});
-    if (child.pid !== undefined) void up(child, fd);
-
-    function ended(code: number | null, signal: NodeJS.Signals | null): void {
-      if (!running.delete(child)) return;
-      peer?.close();
-      peer = undefined;
-      process_ = undefined;
-      const reason = reasonOf({ code, signal, killed, stopping, tail: tail(), spawnError });
-      record.exit(reason);
-      const exit: ChildExit = { code, signal, reason, expected: stopping, restarts };
-      if (!stopping)
-        logger.warn(
-          { code, signal, reason, lived_ms: Math.round(d.clock.monotonic() - startedAt), tail: tail() },
-          'child ended',
-        );
-      gone.resolve();
-      d.onExit?.(exit);
-      if (!stopping) again(startedAt, exit, spawnError);
-    }
+    if (child.pid !== undefined) void this.#up(run, fd);
   }
 
-  async function up(child: ChildProcess, fd: Socket): Promise<void> {
+  #spawn(): ChildProcess {
+    const { execArgv = [], module, args = [], env, cwd } = this.#o;
+    // biome-ignore lint/style/noProcessEnv: the one variable that a child inherits, so that what it spawns is found
+    const { PATH } = process.env;
+    return spawn(process.execPath, [...execArgv, module, ...args], {
+      stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
+      env: { ...(PATH === undefined ? {} : { PATH }), ...env },
+      ...(cwd === undefined ? {} : { cwd }),
+    });
+  }
+
+  async #up(run: Run, fd: Socket): Promise<void> {
     try {
-      if (o.link === undefined) {
+      if (this.#o.link === undefined) {
         fd.resume();
       } else {
-        const ready = await createLink(fd, o.link, {
-          handlers: d.handlers ?? {},
-          clock: d.clock,
-          ...(d.linkMetrics === undefined ? {} : { metrics: d.linkMetrics }),
-          onReady(link) {
-            peer = link;
-          },
-          onHandlerError: (error, kind) => logger.error({ err: error, kind }, 'handler failed'),
-        });
-        void ready.closed.then((error) => {
-          if (error.code === 'E_LINK_PROTOCOL') logger.error({ detail: error.detail }, 'the link to the child broke');
-          lost(child);
-        });
-        await d.onUp?.(ready);
+        const peer = await this.#greet(run, fd, this.#o.link);
+        await this.#d.onUp?.(peer);
       }
-      if (process_ === child) first.resolve();
+      if (this.#run === run) this.#first.resolve();
     } catch (error) {
-      if (process_ !== child || stopping) return;
+      if (this.#run !== run || this.#stopping) return;
       // The end of the link comes before the end of the process: that one names the reason.
       if (BrinkError.from(error).code === 'E_LINK_CLOSED') {
-        lost(child);
+        this.#lost(run);
         return;
       }
-      logger.warn({ err: error }, 'child did not come up');
-      killed ??= 'not-up';
-      child.kill('SIGKILL');
+      this.#logger.warn({ err: error }, 'child did not come up');
+      this.#kill(run, 'not-up');
     }
   }
 
-  /** A child whose link is gone is of no use: it should end by itself, and is helped. */
-  function lost(child: ChildProcess): void {
-    if (process_ !== child || stopping) return;
-    const timer = d.clock.setTimeout(() => {
-      if (process_ === child) child.kill('SIGKILL');
-    }, o.stopMs);
-    child.once('exit', () => d.clock.clearTimeout(timer));
+  async #greet(run: Run, fd: Socket, options: LinkOptions): Promise<LinkPeer> {
+    const { handlers = {}, clock, linkMetrics } = this.#d;
+    const peer = await createLink(fd, options, {
+      handlers,
+      clock,
+      ...(linkMetrics === undefined ? {} : { metrics: linkMetrics }),
+      onReady: (ready) => {
+        this.#peer = ready;
+      },
+      onHandlerError: (error, kind) => this.#logger.error({ err: error, kind }, 'handler failed'),
+    });
+    void peer.closed.then((error) => {
+      if (error.code !== 'E_LINK_CLOSED') this.#logger.error({ code: error.code, detail: error.detail }, 'link broke');
+      this.#lost(run);
+    });
+    return peer;
   }
 
-  function again(startedAt: number, exit: ChildExit, cause: Error | undefined): void {
-    const now = d.clock.monotonic();
-    if (policy === undefined) {
-      giveUp(exit, cause);
+  /** A child whose link is gone is of no use: it should end by itself, and is helped after stopMs. */
+  #lost(run: Run): void {
+    if (this.#run !== run || this.#stopping) return;
+    const timer = this.#d.clock.setTimeout(() => run.process.kill('SIGKILL'), this.#o.stopMs);
+    run.process.once('exit', () => this.#d.clock.clearTimeout(timer));
+  }
+
+  /** 'close' would wait for the last line, but also for whoever inherited the pipe. */
+  #exited(run: Run, code: number | null, signal: NodeJS.Signals | null): void {
+    const timer = this.#d.clock.setTimeout(() => this.#ended(run, code, signal), LAST_LINES_MS);
+    run.process.once('close', () => {
+      this.#d.clock.clearTimeout(timer);
+      this.#ended(run, code, signal);
+    });
+  }
+
+  #ended(run: Run, code: number | null, signal: NodeJS.Signals | null): void {
+    if (!running.delete(run.process)) return;
+    this.#peer?.close();
+    this.#peer = undefined;
+    this.#run = undefined;
+    const { killed, spawnError, startedAt } = run;
+    const tail = run.tail();
+    const expected = this.#stopping;
+    const reason = reasonOf({ code, signal, killed, stopping: expected, tail, spawnError });
+    this.#d.metrics?.exits.inc({ child: this.#o.name, reason });
+    const exit: ChildExit = { code, signal, reason, expected, restarts: this.#restartCount };
+    const livedMs = this.#d.clock.monotonic() - startedAt;
+    if (!expected) {
+      this.#logger.warn({ code, signal, reason, lived_ms: Math.round(livedMs), stderr: tail }, 'child ended');
+    }
+    run.ended.resolve();
+    this.#d.onExit?.(exit);
+    if (!expected) this.#again(exit, livedMs, spawnError);
+  }
+
+  #again(exit: ChildExit, livedMs: number, cause: Error | undefined): void {
+    const waitMs = this.#restarts.next(livedMs);
+    if (waitMs === undefined) {
+      this.#giveUp(exit, cause);
       return;
     }
-    if (now - startedAt > policy.withinMs) waits = jitter();
-    crashes = crashes.filter((at) => now - at < policy.withinMs);
-    crashes.push(now);
-    if (crashes.length > policy.max) {
-      giveUp(exit, cause);
-      return;
-    }
-    const waitMs = waits.next().value;
-    retry = d.clock.setTimeout(() => {
-      retry = undefined;
-      restarts += 1;
-      record.restart();
-      launch();
+    this.#retry = this.#d.clock.setTimeout(() => {
+      this.#retry = undefined;
+      this.#restartCount += 1;
+      this.#d.metrics?.restarts.inc({ child: this.#o.name });
+      this.#launch();
     }, waitMs);
   }
 
-  function giveUp(exit: ChildExit, cause: Error | undefined): void {
-    if (policy !== undefined) {
-      record.exit('gave-up');
-      logger.error({ restarts, within_ms: policy.withinMs }, 'child given up');
+  #giveUp(exit: ChildExit, cause: Error | undefined): void {
+    const { name } = this.#o;
+    if (this.#o.restart !== 'never') {
+      this.#d.metrics?.exits.inc({ child: name, reason: 'gave-up' });
+      this.#logger.error({ restarts: this.#restartCount }, 'child given up');
     }
     const how = exit.signal ?? `exit ${exit.code}`;
-    first.reject(
-      new BrinkError('E_CRASHED', `${o.name} ended (${exit.reason}, ${how}) after ${restarts} restarts`, { cause }),
-    );
-    d.onGiveUp?.();
+    const detail = `${name} ended (${exit.reason}, ${how}) after ${this.#restartCount} restarts`;
+    this.#first.promise.catch(() => {});
+    this.#first.reject(new BrinkError('E_CRASHED', detail, { cause }));
+    this.#d.onGiveUp?.();
   }
-
-  return {
-    get pid() {
-      return process_?.pid;
-    },
-    get peer() {
-      return peer;
-    },
-    get restarts() {
-      return restarts;
-    },
-    kill(reason) {
-      if (process_ === undefined) return;
-      killed ??= reason;
-      process_.kill('SIGKILL');
-    },
-    async start(signal) {
-      stopping = false;
-      crashes = [];
-      first = Promise.withResolvers<void>();
-      first.promise.catch(() => {});
-      const onAbort = () => first.reject(new BrinkError('E_CANCELLED', `${o.name}: stopped while starting`));
-      if (signal.aborted) onAbort();
-      else launch();
-      signal.addEventListener('abort', onAbort, { once: true });
-      await first.promise.finally(() => signal.removeEventListener('abort', onAbort));
-    },
-    async stop() {
-      stopping = true;
-      if (retry !== undefined) d.clock.clearTimeout(retry);
-      retry = undefined;
-      const child = process_;
-      if (child === undefined) return;
-      peer?.close();
-      child.kill('SIGTERM');
-      const limit = d.clock.setTimeout(() => {
-        killed ??= 'stop';
-        logger.warn({ stop_ms: o.stopMs }, 'child did not stop in time');
-        child.kill('SIGKILL');
-      }, o.stopMs);
-      await exited?.promise;
-      d.clock.clearTimeout(limit);
-      first.reject(new BrinkError('E_CANCELLED', `${o.name} was stopped`));
-    },
-  };
 }

@@ -7,27 +7,35 @@ import { BrinkError } from '@brink/protocol';
  */
 export function createTopicFilter(filter: string): (topic: string) => boolean {
   const levels = filter.split('/');
-  const valid = levels.every((level, i) => {
-    if (level === '#') return i === levels.length - 1;
-    return level === '+' || !/[+#\0]/.test(level);
-  });
-  if (filter === '' || !valid)
+  const valid = levels.every((level, i) => isLevel(level, i === levels.length - 1));
+  if (filter === '' || !valid) {
     throw new BrinkError('E_TOPIC', `"${filter}" is no topic filter; + and # stand for whole levels, # at the end`);
+  }
   if (!/[+#]/.test(filter)) return (topic) => topic === filter;
   const wildFirst = levels[0] === '+' || levels[0] === '#';
   const rest = levels.at(-1) === '#';
   const fixed = rest ? levels.slice(0, -1) : levels;
   return (topic) => {
     if (wildFirst && topic.startsWith('$')) return false;
-    let start = 0;
-    for (let i = 0; i < fixed.length; i++) {
-      if (start > topic.length) return false;
-      const slash = topic.indexOf('/', start);
-      const end = slash === -1 ? topic.length : slash;
-      const level = fixed[i] as string;
-      if (level !== '+' && (level.length !== end - start || !topic.startsWith(level, start))) return false;
-      start = end + 1;
-    }
-    return rest || start === topic.length + 1;
+    const end = endOf(topic, fixed);
+    return rest ? end !== NO_MATCH : end === topic.length + 1;
   };
+}
+
+const isLevel = (level: string, last: boolean) => (level === '#' ? last : level === '+' || !/[+#\0]/.test(level));
+
+const NO_MATCH = -1;
+
+/** Where the levels that `fixed` matches end in the topic, one past their slash. Splits nothing: it runs for every message. */
+function endOf(topic: string, fixed: readonly string[]): number {
+  let start = 0;
+  for (const level of fixed) {
+    if (start > topic.length) return NO_MATCH;
+    const slash = topic.indexOf('/', start);
+    const end = slash === -1 ? topic.length : slash;
+    const same = level === '+' || (level.length === end - start && topic.startsWith(level, start));
+    if (!same) return NO_MATCH;
+    start = end + 1;
+  }
+  return start;
 }
