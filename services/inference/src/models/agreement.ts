@@ -1,10 +1,10 @@
 import type { Dimension, ModelInfo, TensorInfo } from '@brink/onnx';
+import { channelsOf, type WireHead, wireHead } from '@brink/preprocess';
 import { BrinkError, type Passport } from '@brink/protocol';
-import type { Head } from '../scheduler/job.ts';
 
 export interface Agreement {
-  /** What a unit must bring, in the order of the passport's inputs: uint8 [height, width, channels]. */
-  readonly heads: readonly Head[];
+  /** What a unit must bring. */
+  readonly head: WireHead;
   /** Most units in one run: the passport's batch_max, or 1 where the graph's batch is fixed. */
   readonly batchMax: number;
 }
@@ -22,7 +22,7 @@ export function agree(passport: Passport, info: ModelInfo): Agreement {
       `inputs: the graph also needs ${listed(missing)}; the passport says nothing about it`,
     );
   }
-  const heads = passport.inputs.map(({ tensor, image }, at) => {
+  for (const [at, { tensor, image }] of passport.inputs.entries()) {
     const given = info.inputs.find(({ name }) => name === tensor);
     if (given === undefined) {
       throw new BrinkError(
@@ -30,12 +30,10 @@ export function agree(passport: Passport, info: ModelInfo): Agreement {
         `inputs[${at}].tensor is "${tensor}"; the graph's inputs are ${listed(info.inputs)}`,
       );
     }
-    const channels = image.colour === 'grey' ? 1 : 3;
-    const { height, width } = image;
+    const [channels, height, width] = [channelsOf(image), image.height, image.width];
     const expected = image.layout === 'nchw' ? [channels, height, width] : [height, width, channels];
     compare(`inputs[${at}].image`, given, expected);
-    return { name: tensor, dtype: 'uint8', shape: [height, width, channels] };
-  });
+  }
   for (const [key, name] of Object.entries(passport.output.tensors)) {
     if (!info.outputs.some((output) => output.name === name)) {
       throw new BrinkError(
@@ -44,7 +42,7 @@ export function agree(passport: Passport, info: ModelInfo): Agreement {
       );
     }
   }
-  return { heads, batchMax: batchMaxOf(passport, info) };
+  return { head: wireHead(passport), batchMax: batchMaxOf(passport, info) };
 }
 
 function compare(path: string, given: TensorInfo, expected: readonly number[]): void {

@@ -86,7 +86,7 @@ export function readGolden(folder: VersionFolder, path: string): Promise<Buffer>
   return readInside(folder, path, 'E_MODEL_GOLDEN');
 }
 
-export function sha256(bytes: Uint8Array): string {
+function sha256(bytes: Uint8Array): string {
   return createHash('sha256').update(bytes).digest('hex');
 }
 

@@ -1,5 +1,6 @@
 import { decodePicture } from '@brink/decode';
 import type { Decode } from '@brink/decoders';
+import { imageTarget } from '@brink/preprocess';
 import { BrinkError, type Passport } from '@brink/protocol';
 import type { Head } from '../scheduler/job.ts';
 import type { BatchRunner } from '../scheduler/lane.ts';
@@ -21,7 +22,7 @@ export async function testGolden(
     runMsMax: number;
   },
 ): Promise<void> {
-  const targets = passport.inputs.map(({ image }) => image);
+  const targets = passport.inputs.map(({ image }) => imageTarget(image));
   for (const { input, expect, tolerance } of passport.golden) {
     const bytes = d.files.get(input) ?? (await readGolden(folder, input));
     const { pictures } = await decodePicture(bytes, { targets }).catch((reason: unknown) => {

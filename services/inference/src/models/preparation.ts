@@ -33,7 +33,7 @@ export async function prepare(
   const files = await readFiles(folder, passport);
   const graph = graphOf(files);
   const native = readModel(graph);
-  const { heads, batchMax } = agree(passport, native);
+  const { head, batchMax } = agree(passport, native);
   const [input] = passport.inputs;
   if (input === undefined) throw new BrinkError('E_PASSPORT', 'inputs is empty');
   return {
@@ -43,7 +43,7 @@ export async function prepare(
     files,
     native,
     derived: prependPictureInput(graph, input.tensor, input.image),
-    heads: heads.map((head) => ({ ...head, name: PICTURE_INPUT })),
+    heads: [{ name: PICTURE_INPUT, dtype: head.dtype, shape: head.shape }],
     batchMax,
     decode: createDecoder({ task: passport.task, output: passport.output, labels: labelsOf(passport, files) }),
   };

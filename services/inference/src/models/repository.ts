@@ -42,16 +42,15 @@ export function createRepository(
     d.changed();
   }
 
+  /** The configured version, then the others from the highest; the first that has not failed, once it is ready. */
   function choose(name: string): void {
-    const of = versions.filter((version) => version.name === name);
     const wanted = policyOf(name).serve;
-    const preferred = wanted === undefined ? of.at(-1) : of.find(({ version }) => version === wanted);
+    const descending = versions.filter((version) => version.name === name).reverse();
+    const order = [...descending.filter(({ version }) => version === wanted), ...descending];
+    const first = order.find(({ status }) => status.state !== 'failed');
     const current = serving.get(name);
-    const ready = of.filter(isReady);
-    if (preferred !== undefined && isReady(preferred)) serving.set(name, preferred);
-    else if (current?.status.state === 'ready' || preferred?.status.state === 'loading') return;
-    else if (ready.length > 0) serving.set(name, ready.at(-1) as ModelVersion);
-    else serving.delete(name);
+    if (first !== undefined && isReady(first)) serving.set(name, first);
+    else if (current === undefined || !isReady(current)) serving.delete(name);
   }
 
   return {

@@ -13,7 +13,7 @@ import { withNative } from './native.ts';
 import { changedMeanwhile, type Preparation, prepare, readNative } from './preparation.ts';
 import { measureBatches, warmUp } from './warmup.ts';
 
-export type VersionState = 'loading' | 'ready' | 'failed' | 'draining';
+type VersionState = 'loading' | 'ready' | 'failed' | 'draining';
 
 /** A version that takes units. */
 export interface LoadedModel {
@@ -26,7 +26,7 @@ export interface LoadedModel {
   readonly lane: Lane;
 }
 
-export interface VersionStatus {
+interface VersionStatus {
   readonly state: VersionState;
   /** Why it failed. */
   readonly error: BrinkError | undefined;

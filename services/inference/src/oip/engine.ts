@@ -21,7 +21,7 @@ export interface OipTensor {
   readonly bytes: Uint8Array;
 }
 
-export interface OipMetadata {
+interface OipMetadata {
   readonly name: string;
   readonly versions: readonly string[];
   readonly platform: 'onnx_onnxv1';

@@ -27,7 +27,7 @@ export interface RunnerProcess extends BatchRunner {
   load(graph: Uint8Array, session: '' | 'native'): Promise<Loaded>;
 }
 
-export interface Loaded {
+interface Loaded {
   readonly provider: string;
   readonly inputs: readonly Head[];
   readonly outputs: readonly Head[];

@@ -16,7 +16,7 @@ export interface Session {
   run(batch: number, heads: readonly Head[], payloads: readonly Uint8Array[]): Promise<SessionRun>;
 }
 
-export interface SessionRun {
+interface SessionRun {
   readonly heads: readonly Head[];
   readonly payloads: readonly Uint8Array[];
   readonly runMs: number;
