@@ -21,7 +21,7 @@ export function verdict(decision: Decision, paint: Paint): string {
 export function decisionLine(decision: Decision, paint: Paint): string {
   const at = paint('dim', clockTime(Date.parse(decision.received_at)));
   const lane = `${decision.device}/${decision.stream}`;
-  return `${at} ${lane} ${decision.pipeline}  ${verdict(decision, paint)}  ${paint('dim', `${round(decision.latency_ms)} ms`)}`;
+  return `${at} ${lane} ${decision.pipeline}  ${verdict(decision, paint)}  ${paint('dim', `${Number(decision.latency_ms.toFixed(decision.latency_ms < 10 ? 1 : 0))} ms`)}`;
 }
 
 /** `→ feeder-1 open acked 35 ms` */
@@ -77,7 +77,9 @@ function actionRows(action: ActionRecord, paint: Paint): string[] {
 
 function dispatchRows({ action, ack, attempts }: ActionExplanation, paint: Paint): string[] {
   const lines = [step('acknowledged', paint)];
-  if (ack == null) lines.push(row('ack', action.state === 'sent' ? 'none is asked for' : 'none'));
+  const asked = 'command' in action.config && action.config.command.ack === 'required';
+  if (ack == null)
+    lines.push(row('ack', asked ? (action.state === 'sent' ? 'none yet' : 'none') : 'none is asked for'));
   else lines.push(row('ack', `${ack.status}${ack.error === undefined ? '' : ` ${printable(ack.error)}`} at ${ack.at}`));
   lines.push(step('dispatched', paint));
   if (attempts.length === 0) lines.push(row('attempt', 'none'));
@@ -160,7 +162,7 @@ function preparedRows(
   }
   if (top !== undefined)
     lines.push(row('raw scores', top.map(({ label, raw }) => `${printable(label)} ${round(raw)}`).join(', ')));
-  if (batch !== undefined) lines.push(row('batch', `${batch}${attempts === undefined ? '' : `, attempt ${attempts}`}`));
+  if (batch !== undefined) lines.push(row('batch', `${batch}${(attempts ?? 0) < 2 ? '' : `, attempt ${attempts}`}`));
   lines.push(step('from the frame', paint));
   const { boot, first, last } = decision.frames;
   lines.push(

@@ -26,11 +26,14 @@ export interface Fleet {
 interface Member {
   readonly plan: ProcessPlan;
   readonly child: SupervisedChild;
-  everReady: boolean;
+  /** monotonic ms of the last time that it became ready */
+  readyAt: number | undefined;
 }
 
 /** Ctrl-C to everything gone: 3 s, less what Node needs to end. */
 const STOP_MS_MAX = 2400;
+/** While the services find each other, they warn of each other; the logs have it. */
+const SETTLING_MS = 2000;
 const PATIENCE_MS = 20_000;
 /** A service that ends with one of these before it was ready will do so again. */
 const REFUSALS = new Set([69, 75, 78]);
@@ -51,7 +54,7 @@ export function createFleet(
       line: (text: string) => onLine(plan.name, text),
       ended: (end: Ended) => onEnded(plan, end),
     };
-    return { plan, child: createSupervised(plan, o.env, { clock, random: d.random, events }), everReady: false };
+    return { plan, child: createSupervised(plan, o.env, { clock, random: d.random, events }), readyAt: undefined };
   });
   const member = (name: ProcessName) => members.find((one) => one.plan.name === name) as Member;
 
@@ -59,8 +62,10 @@ export function createFleet(
     logs.get(name)?.write(text);
     // What a service says last before it refuses is told by `onEnded`.
     if (closing.signal.aborted || /^brink [a-z]+: /.test(text)) return;
+    const { readyAt } = member(name);
+    if (readyAt === undefined || clock.monotonic() - readyAt < SETTLING_MS) return;
     const note = notable(text);
-    if (note !== undefined && member(name).everReady) screen.note(name, note.text, note.severe);
+    if (note !== undefined) screen.note(name, note.text, note.severe);
   }
 
   function onStarted(plan: ProcessPlan, pid: number, restarts: number): void {
@@ -70,7 +75,7 @@ export function createFleet(
 
   function onEnded(plan: ProcessPlan, end: Ended): void {
     if (closing.signal.aborted) return;
-    const refused = end.code === 78 || (REFUSALS.has(end.code ?? 0) && !member(plan.name).everReady);
+    const refused = end.code === 78 || (REFUSALS.has(end.code ?? 0) && member(plan.name).readyAt === undefined);
     if (!refused && end.againMs !== undefined) {
       screen.ended(plan.name, [howOf(end), ...firstError(end)].join(': '), end.againMs);
     } else if (plan.needed) {
@@ -92,7 +97,7 @@ export function createFleet(
       }
       await wait(clock.monotonic() - startedAt < 3000 ? 40 : 250, clock, closing.signal);
     }
-    member(plan.name).everReady = true;
+    member(plan.name).readyAt = clock.monotonic();
     screen.ready(plan.name, clock.monotonic() - startedAt, restarts);
   }
 

@@ -32,9 +32,9 @@ export async function takePlace(data: string): Promise<Place> {
   const folder = await openDataFolder(data).catch((reason: unknown) => {
     const error = BrinkError.from(reason);
     if (error.code !== 'E_LOCKED') throw error;
-    throw new BrinkError('E_LOCKED', `${error.detail}; stop that one, or choose another folder with --data`, {
-      cause: error,
-    });
+    const pid = /"pid":(\d+)/.exec(error.detail)?.[1] ?? 'unknown';
+    const detail = `${data} is in use by another process (pid ${pid}); stop that one, or choose another folder with --data`;
+    throw new BrinkError('E_LOCKED', detail, { cause: error });
   });
   try {
     const run = join(data, 'run');

@@ -24,16 +24,19 @@ export async function checkPorts(wanted: readonly WantedPort[], clock: Clock, si
     const free = await Promise.all(wanted.map(({ port }) => isFree(port)));
     const taken = wanted.filter((_, at) => free[at] === false);
     if (taken.length === 0) return;
-    if (clock.monotonic() > until) {
-      const names = taken.map(({ port, use, option }) => `${port} (${use}; ${option} chooses another)`);
-      const many = names.length > 1;
-      throw new BrinkError(
-        'E_PORT',
-        `${many ? 'ports' : 'port'} ${names.join(', ')} ${many ? 'are' : 'is'} already in use on ${HOST}; is Brink running already?`,
-      );
-    }
+    if (clock.monotonic() > until) throw new BrinkError('E_PORT', describe(taken));
     await wait(100, clock, signal);
   }
+}
+
+function describe(taken: readonly WantedPort[]): string {
+  const options = [...new Set(taken.map(({ option }) => option))].join(', ');
+  const [one] = taken;
+  if (one !== undefined && taken.length === 1) {
+    return `port ${one.port} (${one.use}) is already in use on ${HOST}; stop what uses it, or choose another with ${options}`;
+  }
+  const ports = taken.map(({ port }) => port).join(', ');
+  return `ports ${ports} are already in use on ${HOST}; is Brink running already? Stop it, or choose others with ${options}`;
 }
 
 function isFree(port: number): Promise<boolean> {

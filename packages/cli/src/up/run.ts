@@ -38,7 +38,9 @@ async function up(context: Context, o: UpOptions): Promise<ExitCode> {
   const place = await takePlace(o.data);
   try {
     await checkPorts(wantedPorts(o), systemClock, signal);
-    const screen = context.json ? createJsonScreen(terminal, o) : createTextScreen(terminal, o, Date.now);
+    const screen = context.json
+      ? createJsonScreen(terminal, o)
+      : createTextScreen(terminal, o, join(root, 'packages/device/pictures/chelsea.png'), Date.now);
     screen.begin(versionOf(root));
     const plans = planProcesses(o, place, root);
     const fleet = createFleet(

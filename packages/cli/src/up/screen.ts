@@ -38,8 +38,11 @@ export function createJsonScreen(terminal: Terminal, o: UpOptions): Screen {
   };
 }
 
-/** @param now epoch ms */
-export function createTextScreen(terminal: Terminal, o: UpOptions, now: () => number): Screen {
+/**
+ * @param picture one to try
+ * @param now epoch ms
+ */
+export function createTextScreen(terminal: Terminal, o: UpOptions, picture: string, now: () => number): Screen {
   const paint = paintOn(terminal);
   const at = () => paint('dim', clockTime(now()));
   const line = (text: string) => terminal.line(text);
@@ -71,7 +74,7 @@ export function createTextScreen(terminal: Terminal, o: UpOptions, now: () => nu
       line(`${at()} ${name.padEnd(10)} ${paint('yellow', `ended (${how})${next}`)}`);
     },
     allReady(ms) {
-      for (const text of whereToLook(o, ms)) line(text);
+      for (const text of whereToLook(o, picture, ms)) line(text);
     },
     note(name, text, severe) {
       const may = mayNote();
@@ -87,7 +90,7 @@ export function createTextScreen(terminal: Terminal, o: UpOptions, now: () => nu
   };
 }
 
-function whereToLook(o: UpOptions, ms: number): string[] {
+function whereToLook(o: UpOptions, picture: string, ms: number): string[] {
   const { http, oip } = addresses(o);
   const ports = o.port === 8080 ? '' : ` --url ${http}`;
   return [
@@ -98,7 +101,7 @@ function whereToLook(o: UpOptions, ms: number): string[] {
     `  models  ${oip}/v2 (Open Inference Protocol)`,
     `  logs    ${shown(o.data)}/logs`,
     'Try, from another terminal:',
-    `  mosquitto_pub -h 127.0.0.1 -p ${o.mqttPort} -t brink/cam-9/up/frames/front -f packages/device/pictures/chelsea.png`,
+    `  mosquitto_pub -h 127.0.0.1 -p ${o.mqttPort} -t brink/cam-9/up/frames/front -f ${shown(picture)}`,
     `  curl -s '${http}/v1/decisions?device=cam-9&limit=1'`,
     `  npx brink watch${ports}`,
     '',

@@ -40,7 +40,9 @@ export function addModels(program: Command, edge: Edge): void {
 function modelRows({ name, versions, running }: ModelItem): string[][] {
   return versions.map((version) => {
     const at = running.filter((one) => one.version === version);
-    const state = at.map((one) => (one.reason === undefined ? one.state : `${one.state}: ${one.reason}`)).join(', ');
+    // Inference says what it has loaded, gateways what they were told.
+    const states = at.map((one) => (one.reason === undefined ? one.state : `${one.state}: ${one.reason}`));
+    const state = [...new Set(states)].join(', ');
     return [name, String(version), printable(state === '' ? 'not loaded' : state)];
   });
 }
