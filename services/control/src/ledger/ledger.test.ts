@@ -2,11 +2,11 @@ import { mkdtemp, open, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
-import { BrinkError } from '@brink/protocol';
+import type { BrinkError } from '@brink/protocol';
 import { silentLogger, systemClock } from '@brink/runtime';
 import { afterEach, describe, expect, it } from 'vitest';
-import { createLedger } from './ledger.ts';
 import { deadLetter, FIRST_MS, items, openLedger, outcome, published, site } from './ledger.testing.ts';
+import { createLedger } from './ledger.ts';
 
 /** Real time, moved: so that received_at and the ledger's clock belong together, and days can pass. */
 function shiftedClock(atMs = FIRST_MS + 1000) {

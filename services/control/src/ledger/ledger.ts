@@ -1,15 +1,17 @@
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
-import {
-  type Ack,
-  type ActionConfig,
-  type ActionRecord,
+import type {
+  Ack,
+  ActionConfig,
+  ActionRecord,
   BrinkError,
-  type DeviceRecord,
-  type PublishedConfiguration,
+  DeviceRecord,
+  PublishedConfiguration,
 } from '@brink/protocol';
-import type { Clock, Logger, Part, Timer } from '@brink/runtime';
-import { createLog } from './log.ts';
+import type { Clock, Logger, Part } from '@brink/runtime';
+import { commitOperation, committedOf } from './commits.ts';
+import { createLifecycle } from './lifecycle.ts';
+import { createLog, type Log } from './log.ts';
 import type { CommitReply, Failure, Group, GroupReply, Operation, Testing, WorkerData } from './messages.ts';
 import { createQueries } from './queries.ts';
 import type {
@@ -22,7 +24,7 @@ import type {
   LedgerItem,
   LedgerReads,
 } from './records.ts';
-import { decisionOf } from './rows.ts';
+import { createSchedule } from './schedule.ts';
 import { createThread, errorOf } from './thread.ts';
 
 export interface LedgerConfig {
@@ -116,153 +118,77 @@ const QUEUE_MAX = 10_000;
 const RETAIN_DAYS = 30;
 const RETAIN_ROWS = 10_000_000;
 const TIMER_GRACE_MS = 200;
-const RETAIN_EVERY_MS = 60_000;
-/** About 10 ms of work: what arrives meanwhile waits that long. */
-const RETAIN_ROWS_AT_ONCE = 500;
-/** setTimeout takes 2^31 ms; a due time may lie further off. */
-const TIMER_MS_MAX = 3_600_000;
-/** Dates beyond cannot be written down (ECMA-262, time values). */
-const TIME_MS_MAX = 8.64e15;
-
-/** @throws nothing: building does nothing, `start` opens */
 export function createLedger(config: LedgerConfig, d: LedgerDeps): Ledger {
-  const workerData = (role: 'write' | 'read'): WorkerData => ({
-    ...{ role, folder: config.folder, nowMs: d.clock.now(), testing: config.testing ?? {} },
-    ...{ retainDays: config.retainDays ?? RETAIN_DAYS, retainRows: config.retainRows ?? RETAIN_ROWS },
-  });
-  const writer = createThread<Group | 'stop', GroupReply>(() => workerData('write'));
-  const queries = createQueries(() => workerData('read'));
-  const graceMs = config.timerGraceMs ?? TIMER_GRACE_MS;
-  const committedListeners: ((committed: Committed) => void)[] = [];
-  const dueListeners: (() => void)[] = [];
-  const counters = {
-    committed: 0,
-    duplicates: 0,
-    refusedBusy: 0,
-    failedCommits: 0,
-    actions: 0,
-    purged: 0,
-    lastCommitMs: 0,
-    gapsClosed: 0,
-  };
-  let fresh: CommittedDecision[] = [];
-  let problem: string | undefined = 'not started';
-  let ruleTimer: Timer | undefined;
-  let retainTimer: Timer | undefined;
+  const state = createState(d.logger);
+  const { writer, queries } = createThreads(config, d.clock);
+  const { counters } = state;
 
   const log = createLog(
     { groupMs: config.groupMs ?? GROUP_MS, queueMax: config.queueMax ?? QUEUE_MAX },
     { clock: d.clock, events: { post: (group) => writer.post(group), onReply } },
   );
+  const { perform, commit, takeFresh } = createWrites(log, state);
+  const schedule = createSchedule(
+    { graceMs: config.timerGraceMs ?? TIMER_GRACE_MS },
+    { clock: d.clock, retain, tick: (dueMs) => perform({ op: 'tick', dueMs }, false) },
+  );
+  const lifecycle = createLifecycle({
+    ...{ writer, queries, log, schedule, clock: d.clock, logger: d.logger },
+    onProblem: (problem) => {
+      state.problem = problem;
+    },
+  });
 
   function onReply(reply: GroupReply): void {
     counters.lastCommitMs = reply.commitMs;
     counters.gapsClosed = reply.gapsClosed;
     counters.actions += reply.actions.length;
-    const decisions = fresh;
-    fresh = [];
-    setRuleTimer(reply.nextTimerMs);
-    if (decisions.length > 0 || reply.actions.length > 0)
-      tell(committedListeners, { decisions, actions: reply.actions });
-    if (reply.outboxDue) tell(dueListeners, undefined);
+    schedule.nextTimer(reply.nextTimerMs);
+    const decisions = takeFresh();
+    if (decisions.length > 0 || reply.actions.length > 0) state.tellCommitted({ decisions, actions: reply.actions });
+    if (reply.outboxDue) state.tellDue();
   }
 
-  function tell<T>(listeners: readonly ((value: T) => void)[], value: T): void {
-    for (const listener of listeners) {
-      try {
-        listener(value);
-      } catch (error) {
-        d.logger.error({ err: error }, 'a listener of the ledger failed');
-      }
-    }
+  async function retain(rows: number): Promise<{ deleted: number }> {
+    const result = await perform<{ deleted: number }>({ op: 'retain', rows }, false);
+    counters.purged += result.deleted;
+    return result;
   }
 
-  function perform<T>(operation: Operation, options: { weight?: number; full?: boolean } = {}): Promise<T> {
-    return new Promise<T>((resolve, reject) => {
-      log.add({
-        operation,
-        weight: options.weight ?? 1,
-        full: options.full ?? true,
-        done(value) {
-          problem = undefined;
-          resolve(value as T);
-        },
-        failed(failure) {
-          note(failure);
-          reject(errorOf(failure));
-        },
-      });
-    });
-  }
+  return {
+    ...lifecycle,
+    commit,
+    retain,
+    ...createOperations(perform),
+    onCommitted: state.onCommitted,
+    onDue: state.onDue,
+    read: queries.read,
+    get problem() {
+      return state.problem;
+    },
+    get stats() {
+      return { ...counters, queued: log.queued, groups: log.groups, walBytes: walBytes(config.folder) };
+    },
+  };
+}
 
-  function note({ code, detail }: Failure): void {
-    if (!code.startsWith('E_STORAGE') && code !== 'E_UNAVAILABLE') return;
-    counters.failedCommits += 1;
-    const text = `${code}: ${detail}`;
-    if (problem !== text) d.logger.error({ code, detail }, 'the ledger cannot commit');
-    problem = text;
-  }
+/** The writing side: each call is an entry of the log, and a promise that its COMMIT settles. */
+function createWrites(log: Log, state: LedgerState) {
+  const { counters } = state;
+  let fresh: CommittedDecision[] = [];
 
-  /** For what the ledger does by itself: its failures are noted, and tried again at the next occasion. */
-  function background(operation: Operation, full: boolean, then: (value: unknown) => void = () => {}): void {
-    perform(operation, { full }).then(then, (error: unknown) => {
-      const { code, detail } = BrinkError.from(error);
-      d.logger.warn({ code, detail, operation: operation.op }, 'the ledger could not do its own work');
-    });
-  }
-
-  function setRuleTimer(dueMs: number | undefined): void {
-    if (ruleTimer !== undefined) d.clock.clearTimeout(ruleTimer);
-    ruleTimer = undefined;
-    if (dueMs === undefined) return;
-    const waitMs = Math.min(Math.max(0, dueMs + graceMs - d.clock.now()), TIMER_MS_MAX);
-    ruleTimer = d.clock.setTimeout(() => {
-      ruleTimer = undefined;
-      background({ op: 'tick', dueMs: d.clock.now() - graceMs }, false);
-    }, waitMs);
-  }
-
-  function setRetainTimer(waitMs: number): void {
-    retainTimer = d.clock.setTimeout(() => {
-      background({ op: 'retain', rows: RETAIN_ROWS_AT_ONCE }, false, (value) => {
-        const { deleted } = value as { deleted: number };
-        counters.purged += deleted;
-        if (retainTimer === undefined) return;
-        d.clock.clearTimeout(retainTimer);
-        setRetainTimer(deleted === RETAIN_ROWS_AT_ONCE ? RETAIN_ROWS_AT_ONCE / 5 : RETAIN_EVERY_MS);
-      });
-      setRetainTimer(RETAIN_EVERY_MS);
-    }, waitMs);
-  }
-
-  async function commit(items: readonly LedgerItem[]): Promise<CommitResult> {
-    if (items.length === 0) return { inserted: 0, duplicates: 0 };
-    for (const item of items) {
-      const { received_ms } = item.kind === 'outcome' ? item.outcome : item.letter;
-      if (!(Math.abs(received_ms) <= TIME_MS_MAX)) {
-        throw new BrinkError('E_BAD_REQUEST', `received_ms ${received_ms}; expected milliseconds since 1970`);
-      }
-    }
-    const operation: Operation = {
-      op: 'commit',
-      texts: items.map((item) => item.json),
-      dead: items.map((item) => item.kind === 'dead'),
-    };
-    const full = items.some((item) => item.kind === 'outcome' && item.outcome.durable);
+  function add<T>(operation: Operation, o: { full: boolean; weight: number }, take: (value: unknown) => T): Promise<T> {
     return new Promise((resolve, reject) => {
-      const entry = {
-        ...{ operation, weight: items.length, full },
-        done(value: unknown) {
-          problem = undefined;
-          resolve(collect(items, value as CommitReply));
-        },
-        failed(failure: Failure) {
-          note(failure);
-          reject(errorOf(failure));
-        },
+      const done = (value: unknown) => {
+        state.problem = undefined;
+        resolve(take(value));
+      };
+      const failed = (failure: Failure) => {
+        state.note(failure);
+        reject(errorOf(failure));
       };
       try {
-        log.add(entry);
+        log.add({ operation, ...o, done, failed });
       } catch (error) {
         counters.refusedBusy += 1;
         reject(error as BrinkError);
@@ -270,89 +196,100 @@ export function createLedger(config: LedgerConfig, d: LedgerDeps): Ledger {
     });
   }
 
-  /** In order of COMMIT: `fresh` goes to the listeners with the group that it came in. */
-  function collect(items: readonly LedgerItem[], { ns, texts, duplicates, revision }: CommitReply): CommitResult {
-    for (const [index, item] of items.entries()) {
-      const n = ns[index] ?? 0;
-      if (n > 0 && item.kind === 'outcome') {
-        fresh.push({ decision: decisionOf(item.outcome, n, revision), json: texts[index] ?? '' });
-      }
-    }
-    counters.committed += items.length - duplicates;
-    counters.duplicates += duplicates;
-    return { inserted: items.length - duplicates, duplicates };
-  }
-
-  function onGone(error: BrinkError): void {
-    const { code, detail } = error;
-    problem = `${code}: ${detail}`;
-    d.logger.fatal({ code, detail }, 'a thread of the ledger ended');
-    log.close({ code: 'E_UNAVAILABLE', detail });
-  }
-
-  async function start(signal: AbortSignal): Promise<void> {
-    const ready = await writer.start(log.reply, onGone);
-    try {
-      for (const warning of ready.warnings) d.logger.warn({ warning }, 'the ledger opened with a warning');
-      await queries.start(onGone);
-      if (signal.aborted) throw new BrinkError('E_CANCELLED', 'stopped while starting');
-    } catch (error) {
-      await stop();
-      throw error;
-    }
-    log.open();
-    problem = undefined;
-    setRuleTimer(ready.nextTimerMs);
-    setRetainTimer(RETAIN_EVERY_MS);
-  }
-
-  async function stop(): Promise<void> {
-    for (const timer of [ruleTimer, retainTimer]) if (timer !== undefined) d.clock.clearTimeout(timer);
-    ruleTimer = undefined;
-    retainTimer = undefined;
-    await log.drain();
-    log.close({ code: 'E_UNAVAILABLE', detail: 'the ledger was stopped' });
-    problem = 'stopped';
-    await queries.stop();
-    await writer.stop();
-  }
-
-  function walBytes(): number {
-    return statSync(join(config.folder, 'ledger.db-wal'), { throwIfNoEntry: false })?.size ?? 0;
-  }
-
   return {
-    start,
-    stop,
-    commit,
-    configure: (published) => perform({ op: 'configure', published }),
-    ack: (device, ack) => perform({ op: 'ack', device, ack }),
-    onCommitted: (listener) => committedListeners.push(listener),
-    // A lease is no promise: after a power cut the row is due again.
-    lease: ({ limit, leaseMs }) => perform({ op: 'lease', limit, leaseMs }, { full: false }),
-    settle: (outcomes) =>
-      perform(
-        { op: 'settle', outcomes: [...outcomes] },
-        { full: outcomes.some((outcome) => outcome.result === 'dead') },
-      ),
-    onDue: (listener) => dueListeners.push(listener),
-    order: (id, action, by) => perform({ op: 'order', id, config: action, by }),
-    retry: (id) => perform({ op: 'retry', id }),
-    cancel: (id) => perform({ op: 'cancel', id }),
-    deviceStatus: (device, state) => perform({ op: 'deviceStatus', device, state }, { full: false }),
-    putDevice: (name, patch) => perform({ op: 'putDevice', name, patch }),
-    deleteDevice: (name) => perform({ op: 'deleteDevice', name }),
-    async retain(rows) {
-      const result = await perform<{ deleted: number }>({ op: 'retain', rows }, { full: false });
-      counters.purged += result.deleted;
-      return result;
+    perform: <T>(operation: Operation, full = true) => add(operation, { full, weight: 1 }, (value) => value as T),
+
+    async commit(items: readonly LedgerItem[]): Promise<CommitResult> {
+      if (items.length === 0) return { inserted: 0, duplicates: 0 };
+      const { operation, full } = commitOperation(items);
+      return add(operation, { full, weight: items.length }, (value) => {
+        const { result, decisions } = committedOf(items, value as CommitReply);
+        fresh.push(...decisions);
+        counters.committed += result.inserted;
+        counters.duplicates += result.duplicates;
+        return result;
+      });
     },
-    read: queries.read,
-    get problem() {
-      return problem;
-    },
-    get stats() {
-      return { ...counters, queued: log.queued, groups: log.groups, walBytes: walBytes() };
+
+    /** What the group that was just committed brought; the listeners hear of it. */
+    takeFresh(): CommittedDecision[] {
+      const decisions = fresh;
+      fresh = [];
+      return decisions;
     },
   };
 }
+
+function createThreads(config: LedgerConfig, clock: Clock) {
+  const data = (role: 'write' | 'read'): WorkerData => ({
+    ...{ role, folder: config.folder, nowMs: clock.now(), testing: config.testing ?? {} },
+    ...{ retainDays: config.retainDays ?? RETAIN_DAYS, retainRows: config.retainRows ?? RETAIN_ROWS },
+  });
+  return {
+    writer: createThread<Group | 'stop', GroupReply>(() => data('write')),
+    queries: createQueries(() => data('read')),
+  };
+}
+
+type Perform = <T>(operation: Operation, full?: boolean) => Promise<T>;
+
+/** Everything that is one entry of the log and nothing more. */
+function createOperations(perform: Perform) {
+  return {
+    configure: (published) => perform({ op: 'configure', published }),
+    ack: (device, ack) => perform({ op: 'ack', device, ack }),
+    // A lease is no promise: after a power cut the row is due again. The same goes for what was sent.
+    lease: ({ limit, leaseMs }) => perform({ op: 'lease', limit, leaseMs }, false),
+    settle: (outcomes) =>
+      perform(
+        { op: 'settle', outcomes: [...outcomes] },
+        outcomes.some((outcome) => outcome.result === 'dead'),
+      ),
+    order: (id, config, by) => perform({ op: 'order', id, config, by }),
+    retry: (id) => perform({ op: 'retry', id }),
+    cancel: (id) => perform({ op: 'cancel', id }),
+    deviceStatus: (device, state) => perform({ op: 'deviceStatus', device, state }, false),
+    putDevice: (name, patch) => perform({ op: 'putDevice', name, patch }),
+    deleteDevice: (name) => perform({ op: 'deleteDevice', name }),
+  } satisfies Partial<Ledger>;
+}
+
+/** Counters, listeners, and what is wrong. */
+function createState(logger: Logger) {
+  const committedListeners: ((committed: Committed) => void)[] = [];
+  const dueListeners: (() => void)[] = [];
+
+  function tell<T>(listeners: readonly ((value: T) => void)[], value: T): void {
+    for (const listener of listeners) {
+      try {
+        listener(value);
+      } catch (error) {
+        logger.error({ err: error }, 'a listener of the ledger failed');
+      }
+    }
+  }
+
+  return {
+    problem: 'not started' as string | undefined,
+    counters: {
+      ...{ committed: 0, duplicates: 0, refusedBusy: 0, failedCommits: 0, actions: 0, purged: 0 },
+      ...{ lastCommitMs: 0, gapsClosed: 0 },
+    },
+    /** A refusal is the caller's; what the store cannot do is everybody's. */
+    note({ code, detail }: Failure): void {
+      if (!code.startsWith('E_STORAGE') && code !== 'E_UNAVAILABLE') return;
+      this.counters.failedCommits += 1;
+      const problem = `${code}: ${detail}`;
+      if (this.problem !== problem) logger.error({ code, detail }, 'the ledger cannot commit');
+      this.problem = problem;
+    },
+    onCommitted: (listener: (committed: Committed) => void) => void committedListeners.push(listener),
+    onDue: (listener: () => void) => void dueListeners.push(listener),
+    tellCommitted: (committed: Committed) => tell(committedListeners, committed),
+    tellDue: () => tell(dueListeners, undefined),
+  };
+}
+
+type LedgerState = ReturnType<typeof createState>;
+
+const walBytes = (folder: string) => statSync(join(folder, 'ledger.db-wal'), { throwIfNoEntry: false })?.size ?? 0;

@@ -30,6 +30,7 @@ export function createLog(config: { groupMs: number; queueMax: number }, d: { cl
   let inFlight: LogEntry[] | undefined;
   let timer: Timer | undefined;
   let open = false;
+  let draining = false;
   let groups = 0;
   let idle: (() => void) | undefined;
 
@@ -62,7 +63,7 @@ export function createLog(config: { groupMs: number; queueMax: number }, d: { cl
   return {
     /** @throws BrinkError E_BUSY, E_UNAVAILABLE */
     add(entry: LogEntry): void {
-      if (!open) throw new BrinkError('E_UNAVAILABLE', 'the ledger is not running');
+      if (!open || draining) throw new BrinkError('E_UNAVAILABLE', 'the ledger is not running');
       if (weight > 0 && weight + entry.weight > config.queueMax) {
         throw new BrinkError('E_BUSY', `${weight} entries wait for the ledger; its limit is ${config.queueMax}`);
       }
@@ -85,6 +86,7 @@ export function createLog(config: { groupMs: number; queueMax: number }, d: { cl
     },
     open(): void {
       open = true;
+      draining = false;
     },
     /** Fails everything that waits or is under way. */
     close(failure: Failure): void {
@@ -99,6 +101,7 @@ export function createLog(config: { groupMs: number; queueMax: number }, d: { cl
     },
     /** Takes nothing more; resolves when all that was taken is committed. */
     async drain(): Promise<void> {
+      draining = true;
       if (weight === 0) return;
       if (inFlight === undefined) flush();
       await new Promise<void>((resolve) => {
@@ -114,3 +117,4 @@ export function createLog(config: { groupMs: number; queueMax: number }, d: { cl
     },
   };
 }
+export type Log = ReturnType<typeof createLog>;

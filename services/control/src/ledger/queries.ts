@@ -78,3 +78,4 @@ export function createQueries(config: () => WorkerData) {
     },
   };
 }
+export type Queries = ReturnType<typeof createQueries>;

@@ -1,0 +1,76 @@
+import { BrinkError } from '@brink/protocol';
+import type { Clock, Logger, Part, Timer } from '@brink/runtime';
+import type { Log } from './log.ts';
+import type { Group, GroupReply } from './messages.ts';
+import type { Queries } from './queries.ts';
+import type { Schedule } from './schedule.ts';
+import type { Thread } from './thread.ts';
+
+/** Until a thread that ended unexpectedly is started again, ms. */
+const REOPEN_MS = 1000;
+
+export interface LifecycleDeps {
+  readonly writer: Thread<Group | 'stop', GroupReply>;
+  readonly queries: Queries;
+  readonly log: Log;
+  readonly schedule: Schedule;
+  /** Why nothing can be committed; undefined: it can. */
+  readonly onProblem: (problem: string | undefined) => void;
+  readonly clock: Clock;
+  readonly logger: Logger;
+}
+
+/** Opens and closes the ledger's threads, in order, and starts them again when one ends. */
+export function createLifecycle(d: LifecycleDeps): Part {
+  let reopening: Timer | undefined;
+
+  async function open(): Promise<void> {
+    try {
+      const ready = await d.writer.start(d.log.reply, onGone);
+      for (const warning of ready.warnings) d.logger.warn({ warning }, 'the ledger opened with a warning');
+      await d.queries.start(onGone);
+      d.log.open();
+      d.onProblem(undefined);
+      d.schedule.start(ready.nextTimerMs);
+    } catch (error) {
+      await close('the ledger could not be opened');
+      throw error;
+    }
+  }
+
+  async function close(why: string): Promise<void> {
+    d.schedule.stop();
+    await d.log.drain();
+    d.log.close({ code: 'E_UNAVAILABLE', detail: why });
+    d.onProblem(why);
+    await d.queries.stop();
+    await d.writer.stop();
+  }
+
+  /** What was under way fails, and is sent again by who sent it. */
+  function onGone(error: BrinkError): void {
+    d.log.close({ code: 'E_UNAVAILABLE', detail: error.detail });
+    d.onProblem(error.message);
+    d.logger.error({ code: error.code, detail: error.detail }, 'a thread of the ledger ended; it is started again');
+    reopening ??= d.clock.setTimeout(() => {
+      reopening = undefined;
+      close(error.message)
+        .then(open)
+        .catch((again: unknown) => onGone(BrinkError.from(again)));
+    }, REOPEN_MS);
+  }
+
+  return {
+    async start(signal) {
+      await open();
+      if (!signal.aborted) return;
+      await close('stopped while starting');
+      throw new BrinkError('E_CANCELLED', 'stopped while starting');
+    },
+    async stop() {
+      if (reopening !== undefined) d.clock.clearTimeout(reopening);
+      reopening = undefined;
+      await close('the ledger was stopped');
+    },
+  };
+}

@@ -1,0 +1,79 @@
+import type { ActionConfig, ActionRecord, ErrorCode } from '@brink/protocol';
+import type { EmittedAction } from '@brink/rules';
+import { actionRecord } from './rows.ts';
+import type { Rulebook } from './rulebook.ts';
+import type { Row, Store } from './store.ts';
+
+/** What every change of an action works on. */
+export interface OutboxContext {
+  readonly store: Store;
+  readonly rulebook: Rulebook;
+  /** When this process opened the ledger: what is older was left by another one. */
+  readonly startedMs: number;
+}
+
+export interface NewAction {
+  readonly id: string;
+  readonly n: number;
+  readonly decision: string;
+  readonly config: ActionConfig;
+  readonly index: number;
+  readonly nowMs: number;
+  /** Absent where a person ordered it. */
+  readonly emitted?: EmittedAction;
+}
+
+export type End = 'expired' | 'dead' | 'cancelled' | 'suppressed';
+
+export const findAction = ({ store }: OutboxContext, id: string) =>
+  store.sql('SELECT * FROM action WHERE id = ?').get(id) as Row | undefined;
+
+/** The part that says how long it lives. */
+export const lifeMsOf = (config: ActionConfig) => ('command' in config ? config.command : config.mqtt).expires_ms;
+
+export function insertAction(context: OutboxContext, action: NewAction): ActionRecord {
+  const { config, nowMs, emitted } = action;
+  const target = 'command' in config ? config.command.device : config.mqtt.topic;
+  const fate = emitted?.fate ?? 'pending';
+  const pending = fate === 'pending';
+  context.store
+    .sql(
+      `INSERT INTO action (id, n, decision, idx, kind, target, config, state, created_ms, expires_ms, next_ms, ended_ms)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING`,
+    )
+    .run(
+      ...([action.id, action.n, action.decision, action.index, 'command' in config ? 'command' : 'mqtt'] as const),
+      ...([target, JSON.stringify(config), fate, nowMs, nowMs + lifeMsOf(config)] as const),
+      ...([pending ? nowMs : null, pending ? null : nowMs] as const),
+    );
+  if (emitted !== undefined) {
+    const { rule, key, phase, because, staleMs, error } = emitted;
+    context.store
+      .sql(
+        `UPDATE action SET rule = ?, key = ?, phase = ?, because = ?, stale_ms = ?, error_code = ?, error_detail = ?
+         WHERE id = ?`,
+      )
+      .run(rule, key, phase, JSON.stringify(because), staleMs, error?.code ?? null, error?.detail ?? null, action.id);
+  }
+  return actionRecord(findAction(context, action.id) as Row);
+}
+
+/** An end that no ack brought. Without an error, the one of its last attempt stays. */
+export function endAction(
+  context: OutboxContext,
+  row: Row,
+  end: { readonly state: End; readonly nowMs: number; readonly code?: ErrorCode; readonly detail?: string },
+): void {
+  context.store
+    .sql(
+      `UPDATE action SET state = ?, ended_ms = ?, next_ms = NULL,
+         error_code = coalesce(?, error_code), error_detail = coalesce(?, error_detail) WHERE row = ?`,
+    )
+    .run(end.state, end.nowMs, end.code ?? null, end.detail ?? null, row.row as number);
+  if (row.sent === 0) tellRule(context, row, 'unsent');
+}
+
+/** The rule holds a cooldown for it. */
+export function tellRule({ rulebook }: OutboxContext, row: Row, change: 'sent' | 'acked' | 'unsent'): void {
+  if (row.rule !== null) rulebook.action(String(row.rule), String(row.key), String(row.id), change);
+}

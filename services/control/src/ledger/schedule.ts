@@ -1,0 +1,58 @@
+import type { Clock, Timer } from '@brink/runtime';
+
+const RETAIN_EVERY_MS = 60_000;
+/** About 10 ms of work: what arrives meanwhile waits that long. */
+export const RETAIN_ROWS_AT_ONCE = 500;
+/** Between two pieces of a long deletion, so that it takes a tenth of the writer's time. */
+const RETAIN_AGAIN_MS = 100;
+/** setTimeout takes 2^31 ms; a due time may lie further off. */
+const TIMER_MS_MAX = 3_600_000;
+/** After a tick that could not be committed. */
+const TICK_AGAIN_MS = 1000;
+
+/** What the ledger does by itself: ticks when a timer of a rule is due, and deletion by age. */
+export function createSchedule(
+  config: { graceMs: number },
+  d: { clock: Clock; tick(dueMs: number): Promise<void>; retain(rows: number): Promise<{ deleted: number }> },
+) {
+  let ruleTimer: Timer | undefined;
+  let retainTimer: Timer | undefined;
+  let running = false;
+
+  function nextTimer(dueMs: number | undefined, atLeastMs = 0): void {
+    if (ruleTimer !== undefined) d.clock.clearTimeout(ruleTimer);
+    ruleTimer = undefined;
+    if (dueMs === undefined || !running) return;
+    const waitMs = Math.min(Math.max(atLeastMs, dueMs + config.graceMs - d.clock.now()), TIMER_MS_MAX);
+    ruleTimer = d.clock.setTimeout(() => {
+      ruleTimer = undefined;
+      d.tick(d.clock.now() - config.graceMs).catch(() => nextTimer(dueMs, TICK_AGAIN_MS));
+    }, waitMs);
+  }
+
+  function nextRetain(waitMs: number): void {
+    if (!running) return;
+    retainTimer = d.clock.setTimeout(() => {
+      d.retain(RETAIN_ROWS_AT_ONCE).then(
+        ({ deleted }) => nextRetain(deleted === RETAIN_ROWS_AT_ONCE ? RETAIN_AGAIN_MS : RETAIN_EVERY_MS),
+        () => nextRetain(RETAIN_EVERY_MS),
+      );
+    }, waitMs);
+  }
+
+  return {
+    start(dueMs: number | undefined): void {
+      running = true;
+      nextTimer(dueMs);
+      nextRetain(RETAIN_EVERY_MS);
+    },
+    nextTimer,
+    stop(): void {
+      running = false;
+      for (const timer of [ruleTimer, retainTimer]) if (timer !== undefined) d.clock.clearTimeout(timer);
+      ruleTimer = undefined;
+      retainTimer = undefined;
+    },
+  };
+}
+export type Schedule = ReturnType<typeof createSchedule>;
