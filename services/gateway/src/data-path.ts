@@ -10,7 +10,7 @@ import {
   wait,
 } from '@brink/runtime';
 import type { GatewayConfig } from './config.ts';
-import { createDispatch } from './decide/dispatch.ts';
+import { Dispatch } from './decide/dispatch.ts';
 import { type Ending, outcomeJson, type Unit } from './decide/unit.ts';
 import { createDecodePool } from './decode/pool.ts';
 import { createAdmission, type UnitDropReason } from './ingest/admission.ts';
@@ -23,7 +23,7 @@ import { createMetrics, type GatewayMetrics } from './metrics.ts';
 import { createModels } from './models/models.ts';
 import { type Counts, countSettled, createCounts } from './outcomes/counts.ts';
 import { createDeadLetters } from './outcomes/letters.ts';
-import { createOutbox } from './outcomes/outbox.ts';
+import { Outbox } from './outcomes/outbox.ts';
 
 const DISCOVERED_MAX = 100;
 /** Longer than any run may take and its queue in front of it: what has no answer by then has no answer. */
@@ -53,7 +53,7 @@ export function createDataPath(config: GatewayConfig & { topics: Topics }, d: Da
   const admission = createAdmission({ counts, onUnitDropped: (reason) => metrics.unitsDropped.inc({ reason }) });
   const sources = createSources({ sourcesMax: config.sourcesMax }, { counts, admission });
   const discovered = createDiscovered({ entriesMax: DISCOVERED_MAX });
-  const outbox = createOutbox(
+  const outbox = new Outbox(
     { ...config.outcomes, ...BATCHES, timeoutMs: COMMIT_TIMEOUT_MS },
     {
       request: d.control,
@@ -75,7 +75,7 @@ export function createDataPath(config: GatewayConfig & { topics: Topics }, d: Da
     { ...config.decode, instance: config.instance },
     { ...d, onRoom: () => dispatch.roomInPool() },
   );
-  const dispatch = createDispatch(
+  const dispatch = new Dispatch(
     { decideTimeoutMs: DECIDE_TIMEOUT_MS },
     {
       clock,

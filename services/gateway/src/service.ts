@@ -65,7 +65,7 @@ export function createService(config: GatewayConfig, deps: { logger: Logger; clo
       ...deps,
       metrics: linkMetrics,
       handlers: { postFrame: (request, payloads, context) => postFrame(request, payloads, context) },
-      onUp: () => queueMicrotask(path.outbox.linkUp),
+      onUp: () => queueMicrotask(() => path.outbox.linkUp()),
       onDown: () => path.outbox.linkDown(),
     },
   );

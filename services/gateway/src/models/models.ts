@@ -36,56 +36,34 @@ export function createModels(
     const mine = ++turn;
     const found = new Map<string, ServingModel>();
     const why = new Map<string, string>();
-    for (const state of announced) {
-      if (!state.serving) continue;
-      if (state.state !== 'ready') {
-        why.set(
-          state.name,
-          `${state.name}@${state.version} is ${state.state}${state.reason === '' ? '' : `: ${state.reason}`}`,
-        );
-        continue;
-      }
-      try {
-        found.set(state.name, await prepared(state));
-      } catch (reason) {
-        why.set(state.name, BrinkError.from(reason).message);
-      }
-    }
-    if (mine === turn) take(found, why);
-  }
-
-  async function prepared(state: ModelState): Promise<ServingModel> {
-    const { name, version, passportSha256, batchBest } = state;
-    const known = serving.get(name);
-    const preparation =
-      known?.version === version && known.passportSha256 === passportSha256
-        ? known
-        : await readPreparation(config.modelsDir, name, version);
-    if (preparation.passportSha256 !== passportSha256) {
-      const [here, there] = [preparation.passportSha256.slice(0, 12), passportSha256.slice(0, 12)];
-      throw new BrinkError(
-        'E_PASSPORT_CHANGED',
-        `the passport of ${name}@${version} here is ${here}…, inference loaded ${there}…`,
+    for (const state of announced.filter((one) => one.serving)) {
+      const model = await prepared(config.modelsDir, state, serving.get(state.name)).catch((reason: unknown) =>
+        BrinkError.from(reason),
       );
+      if (model instanceof BrinkError) why.set(state.name, model.message);
+      else found.set(state.name, model);
     }
-    const { head, target } = preparation;
-    return { name, version, passportSha256, batchBest: Math.max(1, batchBest), head, target };
+    if (mine === turn && up) take(found, why);
   }
 
   function take(found: Map<string, ServingModel>, why: Map<string, string>): void {
-    if (!up) return;
     const changed = new Set([...found.keys(), ...serving.keys()]);
     serving.clear();
     for (const [name, model] of found) {
       serving.set(name, model);
       lastVersions.set(name, model.version);
     }
-    for (const [name, problem] of why)
+    takeProblems(why);
+    for (const name of changed) d.onChange(name);
+  }
+
+  function takeProblems(why: Map<string, string>): void {
+    for (const [name, problem] of why) {
       if (problems.get(name) !== problem) d.logger.warn({ model: name, problem }, 'model cannot be used');
+    }
     problems.clear();
     for (const [name, problem] of why) problems.set(name, problem);
     if (why.size > 0) rereadLater();
-    for (const name of changed) d.onChange(name);
   }
 
   function rereadLater(): void {
@@ -127,11 +105,10 @@ export function createModels(
     },
 
     /** Inference said that a unit was prepared for another passport: look again. */
-    doubt(name: string): void {
-      const model = serving.get(name);
-      if (model === undefined) return;
+    doubt({ name, version, passportSha256 }: ServingModel): void {
+      if (serving.get(name)?.passportSha256 !== passportSha256) return;
       serving.delete(name);
-      problems.set(name, `${name}@${model.version}: inference has another passport than was announced`);
+      problems.set(name, `${name}@${version}: inference has another passport than was announced`);
       rereadLater();
     },
 
@@ -158,3 +135,26 @@ export function createModels(
 }
 
 export type Models = ReturnType<typeof createModels>;
+
+/** @throws BrinkError E_MODEL_NOT_READY, E_MODEL_UNKNOWN, E_PASSPORT, E_PASSPORT_CHANGED */
+async function prepared(
+  modelsDir: string,
+  announced: ModelState,
+  known: ServingModel | undefined,
+): Promise<ServingModel> {
+  const { name, version, passportSha256, batchBest, state, reason } = announced;
+  if (state !== 'ready') {
+    throw new BrinkError('E_MODEL_NOT_READY', `${name}@${version} is ${state}${reason === '' ? '' : `: ${reason}`}`);
+  }
+  const unchanged = known?.version === version && known.passportSha256 === passportSha256;
+  const preparation = unchanged ? known : await readPreparation(modelsDir, name, version);
+  if (preparation.passportSha256 !== passportSha256) {
+    const [here, there] = [preparation.passportSha256.slice(0, 12), passportSha256.slice(0, 12)];
+    throw new BrinkError(
+      'E_PASSPORT_CHANGED',
+      `the passport of ${name}@${version} here is ${here}…, inference loaded ${there}…`,
+    );
+  }
+  const { head, target } = preparation;
+  return { name, version, passportSha256, batchBest: Math.max(1, batchBest), head, target };
+}

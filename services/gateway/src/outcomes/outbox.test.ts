@@ -2,7 +2,7 @@ import { BrinkError, create, link } from '@brink/protocol';
 import { createTestClock, type LinkReply, silentLogger } from '@brink/runtime';
 import { describe, expect, it } from 'vitest';
 import { createDeadLetters } from './letters.ts';
-import { createOutbox, type OutboxLimits } from './outbox.ts';
+import { Outbox, type OutboxLimits } from './outbox.ts';
 
 const LIMITS: OutboxLimits = {
   rowsMax: 100,
@@ -20,7 +20,7 @@ function sending(limits: Partial<OutboxLimits> = {}) {
   const sent: { rows: string[]; commit(refused?: number[]): void; fail(error: BrinkError): void }[] = [];
   const fates: string[] = [];
   let lettersDropped = 0;
-  const outbox = createOutbox(
+  const outbox = new Outbox(
     { ...LIMITS, ...limits },
     {
       clock,
@@ -112,6 +112,22 @@ describe('outcomes on their way to control', () => {
     box.sent[0]?.commit([1]);
     await box.settle();
     expect(box.fates).toEqual(['o0 committed', 'o1 refused', 'o2 committed']);
+  });
+
+  it('are tried one by one when control stumbles over a batch, so that one row cannot stop the others', async () => {
+    const box = sending();
+    box.outbox.linkUp();
+    for (const text of ['good', 'poison', 'fine']) box.add(text);
+    for (let answered = 0; box.fates.length < 3; ) {
+      await box.settle();
+      for (const batch of box.sent.slice(answered)) {
+        answered += 1;
+        if (batch.rows.includes('poison')) batch.fail(new BrinkError('E_INTERNAL', 'a bug'));
+        else batch.commit();
+      }
+      await box.clock.advance(5000);
+    }
+    expect(box.fates).toEqual(['good committed', 'poison refused', 'fine committed']);
   });
 
   it('are bounded in number and bytes: the oldest goes, and says so', () => {

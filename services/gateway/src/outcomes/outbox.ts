@@ -1,203 +1,169 @@
 import { BrinkError } from '@brink/protocol';
-import { type Clock, fullJitter, type LinkPeer, type Logger, type Timer } from '@brink/runtime';
+import { type Clock, fullJitter, type LinkPeer, type LinkReply, type Logger, type Timer } from '@brink/runtime';
+import { type DropReason, type Entry, OutcomeQueue, type QueueLimits } from './queue.ts';
 
-export type DropReason = 'control_down' | 'refused';
-
-interface Entry {
-  readonly payload: Uint8Array;
-  /** undefined: a dead letter */
-  readonly onEnd: ((fate: 'committed' | DropReason) => void) | undefined;
-}
-
-export interface OutboxLimits {
-  /** Outcomes that may wait for control; beyond, the oldest is dropped and counted. */
-  readonly rowsMax: number;
-  readonly bytesMax: number;
-  /** Dead letters have a place of their own, so that a flood of bad frames evicts no decision. */
-  readonly lettersMax: number;
-  readonly batchRowsMax: number;
-  readonly batchBytesMax: number;
+export interface OutboxLimits extends QueueLimits {
   readonly batchesInFlightMax: number;
   readonly timeoutMs: number;
 }
 
+export interface OutboxDeps {
+  request: LinkPeer['request'];
+  clock: Clock;
+  random: () => number;
+  logger: Logger;
+  onLetterDropped(): void;
+}
+
 const BACKOFF = { baseMs: 100, capMs: 5000 };
+/** Batches in a row that fail for a reason nobody foresaw, before the rows of one are tried one by one. */
+const UNFORESEEN_MAX = 3;
 
 /**
  * Outcomes and dead letters on their way to control. A batch is sent again until control says that it is committed, so
  * each arrives at least once; control keeps one.
  */
-export function createOutbox(
-  config: OutboxLimits,
-  d: {
-    request: LinkPeer['request'];
-    clock: Clock;
-    random: () => number;
-    logger: Logger;
-    onLetterDropped(): void;
-  },
-) {
-  let outcomes: Entry[] = [];
-  let letters: Entry[] = [];
-  let bytes = 0;
-  /** Rows that are with control now. They count towards the limits. */
-  let sentRows = 0;
-  let batches = 0;
-  let up = false;
-  let stopped = false;
-  let scheduled = false;
-  let waits = fullJitter(BACKOFF, d.random);
-  let pause: Timer | undefined;
-  const idle = new Set<() => void>();
+export class Outbox {
+  readonly #config: OutboxLimits;
+  readonly #d: OutboxDeps;
+  readonly #queue: OutcomeQueue;
+  readonly #idle = new Set<() => void>();
+  /** Batches that control has now. */
+  #batches = 0;
+  #up = false;
+  #stopped = false;
+  #scheduled = false;
+  #waits: ReturnType<typeof fullJitter>;
+  #pause: Timer | undefined;
+  #unforeseen = 0;
+  /** Rows to be sent one by one: one of them makes control stumble, and must not keep all others from it. */
+  #singly = 0;
 
-  function schedule(): void {
-    if (scheduled) return;
-    scheduled = true;
+  constructor(config: OutboxLimits, d: OutboxDeps) {
+    this.#config = config;
+    this.#d = d;
+    this.#queue = new OutcomeQueue(config, d.onLetterDropped);
+    this.#waits = fullJitter(BACKOFF, d.random);
+  }
+
+  /** @param onEnd is called once: when control has committed it, or it was dropped */
+  add(json: string, onEnd: (fate: 'committed' | DropReason) => void): void {
+    this.#queue.add({ payload: Buffer.from(json), onEnd });
+    this.#schedule();
+  }
+
+  addLetter(json: string): void {
+    this.#queue.addLetter(Buffer.from(json));
+    this.#schedule();
+  }
+
+  linkUp(): void {
+    this.#up = true;
+    this.#flush();
+  }
+
+  linkDown(): void {
+    this.#up = false;
+  }
+
+  /** Resolves when control has everything, or at the signal. */
+  async drained(signal: AbortSignal): Promise<void> {
+    if (this.#queue.waiting + this.#batches === 0 || signal.aborted) return;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#idle.add(resolve);
+    signal.addEventListener('abort', () => resolve(), { once: true });
+    this.#flush();
+    await promise;
+    this.#idle.delete(resolve);
+  }
+
+  /** The end: what control has not taken is dropped and counted. */
+  stop(): void {
+    this.#up = false;
+    this.#stopped = true;
+    if (this.#pause !== undefined) this.#d.clock.clearTimeout(this.#pause);
+    while (this.#queue.waiting > this.#queue.letters) this.#queue.dropOldest();
+  }
+
+  get rows(): number {
+    return this.#queue.rows;
+  }
+  get bytes(): number {
+    return this.#queue.bytes;
+  }
+  get letters(): number {
+    return this.#queue.letters;
+  }
+
+  /** What ends in one turn of the event loop goes together. */
+  #schedule(): void {
+    if (this.#scheduled) return;
+    this.#scheduled = true;
     setImmediate(() => {
-      scheduled = false;
-      flush();
+      this.#scheduled = false;
+      this.#flush();
     });
   }
 
-  function flush(): void {
-    while (up && pause === undefined && batches < config.batchesInFlightMax && outcomes.length + letters.length > 0) {
-      void send(nextBatch());
-    }
+  #flush(): void {
+    const mayGo = () => this.#up && this.#pause === undefined && this.#batches < this.#config.batchesInFlightMax;
+    while (mayGo() && this.#queue.waiting > 0)
+      void this.#send(this.#singly > 0 ? this.#queue.take(1) : this.#queue.take());
   }
 
-  /** Outcomes first. Together they fit one frame of the link. */
-  function nextBatch(): Entry[] {
-    const batch: Entry[] = [];
-    let size = 0;
-    for (const queue of [outcomes, letters]) {
-      let count = 0;
-      for (const entry of queue) {
-        if (
-          batch.length >= config.batchRowsMax ||
-          (batch.length > 0 && size + entry.payload.byteLength > config.batchBytesMax)
-        )
-          break;
-        batch.push(entry);
-        size += entry.payload.byteLength;
-        count += 1;
-      }
-      queue.splice(0, count);
-    }
-    return batch;
-  }
-
-  async function send(batch: Entry[]): Promise<void> {
-    batches += 1;
-    sentRows += batch.length;
+  async #send(batch: Entry[]): Promise<void> {
+    this.#batches += 1;
     try {
       const payloads = batch.map((entry) => entry.payload);
-      const { body } = await d.request({ case: 'outcomes', value: {} }, payloads, { timeoutMs: config.timeoutMs });
-      const refused = new Map(
-        body.case === 'committed' ? body.value.refused.map((row) => [row.index, row.failure]) : [],
-      );
-      for (const [i, entry] of batch.entries()) end(entry, refused.has(i) ? 'refused' : 'committed');
-      if (refused.size > 0)
-        d.logger.error({ rows: refused.size, first: [...refused.values()][0] }, 'control refused outcomes');
-      waits = fullJitter(BACKOFF, d.random);
+      const { timeoutMs } = this.#config;
+      this.#taken(batch, await this.#d.request({ case: 'outcomes', value: {} }, payloads, { timeoutMs }));
     } catch (reason) {
-      notTaken(batch, BrinkError.from(reason));
-    } finally {
-      batches -= 1;
-      sentRows -= batch.length;
-      if (outcomes.length + letters.length > 0) flush();
-      else if (batches === 0) for (const resolve of idle) resolve();
+      this.#notTaken(batch, BrinkError.from(reason));
     }
+    this.#batches -= 1;
+    this.#flush();
+    if (this.#queue.waiting + this.#batches === 0) for (const resolve of this.#idle) resolve();
   }
 
-  function notTaken(batch: Entry[], error: BrinkError): void {
-    if (stopped) {
-      for (const entry of batch) end(entry, 'control_down');
+  #taken(batch: readonly Entry[], { body }: LinkReply): void {
+    const rows = body.case === 'committed' ? body.value.refused : [];
+    const refused = new Set(rows.map((row) => row.index));
+    this.#queue.done(batch, (i) => (refused.has(i) ? 'refused' : 'committed'));
+    this.#waits = fullJitter(BACKOFF, this.#d.random);
+    this.#unforeseen = 0;
+    if (this.#singly > 0) this.#singly -= 1;
+    const [first] = rows;
+    if (first === undefined) return;
+    const { code, detail } = first.failure ?? {};
+    this.#d.logger.error({ rows: rows.length, code, detail }, 'control refused outcomes');
+  }
+
+  #notTaken(batch: readonly Entry[], { code, detail, retryable }: BrinkError): void {
+    if (this.#stopped) {
+      this.#queue.done(batch, () => 'control_down');
       return;
     }
-    if (!error.retryable) {
-      d.logger.error(
-        { rows: batch.length, code: error.code, detail: error.detail },
-        'control refused a batch of outcomes',
-      );
-      for (const entry of batch) end(entry, 'refused');
+    if (code === 'E_INTERNAL' ? this.#isToBlame(batch) : !retryable) {
+      this.#d.logger.error({ rows: batch.length, code, detail }, 'control refused a batch of outcomes');
+      this.#queue.done(batch, () => 'refused');
       return;
     }
-    // In front again, in their order: the oldest must stay the oldest.
-    outcomes = [...batch.filter((entry) => entry.onEnd !== undefined), ...outcomes];
-    letters = [...batch.filter((entry) => entry.onEnd === undefined), ...letters];
-    if (error.code === 'E_LINK_CLOSED') return;
-    pause ??= d.clock.setTimeout(() => {
-      pause = undefined;
-      flush();
-    }, waits.next().value);
+    this.#queue.putBack(batch);
+    if (code === 'E_LINK_CLOSED') return;
+    this.#pause ??= this.#d.clock.setTimeout(() => {
+      this.#pause = undefined;
+      this.#flush();
+    }, this.#waits.next().value);
   }
 
-  function end(entry: Entry, fate: 'committed' | DropReason): void {
-    if (entry.onEnd === undefined) {
-      if (fate !== 'committed') d.onLetterDropped();
-      return;
+  /** @returns whether it is this one row, after its batch had every chance */
+  #isToBlame(batch: readonly Entry[]): boolean {
+    if (this.#singly > 0 && batch.length === 1) {
+      this.#singly -= 1;
+      return true;
     }
-    bytes -= entry.payload.byteLength;
-    entry.onEnd(fate);
+    this.#unforeseen += 1;
+    if (this.#unforeseen >= UNFORESEEN_MAX) this.#singly = batch.length;
+    return false;
   }
-
-  function dropOldest(): void {
-    const entry = outcomes.shift();
-    if (entry !== undefined) end(entry, 'control_down');
-  }
-
-  return {
-    /** @param onEnd is called once: when control has committed it, or it was dropped */
-    add(json: string, onEnd: (fate: 'committed' | DropReason) => void): void {
-      const payload = Buffer.from(json);
-      outcomes.push({ payload, onEnd });
-      bytes += payload.byteLength;
-      while (outcomes.length > 0 && (outcomes.length + sentRows > config.rowsMax || bytes > config.bytesMax))
-        dropOldest();
-      schedule();
-    },
-    addLetter(json: string): void {
-      letters.push({ payload: Buffer.from(json), onEnd: undefined });
-      if (letters.length > config.lettersMax) {
-        letters.shift();
-        d.onLetterDropped();
-      }
-      schedule();
-    },
-    linkUp(): void {
-      up = true;
-      flush();
-    },
-    linkDown(): void {
-      up = false;
-    },
-    /** Resolves when control has everything, or at the signal. */
-    async drained(signal: AbortSignal): Promise<void> {
-      if (outcomes.length + letters.length + batches === 0 || signal.aborted) return;
-      const { promise, resolve } = Promise.withResolvers<void>();
-      idle.add(resolve);
-      signal.addEventListener('abort', () => resolve(), { once: true });
-      flush();
-      await promise;
-      idle.delete(resolve);
-    },
-    /** The end: what control has not taken is dropped and counted. */
-    stop(): void {
-      up = false;
-      stopped = true;
-      if (pause !== undefined) d.clock.clearTimeout(pause);
-      while (outcomes.length > 0) dropOldest();
-    },
-    get rows() {
-      return outcomes.length + sentRows;
-    },
-    get bytes() {
-      return bytes;
-    },
-    get letters() {
-      return letters.length;
-    },
-  };
 }
-
-export type Outbox = ReturnType<typeof createOutbox>;

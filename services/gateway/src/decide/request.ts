@@ -1,0 +1,47 @@
+import { BrinkError, isErrorCode, type link } from '@brink/protocol';
+import type { LinkReply, RequestBody } from '@brink/runtime';
+import type { ServingModel } from '../models/models.ts';
+import type { Unit } from './unit.ts';
+
+// The words of a Decide and of its answer.
+
+/** @param now on the monotonic clock */
+export function decideBody(model: ServingModel, units: readonly Unit[], now: number): RequestBody {
+  const { name, dtype, shape } = model.head;
+  const inputs = [{ name, dtype, shape: [...shape] }];
+  return {
+    case: 'decide',
+    value: {
+      model: model.name,
+      version: model.version,
+      passportSha256: model.passportSha256,
+      priority: units[0]?.pipeline.priority ?? 0,
+      units: units.map((unit) => ({
+        id: unit.id,
+        deadlineMs: remainingMs(unit, now),
+        inputs,
+        attempts: unit.attempts,
+      })),
+    },
+  };
+}
+
+/** One result per unit, or what is wrong with the answer. */
+export function resultsOf({ body }: LinkReply, units: readonly Unit[]): readonly link.UnitResult[] | BrinkError {
+  if (body.case === 'decided' && body.value.results.length === units.length) return body.value.results;
+  return new BrinkError(
+    'E_INTERNAL',
+    `inference answered "${body.case}" to ${units.length} units; expected one result each`,
+  );
+}
+
+/** Why a unit was not computed, in the words of the error table. */
+export function failureOf({ code, detail }: link.Failure): BrinkError {
+  return isErrorCode(code) ? new BrinkError(code, detail) : new BrinkError('E_INTERNAL', `${code}: ${detail}`);
+}
+
+/** Of `deadline_ms`; 0 where the pipeline has none. */
+function remainingMs({ frame, pipeline }: Unit, now: number): number {
+  if (pipeline.deadlineMs === undefined) return 0;
+  return Math.max(1, Math.floor(frame.receivedAt + pipeline.deadlineMs - now));
+}
