@@ -47,5 +47,5 @@ export type Api = ReturnType<typeof api>;
 
 export interface List<T> {
   readonly items: readonly T[];
-  readonly next: number | null;
+  readonly next?: number | null;
 }

@@ -4,6 +4,7 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { api, type List } from '../harness/api.ts';
 import { repository } from '../harness/fleet.ts';
 import { end, spawnUp, startUp, type UpOptions } from '../harness/up.ts';
 
@@ -33,7 +34,11 @@ function alive(pid: number): boolean {
 describe('brink up', () => {
   it('runs the demonstration: the cat opens the flap; Ctrl-C stops everything within 3 s, exit 0', async () => {
     const up = await startUp({ folder, demo: true });
-    await up.event((event) => JSON.stringify(event).includes('acked'), 60_000);
+    await api(up.http).until<List<{ state: string }>>(
+      '/v1/actions',
+      ({ items }) => items[0]?.state === 'acked',
+      40_000,
+    );
     const start = performance.now();
     up.child.kill('SIGINT');
     const [code] = (await once(up.child, 'exit', { signal: AbortSignal.timeout(10_000) })) as [number | null];
