@@ -87,8 +87,8 @@ export function createModelVersion(
   let stopped = false;
 
   function fail(reason: unknown): void {
-    if (status.state === 'failed' || stopped) return;
     const failure = BrinkError.from(reason);
+    if (status.state === 'failed' || stopped || failure.code === 'E_CANCELLED') return;
     status.error = failure;
     status.state = 'failed';
     logger.error({ code: failure.code, detail: failure.detail }, 'model failed');
@@ -97,6 +97,9 @@ export function createModelVersion(
     // The child would be started again otherwise; nobody waits for its end.
     runner?.stop().catch((problem: unknown) => logger.error({ err: problem }, 'runner did not stop'));
   }
+
+  /** Out here, since a closure keeps everything alive that its scope has: in there, the graph. */
+  const readGraph = () => readNative(folder, status.passportSha256);
 
   /** A runner is there: it gets what was verified just now, and takes units when it is warm. */
   async function bringUp(process: RunnerProcess): Promise<void> {
@@ -107,14 +110,14 @@ export function createModelVersion(
     if (model === undefined) {
       status.batchBest = await d.measuring(() => proveModel(folder, ready, process, runMsMax));
       const metrics = metricsOf(d.metrics, name, version);
-      model = { ...ready, lane: d.scheduler.addLane({ name: title, heads: ready.heads }, { metrics, policy }) };
+      const lane = d.scheduler.addLane({ name: title, heads: ready.heads }, { metrics, policy });
+      // By name: the files and the graph's bytes are not needed any more.
+      const { native, heads, decode, modelSha256 } = ready;
+      model = { native, heads, decode, modelSha256, lane };
     } else {
       await warmUp(process, ready.heads, status.batchBest, runMsMax);
     }
-    model.lane.open(
-      withNative(process, () => readNative(folder, status.passportSha256)),
-      status.batchBest,
-    );
+    model.lane.open(withNative(process, readGraph), status.batchBest);
     if (status.state !== 'loading') return;
     status.state = 'ready';
     logger.info({ batch_best: status.batchBest, provider: status.provider }, 'model ready');
@@ -134,6 +137,7 @@ export function createModelVersion(
     try {
       // What is wrong with the files is said before a process is started for them.
       prepared = await readVersion(folder, status);
+      if (stopped) return;
       const process: RunnerProcess = createRunnerProcess(
         { name: `runner-${name}-${version}`, cwd: o.emptyFolder },
         { ...d, logger, events: { onUp: () => onUp(process), onDown: () => model?.lane.pause(), onGiveUp } },

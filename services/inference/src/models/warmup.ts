@@ -2,8 +2,10 @@ import { BrinkError } from '@brink/protocol';
 import type { FinishedRun, Head } from '../scheduler/job.ts';
 import type { BatchRunner, RunEnd } from '../scheduler/lane.ts';
 
-/** The first run of a size allocates; what follows is steady. */
-const RUNS = 4;
+/** Of each size so many runs, or as many as go into this time: one of them goes undisturbed. */
+const RUNS_MIN = 4;
+const RUNS_MAX = 32;
+const SIZE_MS = 40;
 /** A larger batch must give so much more per second, or it only costs latency. */
 const GAIN_MIN = 1.1;
 /** A slow model is not measured for minutes. */
@@ -30,20 +32,34 @@ export async function measureBatches(
 ): Promise<WarmUp> {
   let best = { batch: 0, perMs: 0 };
   let spentMs = 0;
+  // The first run allocates.
   let last = await runZeros(runner, heads, 1, runMsMax);
   for (const batch of sizes(batchMax)) {
-    let fastest = Number.POSITIVE_INFINITY;
-    // The fastest of a few: other processes can only make a run slower.
-    for (let i = 0; i < RUNS && (i < 2 || spentMs < MEASURE_MS_MAX); i++) {
-      last = await runZeros(runner, heads, batch, runMsMax);
-      fastest = Math.min(fastest, last.runMs);
-      spentMs += last.runMs;
-    }
-    const perMs = batch / fastest;
+    const measured = await fastestOf(() => runZeros(runner, heads, batch, runMsMax), MEASURE_MS_MAX - spentMs);
+    spentMs += measured.spentMs;
+    last = measured.last;
+    const perMs = batch / measured.fastestMs;
     if (perMs >= best.perMs * GAIN_MIN) best = { batch, perMs };
     else if (spentMs > MEASURE_MS_MAX) break;
   }
   return { batchBest: best.batch, run: last };
+}
+
+/** The fastest of some runs: other processes can only make a run slower. */
+async function fastestOf(run: () => Promise<WarmUp['run']>, leftMs: number) {
+  let last = await run();
+  let fastestMs = last.runMs;
+  let spentMs = last.runMs;
+  for (
+    let runs = 1;
+    runs < RUNS_MAX && (runs < RUNS_MIN || spentMs < SIZE_MS) && (runs < 2 || spentMs < leftMs);
+    runs++
+  ) {
+    last = await run();
+    fastestMs = Math.min(fastestMs, last.runMs);
+    spentMs += last.runMs;
+  }
+  return { last, fastestMs, spentMs };
 }
 
 /** After a restart: every size once, nothing measured. @throws BrinkError as `measureBatches` */
