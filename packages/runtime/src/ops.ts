@@ -11,7 +11,14 @@ import type { Part } from './part.ts';
  */
 export function createOps(
   o: { host: string; port: number },
-  d: { registry: Registry; problems: () => string[]; logger: Logger },
+  d: {
+    registry: Registry;
+    /** Why it is not ready. */
+    problems: () => string[];
+    /** What a person should know though it is ready, as a configuration that was refused. */
+    notes?: () => string[];
+    logger: Logger;
+  },
 ): Part & { readonly address: { host: string; port: number } } {
   let port = o.port;
   const server = createServer(
@@ -24,7 +31,9 @@ export function createOps(
         json(response, 200, { live: true });
       } else if (path === '/readyz') {
         const problems = d.problems();
-        json(response, problems.length === 0 ? 200 : 503, { ready: problems.length === 0, problems });
+        const notes = d.notes?.() ?? [];
+        const body = { ready: problems.length === 0, problems, ...(notes.length === 0 ? {} : { notes }) };
+        json(response, body.ready ? 200 : 503, body);
       } else if (path === '/metrics') {
         void metrics(response);
       } else {
