@@ -30,10 +30,7 @@ export function createOps(
       } else if (path === '/livez') {
         json(response, 200, { live: true });
       } else if (path === '/readyz') {
-        const problems = d.problems();
-        const notes = d.notes?.() ?? [];
-        const body = { ready: problems.length === 0, problems, ...(notes.length === 0 ? {} : { notes }) };
-        json(response, body.ready ? 200 : 503, body);
+        ready(response);
       } else if (path === '/metrics') {
         void metrics(response);
       } else {
@@ -41,6 +38,13 @@ export function createOps(
       }
     },
   );
+
+  function ready(response: ServerResponse): void {
+    const problems = d.problems();
+    const notes = d.notes?.() ?? [];
+    const body = { ready: problems.length === 0, problems, ...(notes.length === 0 ? {} : { notes }) };
+    json(response, body.ready ? 200 : 503, body);
+  }
 
   async function metrics(response: ServerResponse): Promise<void> {
     try {

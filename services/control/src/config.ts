@@ -49,7 +49,9 @@ export const SettingsSchema = z.object({
   BRINK_DYNSEC_PASSWORD_FILE: z.string().optional().describe('file with the password for it'),
 });
 
-export type ControlConfig = ReturnType<typeof readConfig>;
+type Read = ReturnType<typeof readConfig>;
+/** `requestMsMax` is no setting: it is there so that a test of slow clients need not be slow. */
+export type ControlConfig = Read & { readonly http: { readonly requestMsMax?: number } };
 
 /**
  * The settings, with secrets read from their files.

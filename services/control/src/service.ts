@@ -73,7 +73,8 @@ export function createService(o: ControlConfig, d: ServiceDeps): ControlService 
   const { ledger, configuration, states, presence } = core;
   const { gateways, http, showAction } = createEntrances(o, d, ground, core);
   const dispatcher = createOutlet(d, ground, core, showAction);
-  const ops = createOps(o.ops, { registry, problems, logger: d.logger });
+  const notes = () => (configuration.problem === undefined ? [] : [configuration.problem.detail]);
+  const ops = createOps(o.ops, { registry, problems, notes, logger: d.logger });
   const parts: Part[] = [
     inDataFolder(o.dataDir),
     ops,

@@ -131,6 +131,15 @@ describe('a request that is wrong', () => {
     expect(problem(await raw(control, 'nonsense\r\n\r\n'))).toEqual(['400', 'E_BAD_REQUEST']);
   });
 
+  test('is given up where it does not arrive', async () => {
+    const http = { host: '127.0.0.1', port: 0, token: undefined, rateMax: 100, requestMsMax: 300 };
+    await using control = await startControl({ config: { http } });
+    const head = 'POST /v1/frames/cam-1/front HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nten bytes.';
+    const answer = await raw(control, head);
+    expect(answer).toMatch(/^HTTP\/1.1 408/);
+    expect(answer).toContain('"code":"E_TIMEOUT"');
+  });
+
   test('is counted when there are too many', async () => {
     const http = { host: '127.0.0.1', port: 0, token: undefined, rateMax: 3 };
     await using control = await startControl({ config: { http } });

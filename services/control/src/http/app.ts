@@ -35,20 +35,25 @@ export const problems = { '4xx': problem, '5xx': problem } as const;
 
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'] as const;
 const CONNECTIONS_MAX = 1000;
+/** A request, with its body, must have arrived by then. */
+const REQUEST_MS_MAX = 30_000;
+/** Nothing read and nothing written. */
+export const IDLE_MS_MAX = 15_000;
 /** Action ids: a decision's id of up to five names, a rule's and a timer's. */
 const PARAM_CHARACTERS_MAX = 1000;
 
 /** fastify with everything that it leaves off by default: limits, strictness, problem documents, headers. */
 export async function createApp(
-  o: { readonly version: string; readonly rateMax: number },
+  o: { readonly version: string; readonly rateMax: number; readonly requestMsMax?: number | undefined },
   d: { readonly logger: Logger; readonly metrics: Metrics; readonly guard: Guard; readonly clock: Clock },
   addRoutes: (app: App) => void,
 ): Promise<App> {
+  const requestMsMax = o.requestMsMax ?? REQUEST_MS_MAX;
   const app = fastify({
     logger: false,
     genReqId: () => randomUUID(),
-    requestTimeout: 30_000,
-    connectionTimeout: 15_000,
+    requestTimeout: requestMsMax,
+    connectionTimeout: IDLE_MS_MAX,
     handlerTimeout: 20_000,
     keepAliveTimeout: 20_000,
     maxRequestsPerSocket: 1000,
@@ -57,7 +62,10 @@ export async function createApp(
     return503OnClosing: false,
     exposeHeadRoutes: true,
     routerOptions: { maxParamLength: PARAM_CHARACTERS_MAX },
-    http: { headersTimeout: 10_000, connectionsCheckingInterval: 5000 },
+    http: {
+      headersTimeout: Math.min(10_000, requestMsMax),
+      connectionsCheckingInterval: Math.min(5000, requestMsMax / 2),
+    },
     clientErrorHandler: (error, socket) => answerClientError(error, socket, randomUUID()),
     frameworkErrors: (error, request, reply) => {
       const problem = toProblem(error, request.id, request);

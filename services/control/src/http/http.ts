@@ -28,6 +28,8 @@ export interface HttpConfig {
   readonly token: string | undefined;
   /** Requests a minute that one client may make. */
   readonly rateMax: number;
+  /** How long a request may take to arrive; default 30 s. */
+  readonly requestMsMax?: number | undefined;
   readonly version: string;
   readonly topicRoot: string;
   readonly inference: { readonly url: string; readonly token: string | undefined };

@@ -2,7 +2,7 @@ import type { IncomingHttpHeaders } from 'node:http';
 import { BrinkError } from '@brink/protocol';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { errors, Pool } from 'undici';
-import type { App } from '../app.ts';
+import { type App, IDLE_MS_MAX } from '../app.ts';
 
 /** A run has run_ms_max of its own at inference; this is for one that does not answer at all. */
 const ANSWER_MS_MAX = 60_000;
@@ -35,6 +35,10 @@ export function addInference(app: App, o: { readonly url: string; readonly token
   const token = o.token === undefined ? {} : { authorization: `Bearer ${o.token}` };
 
   async function passOn(request: FastifyRequest, reply: FastifyReply) {
+    // While a model runs nothing is read or written here; that is no idle client.
+    const { socket } = request.raw;
+    socket.setTimeout(ANSWER_MS_MAX + 5000);
+    reply.raw.once('close', () => socket.setTimeout(IDLE_MS_MAX));
     const hasBody = request.method !== 'GET' && request.method !== 'HEAD';
     const answer = await pool
       .request({
