@@ -1,7 +1,8 @@
 import { type Decision, type RuleConfig, RuleSchema } from '@brink/protocol';
 import { describe, expect, it } from 'vitest';
 import { compileRules } from './compile.ts';
-import { adoptState, type EmittedAction, type RuleEvent, reduce } from './engine.ts';
+import type { EmittedAction } from './emission.ts';
+import { adoptState, KEYS_MAX, type RuleEvent, reduce } from './engine.ts';
 import { type EngineState, emptyState, type KeyState, restoreState } from './state.ts';
 
 const T0 = 1_700_000_000_000;
@@ -283,6 +284,40 @@ describe('an old trigger', () => {
     const flap = play(rule({ stale_ms_max: 5000 }));
     const [action] = flap.run({ kind: 'decision', decision: decision(1, 0), receivedMs: T0, nowMs: T0 + 5000 });
     expect(action?.fate).toBe('pending');
+  });
+});
+
+describe('a clock that was set back', () => {
+  it('does not silence a rule until it is there again, and shortens nothing', () => {
+    const flap = play(rule({ for: { ms: 1000 }, cooldown_ms: 60_000 }));
+    const hourBack = -3_600_000;
+    flap.see(0, 'cat');
+    flap.see(hourBack, 'cat');
+    expect(flap.at()).toMatchObject({ state: 'arming', sinceMs: T0 + hourBack + 10, dueMs: T0 + hourBack + 1010 });
+    expect(flap.tick(hourBack + 1009)).toEqual([]);
+    expect(flap.tick(hourBack + 1010)).toHaveLength(1);
+  });
+
+  it('is not what a gateway has whose clock is ahead', () => {
+    const flap = play(rule({ for: { ms: 1000 } }));
+    flap.see(0, 'cat', {}, -600_000);
+    expect(flap.see(500, 'cat', {}, -600_000)).toEqual([]);
+    expect(flap.see(1000, 'cat', {}, -600_000)).toHaveLength(1);
+  });
+});
+
+describe('more keys than may be', () => {
+  it('make room by forgetting the one idle for longest; those at work stay', () => {
+    const flap = play(rule({ by: ['label'], when: 'decision.score > 0.5' }));
+    for (let index = 0; index <= KEYS_MAX; index++) {
+      flap.see(index, `l${index}`);
+      if (index === 7) flap.see(index, 'l7', { score: 0.1 });
+    }
+    const memory = flap.state.rules.flap;
+    expect([memory?.size, Object.keys(memory?.keys ?? {}).length]).toEqual([KEYS_MAX, KEYS_MAX]);
+    expect([memory?.keys.l7, memory?.keys.l6?.state]).toEqual([undefined, 'active']);
+    expect(flap.see(20_000, 'one more')).toEqual([]);
+    expect(memory).toMatchObject({ errors: 1, lastError: expect.stringContaining('more than 10000 keys') });
   });
 });
 

@@ -1,9 +1,9 @@
-import { type ActionConfig, type Because, type Decision, type ErrorCode, formatActionId } from '@brink/protocol';
-import type { CompiledAction, CompiledRule, CompiledRules } from './compile.ts';
+import type { Decision } from '@brink/protocol';
+import type { CompiledRule, CompiledRules } from './compile.ts';
+import { type Context, type Effect, pick, settle, triggerOf } from './emission.ts';
 import { type Expression, ExpressionError, type Variables } from './expression.ts';
-import { firstState, holdingIn, type Observation, type Step, step } from './machine.ts';
-import { type EngineState, emptyState, type KeyState, memoryOf, moveTimer, type Trigger } from './state.ts';
-import type { Json } from './template.ts';
+import { firstState, type Observation, step } from './machine.ts';
+import { type EngineState, emptyState, type KeyState, memoryOf, moveTimer } from './state.ts';
 
 /** One entry of the ordered log. `nowMs` is the log's clock when the entry was written; ages are taken against it. */
 export type RuleEvent =
@@ -19,33 +19,6 @@ export type RuleEvent =
       readonly change: 'sent' | 'acked' | 'unsent';
     };
 
-/** An action as it enters the outbox. */
-export interface EmittedAction {
-  /** Idempotency key: a second run on the same log makes the same one. */
-  readonly id: string;
-  readonly rule: string;
-  readonly key: string;
-  readonly phase: 'then' | 'on_release';
-  readonly index: number;
-  /** The decision that it refers to. */
-  readonly decision: string;
-  readonly n: number;
-  /** Templates filled in. */
-  readonly config: ActionConfig;
-  readonly fate: 'pending' | 'suppressed' | 'dead';
-  readonly error?: { readonly code: ErrorCode; readonly detail: string };
-  /** From then on it is stale: not to be sent for the first time. */
-  readonly staleMs: number;
-  readonly because: Because;
-}
-
-export type Effect =
-  | { readonly kind: 'action'; readonly action: EmittedAction }
-  /** undefined: forget the key. */
-  | { readonly kind: 'save'; readonly rule: string; readonly key: string; readonly state: KeyState | undefined }
-  /** Its error count changed. */
-  | { readonly kind: 'health'; readonly rule: string };
-
 export interface Reduced {
   /** The state passed in, changed. */
   readonly state: EngineState;
@@ -57,9 +30,10 @@ export interface Reduced {
 /** State machines per rule. Beyond, the one idle for longest makes room. */
 export const KEYS_MAX = 10_000;
 /** A tick fires at most so many, so that one transaction stays short; `nextDueMs` then lies in the past. */
-export const TIMERS_PER_TICK_MAX = 1000;
+const TIMERS_PER_TICK_MAX = 1000;
 const KEY_CHARS_MAX = 120;
-const VALUE_CHARS_MAX = 500;
+/** Frames arrive out of order by seconds; what is older by more was stamped by a clock that was set back. */
+const CLOCK_BACK_MS = 60_000;
 
 /**
  * The rules, as a step over one ordered log. A decision moves only the machines of its own keys: their timers due by
@@ -94,21 +68,14 @@ export function adoptState(state: EngineState, before: CompiledRules | undefined
   return kept;
 }
 
-interface Context {
-  readonly state: EngineState;
-  readonly compiled: CompiledRules;
-  readonly rule: CompiledRule;
-  readonly nowMs: number;
-  readonly effects: Effect[];
-}
-
 function decide(context: Context, decision: Decision, receivedMs: number): void {
   const { state, rule, effects } = context;
   const memory = memoryOf(state, rule.name);
   const key = keyOf(rule, decision);
-  if (memory.keys[key] === undefined && !makeRoom(context)) return;
-  const before = memory.keys[key] ?? firstState(receivedMs);
-  let now = before;
+  const known = memory.keys[key];
+  if (known === undefined && memory.size >= KEYS_MAX && !makeRoom(context)) return;
+  const before = known ?? firstState(receivedMs);
+  let now = rebase(before, Math.max(receivedMs, context.nowMs));
   if (now.dueMs !== undefined && now.dueMs <= receivedMs) now = fireTimer(context, key, now, now.dueMs);
 
   const variables: Variables = {
@@ -135,12 +102,31 @@ function decide(context: Context, decision: Decision, receivedMs: number): void 
   }
   // A machine that never left its first state need not be kept: it is what an unknown key is.
   if (after === before) return;
-  keep(context, key, memory.keys[key], after);
+  keep(context, key, known, after);
   effects.push({ kind: 'save', rule: rule.name, key, state: after });
 }
 
+/**
+ * A machine whose times lie in the future of the log: the clock was set back. It goes on from `nowMs` as it was, instead
+ * of taking all that comes for late until the clock is there again.
+ */
+function rebase(before: KeyState, nowMs: number): KeyState {
+  const backMs = before.sinceMs - nowMs;
+  if (backMs <= CLOCK_BACK_MS) return before;
+  const { dueMs, cooldown, trigger } = before;
+  return {
+    ...before,
+    sinceMs: nowMs,
+    ...(dueMs === undefined ? {} : { dueMs: dueMs - backMs }),
+    ...(cooldown === undefined ? {} : { cooldown: { ...cooldown, untilMs: cooldown.untilMs - backMs } }),
+    ...(trigger === undefined ? {} : { trigger: { ...trigger, receivedMs: trigger.receivedMs - backMs } }),
+  };
+}
+
 function keep({ state, rule }: Context, key: string, before: KeyState | undefined, after: KeyState): void {
-  memoryOf(state, rule.name).keys[key] = after;
+  const memory = memoryOf(state, rule.name);
+  if (before === undefined) memory.size += 1;
+  memory.keys[key] = after;
   moveTimer(state, rule.name, key, before?.dueMs, after.dueMs);
 }
 
@@ -187,182 +173,6 @@ function idParts(id: string): [device: string, stream: string, pipeline: string]
   return [parts[0] ?? '', parts[1] ?? '', parts[5] ?? ''];
 }
 
-/** Emits what a step fired, and reserves the cooldown. */
-function settle(
-  context: Context,
-  key: string,
-  before: KeyState,
-  stepped: Step,
-  atMs: number,
-  variables: Variables,
-  timerDueMs?: number,
-): KeyState {
-  const { rule } = context;
-  const { after, fired, trigger } = stepped;
-  if (fired === undefined || trigger === undefined) return after;
-  const emission = {
-    key,
-    before,
-    after,
-    trigger,
-    atMs,
-    variables,
-    ...(timerDueMs === undefined ? {} : { timerDueMs }),
-  };
-  if (fired === 'on_release') {
-    const { emitted, ...rest } = after;
-    if (emitted === true) emit(context, 'on_release', rule.onRelease, emission);
-    return rest;
-  }
-  const { emitted: _, ...rest } = after;
-  if (rest.cooldown !== undefined && atMs < rest.cooldown.untilMs) return rest;
-  const pending = emit(context, 'then', rule.then, emission);
-  if (pending.length === 0) return rest;
-  if (rule.config.cooldown_ms === 0) return { ...rest, emitted: true };
-  return { ...rest, emitted: true, cooldown: { untilMs: atMs + rule.config.cooldown_ms, open: pending, sent: false } };
-}
-
-interface Emission {
-  readonly key: string;
-  readonly before: KeyState;
-  readonly after: KeyState;
-  readonly trigger: Trigger;
-  readonly atMs: number;
-  readonly timerDueMs?: number;
-  readonly variables: Variables;
-}
-
-/** @returns the ids of those that are to be sent */
-function emit(
-  context: Context,
-  phase: EmittedAction['phase'],
-  actions: readonly CompiledAction[],
-  emission: Emission,
-): string[] {
-  const { rule, nowMs, effects } = context;
-  const { key, trigger, atMs, timerDueMs } = emission;
-  const because = explain(context, phase, emission);
-  const stale = because.age_ms > rule.config.stale_ms_max;
-  // After those of `then`, so that no id is used twice even where both come of one decision.
-  const offset = phase === 'then' ? 0 : rule.then.length;
-  const timer = timerDueMs === undefined ? {} : { timer: { key, dueMs: timerDueMs } };
-  const pending: string[] = [];
-  for (const [position, action] of actions.entries()) {
-    const index = offset + position;
-    const id = formatActionId({ decision: trigger.id, ...timer }, rule.name, index);
-    const rendered = render(action, emission.variables);
-    const error = stale ? staleError(because.age_ms, rule.config.stale_ms_max) : rendered.error;
-    if (error === undefined) pending.push(id);
-    const fate = stale ? 'suppressed' : error === undefined ? 'pending' : 'dead';
-    effects.push({
-      kind: 'action',
-      action: {
-        ...{
-          id,
-          rule: rule.name,
-          key,
-          phase,
-          index,
-          decision: trigger.id,
-          n: trigger.n,
-          config: rendered.config,
-          fate,
-        },
-        ...(error === undefined ? {} : { error }),
-        staleMs: nowMs - because.age_ms + rule.config.stale_ms_max,
-        because: { ...because, at: new Date(atMs).toISOString() },
-      },
-    });
-  }
-  return pending;
-}
-
-const staleError = (ageMs: number, maxMs: number) =>
-  ({
-    code: 'E_ACTION_STALE',
-    detail: `the trigger was ${Math.round(ageMs)} ms old when it was evaluated; stale_ms_max is ${maxMs}`,
-  }) as const;
-
-function render(
-  action: CompiledAction,
-  variables: Variables,
-): { config: ActionConfig; error?: EmittedAction['error'] } {
-  const { config, template } = action;
-  try {
-    const value = template.render(variables);
-    if ('mqtt' in config) return { config: { mqtt: { ...config.mqtt, payload: value } } };
-    return { config: { command: { ...config.command, args: value as Record<string, Json> } } };
-  } catch (error) {
-    if (!(error instanceof ExpressionError)) throw error;
-    return { config, error: { code: 'E_RULE', detail: `a template has no value: ${error.message}` } };
-  }
-}
-
-function explain(context: Context, phase: EmittedAction['phase'], emission: Emission): Because {
-  const { rule, nowMs, compiled } = context;
-  const { before, after, trigger, timerDueMs, key } = emission;
-  const released = phase === 'on_release';
-  const expression = released ? (rule.releaseWhen ?? rule.when) : rule.when;
-  const counts = rule.for !== undefined && 'of' in rule.for && !released ? rule.for : undefined;
-  const history = `${before.history ?? ''}1`.slice(-(counts?.of ?? 1));
-  return {
-    rule: rule.name,
-    key,
-    condition: {
-      field: released && rule.releaseWhen !== undefined ? 'release.when' : 'when',
-      text: expression.text,
-      holds: !released || rule.releaseWhen !== undefined,
-    },
-    values: trigger.values ?? valuesOf(expression, emission.variables),
-    before: before.state,
-    after: after.state,
-    ...(counts === undefined
-      ? {}
-      : {
-          history: {
-            holding: holdingIn({ ...before, history }),
-            seen: history.length,
-            at_least: counts.at_least,
-            of: counts.of,
-          },
-        }),
-    ...(timerDueMs === undefined ? {} : { timer_due: new Date(timerDueMs).toISOString() }),
-    at: new Date(emission.atMs).toISOString(),
-    age_ms: nowMs - (timerDueMs ?? trigger.receivedMs),
-    stale_ms_max: rule.config.stale_ms_max,
-    revision: compiled.revision,
-  };
-}
-
-function triggerOf(
-  rule: CompiledRule,
-  decision: Decision,
-  receivedMs: number,
-  expression: Expression,
-  variables: Variables,
-): Trigger {
-  const trigger = { id: decision.id, n: decision.n, receivedMs };
-  if (!rule.timed) return trigger;
-  const values = valuesOf(expression, variables);
-  return rule.templateFields.length === 0
-    ? { ...trigger, values }
-    : { ...trigger, values, decision: pick(decision, rule.templateFields) };
-}
-
-/** What an expression read, long values cut. */
-function valuesOf(expression: Expression, variables: Variables): Record<string, Json> {
-  const values: Record<string, Json> = {};
-  for (const path of expression.paths) {
-    const value = path
-      .split('.')
-      .reduce<unknown>((at, name) => (at as Record<string, unknown> | undefined)?.[name], variables);
-    if (value === undefined) continue;
-    const text = JSON.stringify(value);
-    values[path] = text.length <= VALUE_CHARS_MAX ? (value as Json) : `${text.slice(0, VALUE_CHARS_MAX)}…`;
-  }
-  return values;
-}
-
 /** An error is "does not hold": it must neither stop the others nor let something happen. */
 function evaluate(context: Context, expression: Expression, field: string, variables: Variables): boolean {
   const { state, rule, effects } = context;
@@ -403,11 +213,10 @@ function fnv1a(text: string): string {
 /** @returns false where every machine of the rule is at work: the decision then counts as an error of the rule */
 function makeRoom({ state, rule, effects }: Context): boolean {
   const memory = memoryOf(state, rule.name);
-  const keys = Object.keys(memory.keys);
-  if (keys.length < KEYS_MAX) return true;
-  const idle = keys.find((key) => memory.keys[key]?.state === 'idle');
+  const idle = Object.keys(memory.keys).find((key) => memory.keys[key]?.state === 'idle');
   if (idle !== undefined) {
     delete memory.keys[idle];
+    memory.size -= 1;
     effects.push({ kind: 'save', rule: rule.name, key: idle, state: undefined });
     return true;
   }
@@ -429,13 +238,4 @@ function changeCooldown(state: EngineState, event: RuleEvent & { kind: 'action' 
   const after: KeyState = givenBack ? rest : { ...rest, cooldown: { ...cooldown, open: sent ? [] : open, sent } };
   keys[event.key] = after;
   effects.push({ kind: 'save', rule: event.rule, key: event.key, state: after });
-}
-
-function pick(decision: Decision, fields: readonly string[]): Partial<Decision> {
-  const picked: Record<string, unknown> = {};
-  for (const field of fields) {
-    const value = decision[field as keyof Decision];
-    if (value !== undefined) picked[field] = value;
-  }
-  return picked;
 }

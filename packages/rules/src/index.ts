@@ -7,10 +7,9 @@ export {
   type RuleContext,
   type RuleProblem,
 } from './compile.ts';
+export type { Effect, EmittedAction } from './emission.ts';
 export {
   adoptState,
-  type Effect,
-  type EmittedAction,
   KEYS_MAX,
   keyOf,
   type Reduced,

@@ -19,7 +19,7 @@ export type Observation =
     }
   | { readonly kind: 'timer'; readonly dueMs: number };
 
-export type Fired = 'then' | 'on_release' | undefined;
+type Fired = 'then' | 'on_release' | undefined;
 
 export interface Step {
   readonly after: KeyState;

@@ -15,7 +15,7 @@ export interface Trigger {
 }
 
 /** Reserved when actions are emitted; given back when every one of them ended without having been sent. */
-export interface Cooldown {
+interface Cooldown {
   readonly untilMs: number;
   /** Ids of the actions whose fate is open. */
   readonly open: readonly string[];
@@ -48,6 +48,8 @@ export interface RuleMemory {
   lastError?: string;
   /** Insertion order is order of first sight. */
   keys: Record<string, KeyState>;
+  /** Of `keys`. */
+  size: number;
 }
 
 /** All that the engine remembers. JSON. Owned by `reduce`, which changes it in place: keep a copy, not a reference. */
@@ -72,10 +74,12 @@ export function restoreState(
 ): EngineState {
   const state = emptyState();
   for (const { rule, errors, lastError } of health) {
-    state.rules[rule] = { errors, ...(lastError === undefined ? {} : { lastError }), keys: {} };
+    state.rules[rule] = { errors, ...(lastError === undefined ? {} : { lastError }), keys: {}, size: 0 };
   }
   for (const row of rows) {
-    memoryOf(state, row.rule).keys[row.key] = row.state;
+    const memory = memoryOf(state, row.rule);
+    memory.keys[row.key] = row.state;
+    memory.size += 1;
     if (row.state.dueMs !== undefined) state.timers.push([row.state.dueMs, row.rule, row.key]);
   }
   state.timers.sort(compareTimers);
@@ -85,7 +89,7 @@ export function restoreState(
 export function memoryOf(state: EngineState, rule: string): RuleMemory {
   let memory = state.rules[rule];
   if (memory === undefined) {
-    memory = { errors: 0, keys: {} };
+    memory = { errors: 0, keys: {}, size: 0 };
     state.rules[rule] = memory;
   }
   return memory;

@@ -17,7 +17,7 @@ export interface DispatcherDeps extends AttemptDeps {
   readonly logger: Logger;
 }
 
-export interface DispatcherStats {
+interface DispatcherStats {
   readonly inFlight: number;
   readonly sent: number;
   readonly failed: number;

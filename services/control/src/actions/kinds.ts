@@ -13,7 +13,7 @@ export interface SendContext {
   readonly mqttAllow: readonly string[];
 }
 
-export interface ActionKind<Config> {
+interface ActionKind<Config> {
   /** Resolves when it left: the broker has it. @throws BrinkError; a retryable one is tried again until it expires */
   send(action: LeasedAction, config: Config, context: SendContext): Promise<void>;
   awaitsAck(config: Config): boolean;

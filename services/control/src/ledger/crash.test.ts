@@ -4,8 +4,10 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { systemClock } from '@brink/runtime';
+import { createTopics } from '@brink/protocol';
+import { silentLogger, systemClock } from '@brink/runtime';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { createDispatcher } from '../actions/dispatcher.ts';
 import { items, openLedger, outcome } from './ledger.testing.ts';
 
 const SCRIPT = fileURLToPath(new URL('./crash.testing.ts', import.meta.url));
@@ -36,6 +38,25 @@ describe('control is killed', () => {
     expect(opened.feed).toEqual([]);
     const { actions } = await opened.ledger.lease({ limit: 10, leaseMs: 1000 });
     expect(actions.map((action) => [action.id, action.attempt])).toEqual([[ID, 1]]);
+  });
+
+  it('before it sent anything: the command leaves after the restart, once, under its key', async () => {
+    await killAt('committed');
+    await using opened = await openLedger({ folder, clock: systemClock });
+    const arrived: { topic: string; key: string }[] = [];
+    const mqtt = {
+      connected: true,
+      onConnect() {},
+      async publish(topic: string, payload: string | Uint8Array) {
+        arrived.push({ topic, key: JSON.parse(String(payload)).key });
+      },
+    };
+    const deps = { ledger: opened.ledger, mqtt, topics: createTopics(), mqttAllow: () => [], random: () => 0.5 };
+    const dispatcher = createDispatcher({}, { ...deps, clock: systemClock, logger: silentLogger });
+    await dispatcher.start(new AbortController().signal);
+    await expect.poll(async () => (await opened.ledger.read.action(ID))?.state).toBe('sent');
+    await dispatcher.stop();
+    expect(arrived).toEqual([{ topic: 'brink/feeder-1/down/commands/open', key: ID }]);
   });
 
   it('after it leased an action: the action is due at once, under the same key, and both attempts are kept', async () => {

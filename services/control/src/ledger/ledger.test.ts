@@ -183,6 +183,19 @@ describe('a full disk', () => {
   });
 });
 
+describe('a thread that ends', () => {
+  it('fails what was under way, is started again, and nothing that was committed is lost', async () => {
+    await using opened = await openLedger({ testing: { exitOnDevice: 'bomb' } });
+    await opened.ledger.commit(items(outcome(1)));
+    const lost = [opened.ledger.deviceStatus('bomb', 'online'), opened.ledger.commit(items(outcome(2)))];
+    expect(await Promise.all(lost.map(codeOf))).toEqual(['E_UNAVAILABLE', 'E_UNAVAILABLE']);
+    expect(opened.ledger.problem).toContain('thread ended');
+    await expect.poll(() => opened.ledger.problem, { timeout: 10_000 }).toBeUndefined();
+    expect(await opened.ledger.commit(items(outcome(1), outcome(2)))).toEqual({ inserted: 1, duplicates: 1 });
+    expect((await opened.ledger.read.decisions({ limit: 10 })).items).toHaveLength(2);
+  });
+});
+
 describe('a start', () => {
   const start = async (folder: string) => {
     const ledger = createLedger({ folder }, { logger: silentLogger, clock: systemClock });

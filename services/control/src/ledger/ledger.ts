@@ -48,7 +48,7 @@ export interface LedgerDeps {
   readonly clock: Clock;
 }
 
-export interface LedgerStats {
+interface LedgerStats {
   readonly queued: number;
   readonly committed: number;
   readonly duplicates: number;

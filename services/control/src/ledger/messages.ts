@@ -86,4 +86,6 @@ export interface Testing {
   readonly dropUniqueKey?: boolean;
   /** A full disk: SQLite's max_page_count. */
   readonly pagesMax?: number;
+  /** A thread that ends: the status of this device ends the writer before it commits. */
+  readonly exitOnDevice?: string;
 }

@@ -28,7 +28,6 @@ export function createReader(store: Store) {
     configuration: (revision?: string) => loadPublished(store, revision),
   };
 }
-export type Reader = ReturnType<typeof createReader>;
 
 function createDeadReads(store: Store) {
   const table = { name: 'dead_letter', key: 'id', record: deadRecord };

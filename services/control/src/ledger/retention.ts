@@ -61,4 +61,3 @@ export function createRetention(
     },
   };
 }
-export type Retention = ReturnType<typeof createRetention>;

@@ -2,7 +2,7 @@ import type { Clock, Timer } from '@brink/runtime';
 
 const RETAIN_EVERY_MS = 60_000;
 /** About 10 ms of work: what arrives meanwhile waits that long. */
-export const RETAIN_ROWS_AT_ONCE = 500;
+const RETAIN_ROWS_AT_ONCE = 500;
 /** Between two pieces of a long deletion, so that it takes a tenth of the writer's time. */
 const RETAIN_AGAIN_MS = 100;
 /** setTimeout takes 2^31 ms; a due time may lie further off. */

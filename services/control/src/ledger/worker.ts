@@ -1,6 +1,6 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { BrinkError } from '@brink/protocol';
-import type { Answer, Group, NotReady, Query, Ready, WorkerData } from './messages.ts';
+import type { Answer, Group, NotReady, Operation, Query, Ready, WorkerData } from './messages.ts';
 import { createReader } from './reader.ts';
 import { openStore, openStoreForReading, storageError } from './store.ts';
 import { createWriter } from './writer.ts';
@@ -27,7 +27,13 @@ async function write(port: Port): Promise<void> {
   const writer = createWriter(store, config);
   const warnings = writer.start();
   port.on('message', (message: Group | 'stop') => {
-    if (message !== 'stop') return port.postMessage(writer.apply(message));
+    if (message !== 'stop') {
+      const fatal = (operation: Operation) =>
+        operation.op === 'deviceStatus' && operation.device === config.testing.exitOnDevice;
+      if (message.operations.some(fatal)) process.exit(1);
+      port.postMessage(writer.apply(message));
+      return;
+    }
     try {
       writer.stop();
     } catch {

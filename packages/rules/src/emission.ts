@@ -1,0 +1,231 @@
+import { type ActionConfig, type Because, type Decision, type ErrorCode, formatActionId } from '@brink/protocol';
+import type { CompiledAction, CompiledRule, CompiledRules } from './compile.ts';
+import { type Expression, ExpressionError, type Variables } from './expression.ts';
+import { holdingIn, type Step } from './machine.ts';
+import type { EngineState, KeyState, Trigger } from './state.ts';
+import type { Json } from './template.ts';
+
+// What a step that fired leads to: actions with their reasons, and the cooldown that they reserve.
+
+/** An action as it enters the outbox. */
+export interface EmittedAction {
+  /** Idempotency key: a second run on the same log makes the same one. */
+  readonly id: string;
+  readonly rule: string;
+  readonly key: string;
+  readonly phase: 'then' | 'on_release';
+  readonly index: number;
+  /** The decision that it refers to. */
+  readonly decision: string;
+  readonly n: number;
+  /** Templates filled in. */
+  readonly config: ActionConfig;
+  readonly fate: 'pending' | 'suppressed' | 'dead';
+  readonly error?: { readonly code: ErrorCode; readonly detail: string };
+  /** From then on it is stale: not to be sent for the first time. */
+  readonly staleMs: number;
+  readonly because: Because;
+}
+
+export type Effect =
+  | { readonly kind: 'action'; readonly action: EmittedAction }
+  /** undefined: forget the key. */
+  | { readonly kind: 'save'; readonly rule: string; readonly key: string; readonly state: KeyState | undefined }
+  /** Its error count changed. */
+  | { readonly kind: 'health'; readonly rule: string };
+
+/** One rule, at one event. */
+export interface Context {
+  readonly state: EngineState;
+  readonly compiled: CompiledRules;
+  readonly rule: CompiledRule;
+  readonly nowMs: number;
+  readonly effects: Effect[];
+}
+
+const VALUE_CHARS_MAX = 500;
+
+/** Emits what a step fired, and reserves the cooldown. */
+export function settle(
+  context: Context,
+  key: string,
+  before: KeyState,
+  stepped: Step,
+  atMs: number,
+  variables: Variables,
+  timerDueMs?: number,
+): KeyState {
+  const { rule } = context;
+  const { after, fired, trigger } = stepped;
+  if (fired === undefined || trigger === undefined) return after;
+  const emission = {
+    key,
+    before,
+    after,
+    trigger,
+    atMs,
+    variables,
+    ...(timerDueMs === undefined ? {} : { timerDueMs }),
+  };
+  if (fired === 'on_release') {
+    const { emitted, ...rest } = after;
+    if (emitted === true) emit(context, 'on_release', rule.onRelease, emission);
+    return rest;
+  }
+  const { emitted: _, ...rest } = after;
+  if (rest.cooldown !== undefined && atMs < rest.cooldown.untilMs) return rest;
+  const pending = emit(context, 'then', rule.then, emission);
+  if (pending.length === 0) return rest;
+  if (rule.config.cooldown_ms === 0) return { ...rest, emitted: true };
+  return { ...rest, emitted: true, cooldown: { untilMs: atMs + rule.config.cooldown_ms, open: pending, sent: false } };
+}
+
+interface Emission {
+  readonly key: string;
+  readonly before: KeyState;
+  readonly after: KeyState;
+  readonly trigger: Trigger;
+  readonly atMs: number;
+  readonly timerDueMs?: number;
+  readonly variables: Variables;
+}
+
+/** @returns the ids of those that are to be sent */
+function emit(
+  context: Context,
+  phase: EmittedAction['phase'],
+  actions: readonly CompiledAction[],
+  emission: Emission,
+): string[] {
+  const { rule, nowMs, effects } = context;
+  const { key, trigger, atMs, timerDueMs } = emission;
+  const because = explain(context, phase, emission);
+  const stale = because.age_ms > rule.config.stale_ms_max;
+  // After those of `then`, so that no id is used twice even where both come of one decision.
+  const offset = phase === 'then' ? 0 : rule.then.length;
+  const timer = timerDueMs === undefined ? {} : { timer: { key, dueMs: timerDueMs } };
+  const pending: string[] = [];
+  for (const [position, action] of actions.entries()) {
+    const index = offset + position;
+    const id = formatActionId({ decision: trigger.id, ...timer }, rule.name, index);
+    const rendered = render(action, emission.variables);
+    const error = stale ? staleError(because.age_ms, rule.config.stale_ms_max) : rendered.error;
+    if (error === undefined) pending.push(id);
+    const fate = stale ? 'suppressed' : error === undefined ? 'pending' : 'dead';
+    effects.push({
+      kind: 'action',
+      action: {
+        ...{
+          id,
+          rule: rule.name,
+          key,
+          phase,
+          index,
+          decision: trigger.id,
+          n: trigger.n,
+          config: rendered.config,
+          fate,
+        },
+        ...(error === undefined ? {} : { error }),
+        staleMs: nowMs - because.age_ms + rule.config.stale_ms_max,
+        because: { ...because, at: new Date(atMs).toISOString() },
+      },
+    });
+  }
+  return pending;
+}
+
+const staleError = (ageMs: number, maxMs: number) =>
+  ({
+    code: 'E_ACTION_STALE',
+    detail: `the trigger was ${Math.round(ageMs)} ms old when it was evaluated; stale_ms_max is ${maxMs}`,
+  }) as const;
+
+function render(
+  action: CompiledAction,
+  variables: Variables,
+): { config: ActionConfig; error?: EmittedAction['error'] } {
+  const { config, template } = action;
+  try {
+    const value = template.render(variables);
+    if ('mqtt' in config) return { config: { mqtt: { ...config.mqtt, payload: value } } };
+    return { config: { command: { ...config.command, args: value as Record<string, Json> } } };
+  } catch (error) {
+    if (!(error instanceof ExpressionError)) throw error;
+    return { config, error: { code: 'E_RULE', detail: `a template has no value: ${error.message}` } };
+  }
+}
+
+function explain(context: Context, phase: EmittedAction['phase'], emission: Emission): Because {
+  const { rule, nowMs, compiled } = context;
+  const { before, after, trigger, timerDueMs, key } = emission;
+  const released = phase === 'on_release';
+  const expression = released ? (rule.releaseWhen ?? rule.when) : rule.when;
+  const counts = rule.for !== undefined && 'of' in rule.for && !released ? rule.for : undefined;
+  const history = `${before.history ?? ''}1`.slice(-(counts?.of ?? 1));
+  return {
+    rule: rule.name,
+    key,
+    condition: {
+      field: released && rule.releaseWhen !== undefined ? 'release.when' : 'when',
+      text: expression.text,
+      holds: !released || rule.releaseWhen !== undefined,
+    },
+    values: trigger.values ?? valuesOf(expression, emission.variables),
+    before: before.state,
+    after: after.state,
+    ...(counts === undefined
+      ? {}
+      : {
+          history: {
+            holding: holdingIn({ ...before, history }),
+            seen: history.length,
+            at_least: counts.at_least,
+            of: counts.of,
+          },
+        }),
+    ...(timerDueMs === undefined ? {} : { timer_due: new Date(timerDueMs).toISOString() }),
+    at: new Date(emission.atMs).toISOString(),
+    age_ms: nowMs - (timerDueMs ?? trigger.receivedMs),
+    stale_ms_max: rule.config.stale_ms_max,
+    revision: compiled.revision,
+  };
+}
+
+export function triggerOf(
+  rule: CompiledRule,
+  decision: Decision,
+  receivedMs: number,
+  expression: Expression,
+  variables: Variables,
+): Trigger {
+  const trigger = { id: decision.id, n: decision.n, receivedMs };
+  if (!rule.timed) return trigger;
+  const values = valuesOf(expression, variables);
+  return rule.templateFields.length === 0
+    ? { ...trigger, values }
+    : { ...trigger, values, decision: pick(decision, rule.templateFields) };
+}
+
+/** What an expression read, long values cut. */
+function valuesOf(expression: Expression, variables: Variables): Record<string, Json> {
+  const values: Record<string, Json> = {};
+  for (const path of expression.paths) {
+    const value = path
+      .split('.')
+      .reduce<unknown>((at, name) => (at as Record<string, unknown> | undefined)?.[name], variables);
+    if (value === undefined) continue;
+    const text = JSON.stringify(value);
+    values[path] = text.length <= VALUE_CHARS_MAX ? (value as Json) : `${text.slice(0, VALUE_CHARS_MAX)}…`;
+  }
+  return values;
+}
+
+export function pick(decision: Decision, fields: readonly string[]): Partial<Decision> {
+  const picked: Record<string, unknown> = {};
+  for (const field of fields) {
+    const value = decision[field as keyof Decision];
+    if (value !== undefined) picked[field] = value;
+  }
+  return picked;
+}
