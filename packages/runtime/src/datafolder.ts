@@ -1,5 +1,6 @@
+import { existsSync } from 'node:fs';
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { BrinkError } from '@brink/protocol';
 
@@ -15,7 +16,7 @@ export interface DataFolder {
  * process ends, however it ends, so there is no stale lock and no pid to mistake. It holds across containers that share the
  * volume (an abstract socket would not, it belongs to one network namespace) and has no limit on the length of the path (a
  * socket in the folder has: 107 bytes).
- * @throws BrinkError E_STORAGE_READONLY, E_STORAGE_FULL, E_LOCKED (naming the owner)
+ * @throws BrinkError E_STORAGE_READONLY, E_STORAGE_FULL, E_STORAGE_CORRUPT, E_LOCKED (naming the owner)
  */
 export async function openDataFolder(path: string): Promise<DataFolder> {
   await probe(path);
@@ -37,12 +38,27 @@ export async function openDataFolder(path: string): Promise<DataFolder> {
 async function probe(path: string): Promise<void> {
   const file = join(path, `.probe-${process.pid}`);
   try {
-    await mkdir(path, { recursive: true });
+    await makeFolder(path);
     await writeFile(file, 'x');
     await rm(file);
   } catch (error) {
     throw storageError(error, path);
   }
+}
+
+/**
+ * `mkdir -p`. Not by Node's `recursive`: that tries for ever where a folder cannot be made in one that is there (procfs says
+ * ENOENT), in a thread that nobody can stop.
+ */
+export async function makeFolder(path: string, mode = 0o777): Promise<void> {
+  const code = await mkdir(path, mode).then(
+    () => undefined,
+    (error: NodeJS.ErrnoException) => error.code,
+  );
+  const parent = dirname(path);
+  if (code !== 'ENOENT' || parent === path || existsSync(parent)) return;
+  await makeFolder(parent, mode);
+  await mkdir(path, mode);
 }
 
 async function take(path: string, owner: string): Promise<DatabaseSync> {
@@ -62,6 +78,9 @@ async function take(path: string, owner: string): Promise<DatabaseSync> {
 function storageError(error: unknown, path: string): BrinkError {
   const code = (error as NodeJS.ErrnoException).code;
   const detail = BrinkError.from(error).detail;
+  if (/not a database|malformed/.test(detail)) {
+    return new BrinkError('E_STORAGE_CORRUPT', `${path}/lock.db is not what Brink made: ${detail}`, { cause: error });
+  }
   if (code === 'ENOSPC' || code === 'EDQUOT')
     return new BrinkError('E_STORAGE_FULL', `${path}: ${detail}`, { cause: error });
   return new BrinkError('E_STORAGE_READONLY', `${path} cannot be written: ${detail}`, { cause: error });

@@ -8,8 +8,6 @@ export interface Service {
   stop(): Promise<void>;
 }
 
-const STOP_MS_MAX = 10_000;
-
 // sysexits.h: 69 unavailable, 70 software, 75 temporary failure, 78 configuration.
 const EXIT_CODES: Partial<Record<ErrorCode, number>> = {
   E_CONFIG: 78,
@@ -35,7 +33,10 @@ export function exitCodeOf(error: BrinkError): number {
 export async function runMain(o: {
   service: string;
   create(env: NodeJS.ProcessEnv, logger: Logger): Service | Promise<Service>;
+  /** default 10,000 */
+  stopMsMax?: number;
 }): Promise<never> {
+  const stopMsMax = o.stopMsMax ?? 10_000;
   const starting = new AbortController();
   let service: Service | undefined;
   let logger: Logger | undefined;
@@ -47,9 +48,9 @@ export async function runMain(o: {
     starting.abort(new BrinkError('E_CANCELLED', why));
     logger?.info({ why }, 'stopping');
     const limit = setTimeout(() => {
-      logger?.fatal({ limit_ms: STOP_MS_MAX }, 'did not stop in time');
+      logger?.fatal({ limit_ms: stopMsMax }, 'did not stop in time');
       process.exit(70);
-    }, STOP_MS_MAX);
+    }, stopMsMax);
     try {
       await service?.stop();
       clearTimeout(limit);
@@ -84,13 +85,14 @@ export async function runMain(o: {
       process.stderr.write(`brink ${o.service}: ${line(error)}\n`);
       // An error that nobody foresaw needs its stack; those of the table say enough in one line.
       if (error.code === 'E_INTERNAL') logger?.fatal({ err: reason }, 'start failed');
-      const limit = setTimeout(() => process.exit(exitCodeOf(error)), STOP_MS_MAX);
+      const limit = setTimeout(() => process.exit(exitCodeOf(error)), stopMsMax);
       await service?.stop().catch(() => {});
       clearTimeout(limit);
       process.exit(exitCodeOf(error));
     }
   }
-  // The process ends in `end` or `fatal`.
+  // The process ends in `end` or `fatal`, not because a service happens to wait for nothing.
+  setInterval(() => {}, 2 ** 30);
   return new Promise<never>(() => {});
 }
 

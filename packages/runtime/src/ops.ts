@@ -1,4 +1,4 @@
-import { createServer, type ServerResponse } from 'node:http';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { BrinkError } from '@brink/protocol';
 import type { Registry } from 'prom-client';
@@ -21,29 +21,29 @@ export function createOps(
   },
 ): Part & { readonly address: { host: string; port: number } } {
   let port = o.port;
-  const server = createServer(
-    { requestTimeout: 5000, headersTimeout: 5000, keepAliveTimeout: 5000 },
-    (request, response) => {
-      const path = request.url?.split('?', 1)[0];
-      if (request.method !== 'GET' && request.method !== 'HEAD') {
-        json(response, 405, { code: 'E_METHOD', detail: `${request.method}; expected GET` });
-      } else if (path === '/livez') {
-        json(response, 200, { live: true });
-      } else if (path === '/readyz') {
-        ready(response);
-      } else if (path === '/metrics') {
-        void metrics(response);
-      } else {
-        json(response, 404, { code: 'E_NOT_FOUND', detail: 'expected /livez, /readyz or /metrics' });
-      }
-    },
-  );
+  const server = createServer({ requestTimeout: 5000, headersTimeout: 5000, keepAliveTimeout: 5000 }, answer);
 
-  function ready(response: ServerResponse): void {
-    const problems = d.problems();
-    const notes = d.notes?.() ?? [];
-    const body = { ready: problems.length === 0, problems, ...(notes.length === 0 ? {} : { notes }) };
-    json(response, body.ready ? 200 : 503, body);
+  function answer({ method, url = '/' }: IncomingMessage, response: ServerResponse): void {
+    if (method !== 'GET' && method !== 'HEAD') {
+      json(response, 405, { code: 'E_METHOD', detail: `${method}; expected GET` });
+      return;
+    }
+    switch (url.split('?', 1)[0]) {
+      case '/livez':
+        json(response, 200, { live: true });
+        return;
+      case '/readyz': {
+        const problems = d.problems();
+        const ready = problems.length === 0;
+        json(response, ready ? 200 : 503, { ready, problems });
+        return;
+      }
+      case '/metrics':
+        void metrics(response);
+        return;
+      default:
+        json(response, 404, { code: 'E_NOT_FOUND', detail: 'expected /livez, /readyz or /metrics' });
+    }
   }
 
   async function metrics(response: ServerResponse): Promise<void> {

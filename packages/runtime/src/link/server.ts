@@ -1,9 +1,10 @@
 import { chmodSync } from 'node:fs';
-import { lstat, mkdir, rm } from 'node:fs/promises';
+import { lstat, rm } from 'node:fs/promises';
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
 import { dirname } from 'node:path';
 import { BrinkError } from '@brink/protocol';
 import { type Clock, systemClock } from '../clock.ts';
+import { makeFolder } from '../datafolder.ts';
 import type { Logger } from '../logger.ts';
 import { listenError } from '../ops.ts';
 import type { Part } from '../part.ts';
@@ -121,7 +122,7 @@ function listen(server: Server, on: LinkAddress): Promise<LinkAddress> {
 
 /** @throws BrinkError E_PORT when somebody listens there, or when it is no socket */
 async function clearSocket(path: string): Promise<void> {
-  await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+  await makeFolder(dirname(path), 0o700);
   const found = await lstat(path).catch(() => undefined);
   if (found === undefined) return;
   if (!found.isSocket()) throw new BrinkError('E_PORT', `${path} exists and is no socket`);
