@@ -11,26 +11,31 @@ import {
 } from '@brink/runtime';
 import type { GatewayConfig } from './config.ts';
 import { Dispatch } from './decide/dispatch.ts';
-import { type Ending, outcomeJson, type Unit } from './decide/unit.ts';
 import { createDecodePool } from './decode/pool.ts';
-import { createAdmission, type UnitDropReason } from './ingest/admission.ts';
+import { createAdmission } from './ingest/admission.ts';
 import { createDiscovered } from './ingest/discovered.ts';
 import type { Frame } from './ingest/frame.ts';
 import { createIngest } from './ingest/ingest.ts';
 import type { PipelinePlan, SitePlan } from './ingest/plan.ts';
-import { createSources } from './ingest/sources.ts';
+import { createSources, type Sources } from './ingest/sources.ts';
 import { createMetrics, type GatewayMetrics } from './metrics.ts';
 import { createModels } from './models/models.ts';
-import { type Counts, countSettled, createCounts } from './outcomes/counts.ts';
+import { createCounts } from './outcomes/counts.ts';
+import { createEndings } from './outcomes/endings.ts';
 import { createDeadLetters } from './outcomes/letters.ts';
 import { Outbox } from './outcomes/outbox.ts';
 
 const DISCOVERED_MAX = 100;
 /** Longer than any run may take and its queue in front of it: what has no answer by then has no answer. */
 const DECIDE_TIMEOUT_MS = 30_000;
-const COMMIT_TIMEOUT_MS = 10_000;
 const LETTERS = { burst: 20, perSecond: 1 };
-const BATCHES = { lettersMax: 1000, batchRowsMax: 256, batchBytesMax: 1024 * 1024, batchesInFlightMax: 4 };
+const BATCHES = {
+  lettersMax: 1000,
+  batchRowsMax: 256,
+  batchBytesMax: 1024 * 1024,
+  batchesInFlightMax: 4,
+  timeoutMs: 10_000,
+};
 
 export interface DataPathDeps {
   logger: Logger;
@@ -48,54 +53,42 @@ export interface DataPathDeps {
  * ingest → admission → (decode pool) → dispatch → inference → outbox → control.
  */
 export function createDataPath(config: GatewayConfig & { topics: Topics }, d: DataPathDeps) {
-  const { clock, logger, random } = d;
   const counts = createCounts();
   const admission = createAdmission({ counts, onUnitDropped: (reason) => metrics.unitsDropped.inc({ reason }) });
-  const sources = createSources({ sourcesMax: config.sourcesMax }, { counts, admission });
+  const sources = createSources(config, { counts, admission });
   const discovered = createDiscovered({ entriesMax: DISCOVERED_MAX });
   const outbox = new Outbox(
-    { ...config.outcomes, ...BATCHES, timeoutMs: COMMIT_TIMEOUT_MS },
-    {
-      request: d.control,
-      clock,
-      random,
-      logger,
-      onLetterDropped: () => metrics.lettersDropped.inc({ reason: 'no_room' }),
-    },
+    { ...config.outcomes, ...BATCHES },
+    { ...d, request: d.control, onLetterDropped: () => metrics.lettersDropped.inc({ reason: 'no_room' }) },
   );
   const letters = createDeadLetters(LETTERS, {
     outbox,
     onSuppressed: () => metrics.lettersDropped.inc({ reason: 'rate' }),
   });
-  const models = createModels(
-    { modelsDir: config.modelsDir },
-    { logger, clock, onChange: (name) => dispatch.modelChanged(name) },
-  );
+  const models = createModels(config, { ...d, onChange: (name) => dispatch.modelChanged(name) });
   const pool = createDecodePool(
     { ...config.decode, instance: config.instance },
     { ...d, onRoom: () => dispatch.roomInPool() },
   );
+  const endings = createEndings(config, { clock: d.clock, counts, outbox, metrics: () => metrics });
   const dispatch = new Dispatch(
     { decideTimeoutMs: DECIDE_TIMEOUT_MS },
     {
-      clock,
+      clock: d.clock,
       admission,
       models,
       pool,
       request: d.inference,
-      pipelinesWaiting: (frame) => waitingFor(sources.find(frame.id.device, frame.id.stream), frame),
-      onEnd,
+      pipelinesWaiting: (frame) => pipelinesWaiting(sources, frame),
+      onEnd: endings.ended,
       onAttempt: (stage) => metrics.attempts.inc({ stage }),
-      onDecide(units) {
-        metrics.decides.inc();
-        metrics.decidedUnits.inc(units);
-      },
+      onDecide: (units) => metrics.sent(units),
     },
   );
   const ingest = createIngest(
-    { boot: `g${startId()}`, topics: config.topics, instance: config.instance },
+    { boot: `g${startId()}`, topics: config.topics },
     {
-      clock,
+      clock: d.clock,
       counts,
       sources,
       admission,
@@ -105,96 +98,45 @@ export function createDataPath(config: GatewayConfig & { topics: Topics }, d: Da
       onOffered: (frame) => dispatch.offered(frame),
     },
   );
-  const metrics: GatewayMetrics = createMetrics(d.registry, {
-    counts,
-    waiting: () => admission.waiting(),
-    preparing: () => dispatch.preparing,
-    ready: () => dispatch.ready,
-    deciding: () => dispatch.deciding,
-    outcomes: () => outbox,
-    discovered: () => discovered,
-  });
-
-  function onEnd(unit: Unit, ending: Ending): void {
-    const now = clock.monotonic();
-    metrics.latency.observe(Math.max(0, now - unit.frame.receivedAt) / 1000);
-    outbox.add(
-      outcomeJson(unit, ending, now, config.instance),
-      settler(unit.pipeline, unit.frame.onSettled, ending.outcome, counts, metrics),
-    );
-  }
-
-  function dropped(unit: Unit, reason: UnitDropReason): void {
-    settler(unit.pipeline, unit.frame.onSettled, 'dead', counts, metrics)(reason);
-  }
-
-  return {
-    counts,
-    ingest,
-    pool,
-    models,
-    outbox,
-    discovered,
-
-    /** A new configuration, from this very moment on. */
-    apply(plan: SitePlan): void {
-      sources.apply(plan);
-      discovered.forget((device, stream) => typeof sources.find(device, stream) === 'object');
-      void models.learnVersions(modelsOf(plan));
-    },
-
-    problems: (): string[] => [
-      ...(pool.problem === undefined ? [] : [pool.problem]),
-      ...models.problemsOf(modelsOf(sources.plan)),
-    ],
-
-    start(): void {
-      dispatch.start();
-    },
-
-    /**
-     * What was accepted goes on to its end as long as somebody is there to take it, up to the limits; the rest is dropped
-     * and counted.
-     */
-    async finish(o: {
-      unitsMs: number;
-      outcomesMs: number;
-      inferenceUp(): boolean;
-      controlUp(): boolean;
-    }): Promise<void> {
-      const limit = clock.monotonic() + o.unitsMs;
-      while (admission.waiting() + dispatch.inFlight > 0 && o.inferenceUp() && clock.monotonic() < limit)
-        await wait(10, clock);
-      sources.abandonAll();
-      for (const unit of dispatch.stop()) dropped(unit, 'stopped');
-      models.stop();
-      if (o.controlUp()) await outbox.drained(AbortSignal.timeout(o.outcomesMs));
-      outbox.stop();
-    },
-  };
+  const metrics: GatewayMetrics = createMetrics(d.registry, { counts, admission, dispatch, outbox, discovered });
+  return { counts, admission, sources, discovered, outbox, models, pool, endings, dispatch, ingest };
 }
 
 export type DataPath = ReturnType<typeof createDataPath>;
 
-/**
- * What happens when a unit's outcome is committed, or is not going to be. Made here so that it keeps hold of nothing but
- * this: an outcome may wait for control for hours, and the frame must not wait with it.
- */
-function settler(
-  pipeline: PipelinePlan,
-  onSettled: Frame['onSettled'],
-  outcome: Ending['outcome'],
-  counts: Counts,
-  metrics: GatewayMetrics,
-): (fate: 'committed' | UnitDropReason) => void {
-  return (fate) => {
-    countSettled(counts.units(pipeline.name), fate === 'committed' ? outcome : 'dropped');
-    if (fate !== 'committed') metrics.unitsDropped.inc({ reason: fate });
-    onSettled?.(pipeline, fate === 'committed' ? 'committed' : 'dropped');
-  };
+/** A new configuration, from this very moment on. */
+export function applyPlan({ sources, discovered, models }: DataPath, plan: SitePlan): void {
+  sources.apply(plan);
+  discovered.forget((device, stream) => typeof sources.find(device, stream) === 'object');
+  void models.learnVersions(modelsOf(plan));
 }
 
-function waitingFor(source: ReturnType<ReturnType<typeof createSources>['find']>, frame: Frame): PipelinePlan[] {
+/** Why it cannot do its work, apart from its connections. */
+export function problemsOf({ pool, models, sources }: DataPath): string[] {
+  return [pool.problem, ...models.problemsOf(modelsOf(sources.plan))].filter((problem) => problem !== undefined);
+}
+
+/**
+ * The end: what was accepted goes on as long as somebody is there to take it, up to the limits; the rest is dropped and
+ * counted.
+ */
+export async function finish(
+  { admission, dispatch, sources, endings, models, outbox }: DataPath,
+  o: { unitsMs: number; outcomesMs: number; inferenceUp(): boolean; controlUp(): boolean },
+  clock: Clock,
+): Promise<void> {
+  const limit = clock.monotonic() + o.unitsMs;
+  const busy = () => admission.waiting + dispatch.inFlight > 0;
+  while (busy() && o.inferenceUp() && clock.monotonic() < limit) await wait(10, clock);
+  sources.abandonAll();
+  for (const unit of dispatch.stop()) endings.dropped(unit, 'stopped');
+  models.stop();
+  if (o.controlUp()) await outbox.drained(AbortSignal.timeout(o.outcomesMs));
+  outbox.stop();
+}
+
+function pipelinesWaiting(sources: Sources, frame: Frame): PipelinePlan[] {
+  const source = sources.find(frame.id.device, frame.id.stream);
   if (typeof source === 'string') return [];
   return source.lanes.filter((lane) => lane.frame === frame).map((lane) => lane.pipeline);
 }

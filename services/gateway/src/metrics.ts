@@ -6,12 +6,10 @@ import type { Counts } from './outcomes/counts.ts';
 /** What is only looked at when somebody asks. */
 export interface Observed {
   counts: Counts;
-  waiting(): number;
-  preparing(): number;
-  ready(): number;
-  deciding(): number;
-  outcomes(): { rows: number; bytes: number; letters: number };
-  discovered(): { size: number; evicted: number };
+  admission: { readonly waiting: number };
+  dispatch: { readonly preparing: number; readonly ready: number; readonly deciding: number };
+  outbox: { readonly rows: number; readonly bytes: number; readonly letters: number };
+  discovered: { readonly size: number; readonly evicted: number };
 }
 
 // From one millisecond, a bare tensor on an idle box, to the age at which a frame is of no use.
@@ -30,25 +28,20 @@ export function createMetrics(registry: Registry, observed: Observed) {
       },
     });
 
-  countedFrames(registers, observed.counts);
-  countedUnits(registers, observed.counts);
-  gauge('brink_gateway_frames_waiting', 'Places in which a frame waits for a model', observed.waiting);
-  gauge('brink_gateway_units_preparing', 'Units that are being decoded and resized', observed.preparing);
-  gauge('brink_gateway_units_ready', 'Units that are prepared and not yet sent to inference', observed.ready);
-  gauge('brink_gateway_units_deciding', 'Units that inference has', observed.deciding);
-  gauge('brink_gateway_outcomes_waiting', 'Outcomes that control has not committed', () => observed.outcomes().rows);
-  gauge('brink_gateway_outcomes_waiting_bytes', 'Bytes of the same', () => observed.outcomes().bytes);
-  gauge(
-    'brink_gateway_dead_letters_waiting',
-    'Dead letters that control has not taken',
-    () => observed.outcomes().letters,
-  );
-  gauge('brink_gateway_discovered', 'Frame topics that no stream takes', () => observed.discovered().size);
-  gauge(
-    'brink_gateway_discovered_evicted',
-    'Frame topics that were forgotten for others',
-    () => observed.discovered().evicted,
-  );
+  const { counts, admission, dispatch, outbox, discovered } = observed;
+  countedFrames(registers, counts);
+  countedUnits(registers, counts);
+  gauge('brink_gateway_frames_waiting', 'Places in which a frame waits for a model', () => admission.waiting);
+  gauge('brink_gateway_units_preparing', 'Units that are being decoded and resized', () => dispatch.preparing);
+  gauge('brink_gateway_units_ready', 'Units that are prepared and not yet sent to inference', () => dispatch.ready);
+  gauge('brink_gateway_units_deciding', 'Units that inference has', () => dispatch.deciding);
+  gauge('brink_gateway_outcomes_waiting', 'Outcomes that control has not committed', () => outbox.rows);
+  gauge('brink_gateway_outcomes_waiting_bytes', 'Bytes of the same', () => outbox.bytes);
+  gauge('brink_gateway_dead_letters_waiting', 'Dead letters that control has not taken', () => outbox.letters);
+  gauge('brink_gateway_discovered', 'Frame topics that no stream takes', () => discovered.size);
+  gauge('brink_gateway_discovered_evicted', 'Frame topics that were forgotten for others', () => discovered.evicted);
+  const decides = new Counter({ name: 'brink_gateway_decides_total', help: 'Requests to inference', registers });
+  const decidedUnits = new Counter({ name: 'brink_gateway_decide_units_total', help: 'Units in them', registers });
 
   return {
     rejected: new Counter<'code'>({
@@ -75,8 +68,11 @@ export function createMetrics(registry: Registry, observed: Observed) {
       labelNames: ['reason'],
       registers,
     }),
-    decides: new Counter({ name: 'brink_gateway_decides_total', help: 'Requests to inference', registers }),
-    decidedUnits: new Counter({ name: 'brink_gateway_decide_units_total', help: 'Units in them', registers }),
+    /** A Decide with so many units. */
+    sent(units: number): void {
+      decides.inc();
+      decidedUnits.inc(units);
+    },
     latency: new Histogram({
       name: 'brink_gateway_unit_seconds',
       help: 'From the arrival of a frame to the outcome of its unit',

@@ -84,6 +84,11 @@ export function createAppliedConfiguration(
     get error() {
       return error;
     },
+    /** For /readyz. */
+    get problem() {
+      if (error !== undefined) return `configuration refused, the one before is in force: ${error}`;
+      return revision === undefined ? 'no configuration yet' : undefined;
+    },
   };
 }
 

@@ -51,5 +51,7 @@ export function createFleetStatus(
   };
 }
 
+export type FleetStatusPublisher = ReturnType<typeof createFleetStatus>;
+
 const offline = (instance: string) =>
   JSON.stringify({ service: 'gateway', instance, state: 'offline' } satisfies FleetStatus);

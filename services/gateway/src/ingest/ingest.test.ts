@@ -4,9 +4,10 @@ import { describe, expect, it } from 'vitest';
 import { createCounts } from '../outcomes/counts.ts';
 import { createDeadLetters } from '../outcomes/letters.ts';
 import { createAdmission } from './admission.ts';
+import type { FrameMessage } from './arrival.ts';
 import { createDiscovered } from './discovered.ts';
 import { sha256Of } from './frame.ts';
-import { createIngest, type FrameMessage } from './ingest.ts';
+import { createIngest } from './ingest.ts';
 import { planOf } from './plan.ts';
 import { createSources } from './sources.ts';
 
@@ -35,7 +36,7 @@ function entrance(o: { sourcesMax?: number; streams?: object } = {}) {
   configure(o.streams ?? STREAMS);
   const discovered = createDiscovered({ entriesMax: 3 });
   const ingest = createIngest(
-    { boot: 'gabcdefgh', topics: createTopics(), instance: 'gateway-1' },
+    { boot: 'gabcdefgh', topics: createTopics() },
     {
       clock,
       counts,

@@ -1,5 +1,6 @@
 import type { Counts, FrameCounts } from '../outcomes/counts.ts';
-import type { Admission, Lane } from './admission.ts';
+import type { Admission } from './admission.ts';
+import { createLane, type Lane } from './lanes.ts';
 import { EMPTY_PLAN, matchesGlob, type SitePlan, type StreamPlan } from './plan.ts';
 
 /** One stream of one device: its counts, its waiting places, and which of its numbers were taken. */
@@ -27,15 +28,6 @@ export function createSources(config: { sourcesMax: number }, d: { counts: Count
     return found !== undefined && matchesGlob(found.devices, device) ? found : undefined;
   }
 
-  function lanesOf(stream: StreamPlan): Lane[] {
-    return stream.pipelines.map((pipeline) => ({
-      pipeline,
-      frame: undefined,
-      order: 0,
-      nextAt: Number.NEGATIVE_INFINITY,
-    }));
-  }
-
   return {
     get plan() {
       return plan;
@@ -53,7 +45,7 @@ export function createSources(config: { sourcesMax: number }, d: { counts: Count
         device,
         plan: found,
         row: d.counts.frames(device, stream),
-        lanes: lanesOf(found),
+        lanes: found.pipelines.map(createLane),
         lastSeq: 0,
         boots: new Map(),
       };
@@ -69,7 +61,7 @@ export function createSources(config: { sourcesMax: number }, d: { counts: Count
         if (found !== undefined && JSON.stringify(found) === JSON.stringify(source.plan)) continue;
         d.admission.abandon(source.lanes, 'configuration');
         if (found === undefined) sources.delete(key);
-        else sources.set(key, { ...source, plan: found, lanes: lanesOf(found) });
+        else sources.set(key, { ...source, plan: found, lanes: found.pipelines.map(createLane) });
       }
     },
 

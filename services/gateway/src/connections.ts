@@ -1,0 +1,84 @@
+import type { Topics } from '@brink/protocol';
+import {
+  type Clock,
+  createLinkClient,
+  createMqtt,
+  createMqttMetrics,
+  type LinkHandlers,
+  type LinkMetrics,
+  type Logger,
+  type Mqtt,
+  type Registry,
+} from '@brink/runtime';
+import type { GatewayConfig } from './config.ts';
+import type { FleetStatusPublisher } from './configuration/status.ts';
+import type { FrameMessage } from './ingest/arrival.ts';
+
+const LINK_FRAME_BYTES_MAX = 32 * 1024 * 1024;
+const LINK_WINDOW = 64;
+
+export interface LinkEvents {
+  handlers: LinkHandlers;
+  onUp?(): void;
+  onDown?(): void;
+}
+
+interface Deps {
+  logger: Logger;
+  clock: Clock;
+  random: () => number;
+}
+
+/** The links to inference and to control: dialled from here, used both ways. */
+export function createLinks(
+  config: GatewayConfig,
+  d: Deps & { linkMetrics: LinkMetrics; inference: LinkEvents; control: LinkEvents },
+) {
+  const link = {
+    service: 'gateway',
+    instance: config.instance,
+    window: LINK_WINDOW,
+    frameBytesMax: LINK_FRAME_BYTES_MAX,
+  };
+  const shared = { logger: d.logger, clock: d.clock, random: d.random, metrics: d.linkMetrics };
+  return {
+    inference: createLinkClient({ ...link, ...config.inference }, { ...shared, ...d.inference }),
+    control: createLinkClient({ ...link, ...config.control }, { ...shared, ...d.control }),
+  };
+}
+
+/** Two connections to the broker: frames may get in each other's way, but never in that of configuration and status. */
+export function createBrokerConnections(
+  config: GatewayConfig & { topics: Topics; status: () => FleetStatusPublisher },
+  d: Deps & { registry: Registry; onConfiguration(payload: Uint8Array): void; onFrame(message: FrameMessage): void },
+) {
+  const metrics = createMqttMetrics(d.registry);
+  const { filters } = config.topics;
+  const status = config.status();
+  const fleet = createMqtt(
+    { ...config.mqtt, clientId: `brink-${config.instance}`, clean: true, will: status.will },
+    { ...d, metrics },
+  );
+  const data = createMqtt(
+    { ...config.mqtt, clientId: `brink-${config.instance}-data`, clean: true },
+    { ...d, metrics },
+  );
+  let hearing = false;
+  fleet.subscribe(filters.config, { qos: 1 }, ({ payload }) => d.onConfiguration(payload));
+  fleet.onConnect(() => void status.connected());
+  data.subscribe(filters.frames, { qos: 1 }, (message) => d.onFrame(message));
+  data.onConnect(() => {
+    hearing = true;
+  });
+  data.onDisconnect(() => {
+    hearing = false;
+  });
+  return {
+    fleet,
+    data,
+    /** Why no frames come in. */
+    get problem(): string | undefined {
+      return data.problem ?? (hearing ? undefined : 'frames are not subscribed yet');
+    },
+  } satisfies { fleet: Mqtt; data: Mqtt; problem: string | undefined };
+}

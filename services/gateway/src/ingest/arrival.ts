@@ -1,0 +1,64 @@
+import { BrinkError, isBoot, parseSeq, type Topics } from '@brink/protocol';
+import type { Frame } from './frame.ts';
+
+/** A message on a frame topic, as the MQTT client hands it over. */
+export interface FrameMessage {
+  readonly topic: string;
+  readonly payload: Uint8Array;
+  readonly retain: boolean;
+  readonly properties?:
+    | {
+        readonly contentType?: string | undefined;
+        readonly userProperties?: Readonly<Record<string, string | string[]>> | undefined;
+      }
+    | undefined;
+}
+
+/** What one frame brings along, wherever it came in. */
+export interface Arrival {
+  readonly device: string;
+  readonly stream: string;
+  readonly topic: string;
+  readonly id: { readonly boot: string; readonly seq: number } | undefined;
+  readonly payload: Uint8Array;
+  readonly retain: boolean;
+  readonly contentType: string | undefined;
+  readonly traceparent: string | undefined;
+  readonly onSettled?: Frame['onSettled'];
+}
+
+/** @throws BrinkError E_TOPIC, E_NAME */
+export function readArrival(topics: Topics, message: FrameMessage): Arrival {
+  const topic = topics.parse(message.topic);
+  if (topic.kind !== 'frame') throw new BrinkError('E_TOPIC', `"${message.topic.slice(0, 120)}" is no frame topic`);
+  const user = message.properties?.userProperties;
+  return {
+    device: topic.device,
+    stream: topic.stream,
+    topic: message.topic,
+    id: topic.id ?? (user === undefined ? undefined : idOf(user)),
+    payload: message.payload,
+    retain: message.retain,
+    contentType: message.properties?.contentType,
+    traceparent: traceparentOf(user?.['traceparent']),
+  };
+}
+
+/** MQTT 5 user properties `boot` and `seq`. Both or neither. */
+function idOf(user: Readonly<Record<string, string | string[]>>): { boot: string; seq: number } | undefined {
+  const { boot, seq } = user;
+  if (boot === undefined && seq === undefined) return undefined;
+  const number = typeof seq === 'string' ? parseSeq(seq) : undefined;
+  if (typeof boot !== 'string' || !isBoot(boot) || number === undefined) {
+    throw new BrinkError(
+      'E_TOPIC',
+      `user properties boot "${boot}", seq "${seq}"; expected a boot as k3v9 and a number from 1`,
+    );
+  }
+  return { boot, seq: number };
+}
+
+// https://www.w3.org/TR/trace-context/#traceparent-header
+const TRACEPARENT = /^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/;
+const traceparentOf = (text: string | string[] | undefined) =>
+  typeof text === 'string' && TRACEPARENT.test(text) ? text : undefined;

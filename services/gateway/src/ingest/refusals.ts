@@ -1,0 +1,72 @@
+import { sniff } from '@brink/decode';
+import { BrinkError, type ErrorCode } from '@brink/protocol';
+import type { Clock } from '@brink/runtime';
+import { type Counts, countFrame } from '../outcomes/counts.ts';
+import type { DeadLetters } from '../outcomes/letters.ts';
+import type { Arrival, FrameMessage } from './arrival.ts';
+import type { DiscoveredStreams } from './discovered.ts';
+import { sha256 } from './frame.ts';
+import type { Source } from './sources.ts';
+
+export interface RefusalDeps {
+  clock: Clock;
+  counts: Counts;
+  discovered: DiscoveredStreams;
+  letters: DeadLetters;
+  onRejected(code: ErrorCode): void;
+}
+
+/** What happens to a frame that is not taken: it is counted, and what was wrong with it is on record. */
+export function createRefusals(d: RefusalDeps) {
+  function record(
+    error: BrinkError,
+    arrival: Pick<Arrival, 'device' | 'stream' | 'payload' | 'id'>,
+    nowMs: number,
+  ): BrinkError {
+    d.onRejected(error.code);
+    d.letters.add(arrival.device, nowMs, () => ({
+      dead: true,
+      device: arrival.device.slice(0, 200),
+      stream: arrival.stream.slice(0, 200),
+      ...(arrival.id === undefined ? {} : { boot: arrival.id.boot, seq: arrival.id.seq }),
+      error: { code: error.code, detail: error.detail.slice(0, 1000) },
+      sha256: sha256(arrival.payload),
+      bytes: arrival.payload.byteLength,
+      type: sniff(arrival.payload),
+      received_ms: nowMs,
+    }));
+    return error;
+  }
+
+  return {
+    /** Something is wrong with the frame itself. @returns the error */
+    frame(source: Source, error: BrinkError, arrival: Arrival): BrinkError {
+      const nowMs = d.clock.now();
+      countFrame(source.row, 'rejected', nowMs);
+      return record(error, arrival, nowMs);
+    },
+
+    /** Its topic cannot be read. It still came from somebody: the levels are shown as they are. */
+    topic(reason: unknown, message: FrameMessage): void {
+      const nowMs = d.clock.now();
+      countFrame(d.counts.elsewhere, 'rejected', nowMs);
+      const [, device = '', , , stream = ''] = message.topic.split('/', 6);
+      record(BrinkError.from(reason, 'E_TOPIC'), { device, stream, payload: message.payload, id: undefined }, nowMs);
+    },
+
+    /** No stream takes it, or there are too many already. @returns the error */
+    source(why: 'unknown' | 'full', arrival: Arrival): BrinkError {
+      const nowMs = d.clock.now();
+      const { device, stream, topic, payload } = arrival;
+      countFrame(d.counts.elsewhere, 'rejected', nowMs);
+      if (why === 'full') {
+        const error = new BrinkError('E_BUSY', `the table of streams is full; ${device}/${stream} is not in it`);
+        return record(error, arrival, nowMs);
+      }
+      // Not a dead letter: what was found, and what to do about it, stands under /v1/discovered.
+      d.discovered.see(device, stream, topic, sniff(payload), payload.byteLength, nowMs);
+      d.onRejected('E_STREAM_UNKNOWN');
+      return new BrinkError('E_STREAM_UNKNOWN', `no stream "${stream}" takes frames of device "${device}"`);
+    },
+  };
+}
