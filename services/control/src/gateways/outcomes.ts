@@ -45,7 +45,9 @@ function readOutcome(payload: Uint8Array): LedgerItem {
     return { kind: 'dead', letter: check<DeadLetter>(DeadLetterSchema, value), json };
   }
   const outcome = check<Outcome>(OutcomeSchema, value);
-  const evidenceBytes = Buffer.byteLength(JSON.stringify(outcome.evidence));
+  // Nearly every outcome is smaller as a whole than its evidence may be.
+  const evidenceBytes =
+    payload.byteLength <= EVIDENCE_BYTES_MAX ? 0 : Buffer.byteLength(JSON.stringify(outcome.evidence));
   if (evidenceBytes > EVIDENCE_BYTES_MAX) {
     throw new BrinkError('E_TOO_LARGE', `evidence of ${evidenceBytes} bytes; expected at most ${EVIDENCE_BYTES_MAX}`);
   }
