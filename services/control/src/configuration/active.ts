@@ -6,7 +6,7 @@ import { type ConfigProblem, configError, problemsIn } from './problems.ts';
 import type { SourceFile } from './sources.ts';
 import { type Validation, validateConfiguration } from './validate.ts';
 
-export interface ActiveConfiguration extends PublishedConfiguration {
+interface ActiveConfiguration extends PublishedConfiguration {
   readonly activatedAt: string;
 }
 
@@ -23,7 +23,7 @@ export interface ConfigurationKeeper extends Part {
   reload(): Promise<void>;
 }
 
-export interface ConfigurationProblem {
+interface ConfigurationProblem {
   readonly since: string;
   /** One line per problem. */
   readonly detail: string;

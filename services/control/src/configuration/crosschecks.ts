@@ -19,7 +19,7 @@ export interface ModelsOnDisk {
 }
 
 /** One thing that is wrong inside a rule, as `checkRules` of @brink/rules says it. */
-export interface RuleFinding {
+interface RuleFinding {
   /** From the root of the configuration. */
   readonly path: ConfigPath;
   /** From 1, within the text at `path`. */

@@ -145,7 +145,7 @@ function expectedOf(issue: Issue | undefined): string {
 const amount = (origin: string) => ({ string: 'text', array: 'a list', int: 'a whole number' })[origin] ?? 'a number';
 const unit = (origin: string) => ({ string: ' characters', array: ' items' })[origin] ?? '';
 
-export function valueAt(root: unknown, path: ConfigPath): unknown {
+function valueAt(root: unknown, path: ConfigPath): unknown {
   let value = root;
   for (const part of path) {
     if (Array.isArray(value)) value = value[Number(part)];

@@ -20,7 +20,7 @@ export interface SourceFile {
   readonly text: string;
 }
 
-export interface Position {
+interface Position {
   readonly file: string;
   readonly line: number;
   readonly column: number;

@@ -42,7 +42,7 @@ export interface Gateways extends Part {
   post(frame: PostOptions, bytes: Uint8Array, signal: AbortSignal): Promise<Posted>;
 }
 
-export interface PostOptions {
+interface PostOptions {
   readonly device: string;
   readonly stream: string;
   readonly contentType: string;

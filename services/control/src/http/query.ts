@@ -22,7 +22,7 @@ export const time = z.iso
   .datetime({ offset: true, error: 'expected a time as 2026-11-22T16:00:00Z' })
   .transform((text) => Date.parse(text));
 
-export const LIMIT_MAX = 500;
+const LIMIT_MAX = 500;
 export const limit = whole(1, LIMIT_MAX).optional().describe('default 100');
 export const LIMIT_DEFAULT = 100;
 

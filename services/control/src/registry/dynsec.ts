@@ -15,7 +15,7 @@ const AnswerSchema = z.looseObject({
   ),
 });
 
-export interface DynsecCommand {
+interface DynsecCommand {
   readonly command: string;
   readonly [key: string]: unknown;
 }
