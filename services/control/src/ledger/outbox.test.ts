@@ -205,6 +205,22 @@ describe('an old trigger', () => {
   });
 });
 
+describe('deletion by age', () => {
+  it('keeps a decision as long as an action refers to it', async () => {
+    const month = 31 * 86_400_000;
+    await using opened = await openSite();
+    await opened.ledger.commit(items(cat(1), cat(2)));
+    opened.clock.shift(month);
+    expect(await opened.ledger.retain(100)).toEqual({ deleted: 1 });
+    await opened.ledger.lease(lease);
+    expect((await opened.ledger.read.explainAction(id(1)))?.decision?.n).toBe(1);
+    opened.clock.shift(month);
+    expect(await opened.ledger.retain(100)).toEqual({ deleted: 2 });
+    expect(await opened.state(1)).toBeUndefined();
+    expect(await opened.ledger.commit(items(cat(1), cat(2)))).toEqual({ inserted: 0, duplicates: 2 });
+  });
+});
+
 describe('rules in the ledger', () => {
   it('change between two decisions, or not at all', async () => {
     await using opened = await openSite();

@@ -21,12 +21,12 @@ const APPLICATION_ID = 0x42726e6b;
  * Opens or makes `ledger.db`, checks it and brings its schema up to date; a copy is made before each step.
  * @throws BrinkError E_STORAGE_READONLY, E_STORAGE_NEWER, E_STORAGE_CORRUPT, E_STORAGE_FULL
  */
-export async function openStore(folder: string): Promise<Store> {
+export async function openStore(folder: string, migrations: readonly string[] = MIGRATIONS): Promise<Store> {
   const path = join(folder, FILE);
   const db = translated(path, () => new DatabaseSync(path, { timeout: 5000 }));
   try {
-    translated(path, () => prepareFile(db, path));
-    await migrate(db, folder);
+    translated(path, () => prepareFile(db, path, migrations));
+    await migrate(db, folder, migrations);
     return createStore(db);
   } catch (error) {
     db.close();
@@ -56,7 +56,7 @@ function createStore(db: DatabaseSync): Store {
   };
 }
 
-function prepareFile(db: DatabaseSync, path: string): void {
+function prepareFile(db: DatabaseSync, path: string, migrations: readonly string[]): void {
   const version = Number(db.prepare('PRAGMA user_version').get()?.user_version);
   const owner = Number(db.prepare('PRAGMA application_id').get()?.application_id);
   const tables = Number(db.prepare("SELECT count(*) AS n FROM sqlite_schema WHERE type = 'table'").get()?.n);
@@ -66,10 +66,10 @@ function prepareFile(db: DatabaseSync, path: string): void {
       `${path} is a database, but not a ledger of Brink; expected an empty folder or Brink's`,
     );
   }
-  if (version > MIGRATIONS.length) {
+  if (version > migrations.length) {
     throw new BrinkError(
       'E_STORAGE_NEWER',
-      `${path} has schema ${version}, this program knows up to ${MIGRATIONS.length}; expected a newer Brink, or a copy made before (${FILE}.v*)`,
+      `${path} has schema ${version}, this program knows up to ${migrations.length}; expected a newer Brink, or a copy made before (${FILE}.v*)`,
     );
   }
   db.exec('PRAGMA journal_mode = WAL');
@@ -87,15 +87,15 @@ function prepareFile(db: DatabaseSync, path: string): void {
     throw new BrinkError('E_STORAGE_CORRUPT', `${path}: ${String(check)}; expected an undamaged ledger`);
 }
 
-async function migrate(db: DatabaseSync, folder: string): Promise<void> {
-  for (let version = currentVersion(db); version < MIGRATIONS.length; version++) {
+async function migrate(db: DatabaseSync, folder: string, migrations: readonly string[]): Promise<void> {
+  for (let version = currentVersion(db); version < migrations.length; version++) {
     const path = join(folder, FILE);
     // By the backup API: a copy of the files would lack what still stands in the WAL.
     if (version > 0) await backup(db, join(folder, `${FILE}.v${version}`));
     translated(path, () => {
       db.exec('BEGIN IMMEDIATE');
       try {
-        db.exec(MIGRATIONS[version] as string);
+        db.exec(migrations[version] as string);
         db.exec(`PRAGMA user_version = ${version + 1}`);
         db.exec('COMMIT');
       } catch (error) {
