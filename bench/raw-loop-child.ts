@@ -1,6 +1,6 @@
 // The baseline: what a person gets who loops over frames in memory and calls session.run, one session, one thread,
 // the model's best batch. In a process of its own, so that nothing of the bench shares its event loop.
-import { decompressSync, FORMAT_RGB } from '@julusian/jpeg-turbo';
+import turbo from '@julusian/jpeg-turbo';
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 import type { RawLoopReply, RawLoopRequest, RawLoopSetup } from './raw-loop.ts';
 
@@ -23,7 +23,7 @@ process.once('message', async (setup: RawLoopSetup) => {
   async function runOnce(batch: number, stacked: Uint8Array, first: number): Promise<void> {
     for (let i = 0; i < batch; i++) {
       const frame = frames[(first + i) % frames.length] as Buffer;
-      const pixels = setup.payload === 'jpeg' ? decompressSync(frame, { format: FORMAT_RGB }).data : frame;
+      const pixels = setup.payload === 'jpeg' ? turbo.decompressSync(frame, { format: turbo.FORMAT_RGB }).data : frame;
       stacked.set(pixels, i * FRAME_BYTES);
     }
     await session.run({ [input]: new Tensor('uint8', stacked, [batch, SIDE, SIDE, 3]) });

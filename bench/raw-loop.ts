@@ -19,8 +19,13 @@ export type RawLoopReply = { ready: true; batch: number } | { fps: number };
 /** Starts the baseline and lets it find its best batch. */
 export async function startRawLoop(options: { model: BenchModel; payload: Payload }) {
   const child = fork(join(import.meta.dirname, 'raw-loop-child.ts'));
+  const ended = once(child, 'exit').then(([code]) => {
+    throw new Error(`the raw loop ended with ${code}; its lines above say why`);
+  });
+  ended.catch(() => {});
   const answer = async (): Promise<RawLoopReply> => {
-    const [reply] = (await once(child, 'message', { signal: AbortSignal.timeout(60_000) })) as [RawLoopReply];
+    const message = once(child, 'message', { signal: AbortSignal.timeout(60_000) });
+    const [reply] = (await Promise.race([message, ended])) as [RawLoopReply];
     return reply;
   };
   const frames = await framesOf(options.payload);
