@@ -47,6 +47,8 @@ export function createLinks(
   };
 }
 
+export type Links = ReturnType<typeof createLinks>;
+
 /** Two connections to the broker: frames may get in each other's way, but never in that of configuration and status. */
 export function createBrokerConnections(
   config: GatewayConfig & { topics: Topics; status: () => FleetStatusPublisher },
@@ -82,3 +84,5 @@ export function createBrokerConnections(
     },
   } satisfies { fleet: Mqtt; data: Mqtt; problem: string | undefined };
 }
+
+export type BrokerConnections = ReturnType<typeof createBrokerConnections>;

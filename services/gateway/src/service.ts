@@ -6,25 +6,19 @@ import {
   createLinkMetrics,
   createOps,
   createRegistry,
-  type DataFolder,
   type Logger,
-  openDataFolder,
-  type Timer,
 } from '@brink/runtime';
 import manifest from '../package.json' with { type: 'json' };
 import type { GatewayConfig } from './config.ts';
 import { type AppliedConfiguration, createAppliedConfiguration } from './configuration/applied.ts';
 import { createFleetStatus } from './configuration/status.ts';
 import { createBrokerConnections, createLinks } from './connections.ts';
-import { applyPlan, createDataPath, finish, problemsOf } from './data-path.ts';
+import { applyPlan, createDataPath, problemsOf } from './data-path.ts';
 import { createPostFrame } from './ingest/post.ts';
+import { createLifecycle } from './lifecycle.ts';
 import { createReporter } from './outcomes/report.ts';
 
 export type { GatewayConfig } from './config.ts';
-
-const TICK_MS = 1000;
-/** Of a stop: for units on their way, and for outcomes. Together with the rest it must stay under three seconds. */
-const FINISH = { unitsMs: 1000, outcomesMs: 1000 };
 
 /**
  * The gateway: frames in over MQTT and from control, units out to inference, outcomes to control.
@@ -74,7 +68,7 @@ export function createService(config: GatewayConfig, deps: { logger: Logger; clo
       logger,
       onApply(plan) {
         applyPlan(path, plan);
-        if (started) listen();
+        lifecycle.configured();
       },
     },
   );
@@ -93,18 +87,7 @@ export function createService(config: GatewayConfig, deps: { logger: Logger; clo
   const reporter = createReporter({ instance: config.instance }, { ...path, clock, control: links.control });
   const ops = createOps(config.ops, { registry, problems, logger });
 
-  const running = new AbortController();
-  let folder: DataFolder | undefined;
-  let ticking: Timer | undefined;
-  let started = false;
-  let listening = false;
-
-  /** Frames are asked for once it is known what to do with them. */
-  function listen(): void {
-    if (listening || applied.revision === undefined) return;
-    listening = true;
-    broker.data.start(running.signal).catch(() => {});
-  }
+  const lifecycle = createLifecycle(config, { clock, path, links, broker, applied, status, reporter, ops });
 
   function problems(): string[] {
     const { inference, control } = links;
@@ -112,43 +95,9 @@ export function createService(config: GatewayConfig, deps: { logger: Logger; clo
     return [...all.filter((problem) => problem !== undefined), ...problemsOf(path)];
   }
 
-  function tick(): void {
-    void status.refresh();
-    reporter.report();
-    ticking = clock.setTimeout(tick, TICK_MS);
-  }
-
   return {
-    async start(signal: AbortSignal): Promise<void> {
-      const starting = AbortSignal.any([signal, running.signal]);
-      folder = await openDataFolder(config.dataDir);
-      await ops.start(starting);
-      await applied.load();
-      await path.pool.start(starting);
-      path.dispatch.start();
-      await links.inference.start(starting);
-      await links.control.start(starting);
-      await broker.fleet.start(starting);
-      started = true;
-      listen();
-      tick();
-    },
-
-    /** Takes no more frames, finishes what is on its way, gives the outcomes away, and says good-bye. */
-    async stop(): Promise<void> {
-      const { inference, control } = links;
-      running.abort();
-      await broker.data.stop();
-      const up = { inferenceUp: () => inference.peer !== undefined, controlUp: () => control.peer !== undefined };
-      await finish(path, { ...FINISH, ...up }, clock);
-      if (ticking !== undefined) clock.clearTimeout(ticking);
-      await reporter.last();
-      if (broker.fleet.connected) await status.leave();
-      await Promise.all([broker.fleet.stop(), inference.stop(), control.stop(), path.pool.stop(), applied.saved()]);
-      await ops.stop();
-      await folder?.release();
-    },
-
+    start: lifecycle.start,
+    stop: lifecycle.stop,
     get addresses() {
       return { ops: ops.address };
     },

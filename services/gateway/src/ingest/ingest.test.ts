@@ -1,7 +1,7 @@
 import { ConfigurationSchema, createTopics } from '@brink/protocol';
 import { createTestClock } from '@brink/runtime';
 import { describe, expect, it } from 'vitest';
-import { createCounts } from '../outcomes/counts.ts';
+import { type Counts, countSettled, createCounts } from '../outcomes/counts.ts';
 import { createDeadLetters } from '../outcomes/letters.ts';
 import { createAdmission } from './admission.ts';
 import type { FrameMessage } from './arrival.ts';
@@ -185,7 +185,6 @@ describe('the two laws', () => {
 
   it(`hold after every step of a random history (${count} steps)`, async () => {
     const { receive, admission, clock, counts, configure, sources, unitDrops } = entrance();
-    const { countSettled } = await import('../outcomes/counts.ts');
     const random = seeded(7);
     const open: string[] = [];
     const pick = <T>(list: readonly T[]): T => list[Math.floor(random() * list.length)] as T;
@@ -209,16 +208,7 @@ describe('the two laws', () => {
     const before = { received: 0, formed: 0 };
     for (let i = 0; i < count; i++) {
       await pick(steps)();
-      const { streams, pipelines } = counts.report();
-      for (const row of [...streams, counts.elsewhere]) {
-        if (row.received !== row.accepted + row.duplicate + row.rejected + row.dropped)
-          expect.fail(`step ${i}: ${JSON.stringify(row)}`);
-      }
-      for (const row of pipelines) {
-        if (row.formed !== row.decided + row.expired + row.dead + row.dropped + row.pending || row.pending < 0) {
-          expect.fail(`step ${i}: ${JSON.stringify(row)}`);
-        }
-      }
+      expectLaws(counts, i);
     }
     const { streams, pipelines } = counts.report();
     before.received = streams.reduce((sum, row) => sum + row.received, 0);
@@ -245,4 +235,16 @@ function seeded(seed: number): () => number {
     state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
     return state / 4294967296;
   };
+}
+
+function expectLaws(counts: Counts, step: number): void {
+  const { streams, pipelines } = counts.report();
+  const wrongFrames = [...streams, counts.elsewhere].filter(
+    (row) => row.received !== row.accepted + row.duplicate + row.rejected + row.dropped,
+  );
+  const wrongUnits = pipelines.filter(
+    (row) => row.formed !== row.decided + row.expired + row.dead + row.dropped + row.pending || row.pending < 0,
+  );
+  if (wrongFrames.length + wrongUnits.length > 0)
+    expect.fail(`step ${step}: ${JSON.stringify([...wrongFrames, ...wrongUnits])}`);
 }

@@ -37,3 +37,5 @@ export function createReporter(
     },
   };
 }
+
+export type Reporter = ReturnType<typeof createReporter>;
