@@ -33,7 +33,7 @@ function alive(pid: number): boolean {
 
 describe('brink up', () => {
   it('runs the demonstration: the cat opens the flap; Ctrl-C stops everything within 3 s, exit 0', async () => {
-    const up = await startUp({ folder, demo: true });
+    await using up = await startUp({ folder, demo: true });
     await api(up.http).until<List<{ state: string }>>(
       '/v1/actions',
       ({ items }) => items[0]?.state === 'acked',
@@ -48,7 +48,7 @@ describe('brink up', () => {
   });
 
   it('leaves nothing running when it is killed with SIGKILL itself', async () => {
-    const up = await startUp({ folder });
+    await using up = await startUp({ folder });
     up.child.kill('SIGKILL');
     await once(up.child, 'exit');
     await expect.poll(() => Object.values(up.pids).filter(alive), { timeout: 10_000 }).toEqual([]);
