@@ -46,6 +46,8 @@ export interface DataPathDeps {
   linkMetrics: LinkMetrics;
   inference: LinkPeer['request'];
   control: LinkPeer['request'];
+  /** For tests: another module in place of the decoder. */
+  module?: string;
 }
 
 /**

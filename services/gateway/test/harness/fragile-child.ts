@@ -1,14 +1,14 @@
 import { serveParent } from '@brink/runtime';
 
-// A decoder that does what the first bytes of the "picture" say. In place of the real one, to crash and hang at will.
+// A decoder that does what the bytes of the "picture" say. In place of the real one, to crash and hang at will.
 await serveParent(
   { service: 'decode', instance: 'fragile', window: 64, frameBytesMax: 1024 * 1024 },
   {
     handlers: {
       async decode(request, [bytes = Buffer.alloc(0)]) {
-        const word = bytes.toString('latin1');
-        if (word.startsWith('crash')) process.kill(process.pid, 'SIGSEGV');
-        if (word.startsWith('hang')) await new Promise(() => {});
+        const text = bytes.toString('latin1');
+        if (text.includes('crash')) process.kill(process.pid, 'SIGSEGV');
+        if (text.includes('hang')) await new Promise(() => {});
         const pictures = request.targets.map(({ width, height }) => Buffer.alloc(width * height * 3, bytes[0]));
         const transforms = request.targets.map(() => ({ scaleX: 1, scaleY: 1, offsetX: 0, offsetY: 0 }));
         return {

@@ -190,7 +190,7 @@ export async function until(
 }
 
 /** Both laws, for every row the gateway has. */
-export function expectLaws({ service }: Pick<Site, 'service'>): void {
+export function expectLaws({ service }: { service: Pick<Site['service'], 'counts'> }): void {
   const { streams, pipelines } = service.counts.report();
   for (const row of [...streams, service.counts.elsewhere]) {
     if (row.received !== row.accepted + row.duplicate + row.rejected + row.dropped)
