@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { DatabaseSync } from 'node:sqlite';
+import type { DatabaseSync } from 'node:sqlite';
 import { BrinkError } from '@brink/protocol';
 
 export interface DataFolder {
@@ -58,10 +58,14 @@ export async function makeFolder(path: string, mode = 0o777): Promise<void> {
   const parent = dirname(path);
   if (code !== 'ENOENT' || parent === path || existsSync(parent)) return;
   await makeFolder(parent, mode);
-  await mkdir(path, mode);
+  await mkdir(path, mode).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EEXIST') throw error;
+  });
 }
 
 async function take(path: string, owner: string): Promise<DatabaseSync> {
+  // Loaded when it is needed: child processes import this package and own no folder.
+  const { DatabaseSync } = await import('node:sqlite');
   let lock: DatabaseSync | undefined;
   try {
     lock = new DatabaseSync(join(path, 'lock.db'), { timeout: 0 });

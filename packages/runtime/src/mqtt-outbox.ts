@@ -30,6 +30,7 @@ export class Outbox {
   #unackedMax = 0;
   #unacked = 0;
   #bytes = 0;
+  #onEmpty: (() => void)[] = [];
 
   constructor(limits: { countMax: number; bytesMax: number }, stats: { published: number; busy: number }) {
     this.#limits = limits;
@@ -55,6 +56,20 @@ export class Outbox {
     this.#bytes = 0;
     this.#unacked = 0;
     for (const entry of entries) entry.reject(error);
+    this.#tellEmpty();
+  }
+
+  /** Resolves when nothing waits any more. */
+  empty(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#onEmpty.push(resolve);
+      this.#tellEmpty();
+    });
+  }
+
+  #tellEmpty(): void {
+    if (this.waiting > 0) return;
+    for (const tell of this.#onEmpty.splice(0)) tell();
   }
 
   publish(topic: string, payload: Buffer, options: PublishOptions): Promise<void> {
@@ -97,6 +112,7 @@ export class Outbox {
         entry.resolve();
       }
       if (this.#queue.length > 0) this.#pump();
+      else if (this.#onEmpty.length > 0) this.#tellEmpty();
     });
   }
 }

@@ -1,6 +1,6 @@
 import { BrinkError } from '@brink/protocol';
 import type { IClientOptions, IConnackPacket, IPublishPacket, MqttClient } from 'mqtt';
-import type { Clock, Timer } from './clock.ts';
+import type { Clock } from './clock.ts';
 import type { Logger } from './logger.ts';
 import { createMqttStats, type MqttMetrics, type MqttStats } from './mqtt-metrics.ts';
 import { Outbox, type PublishOptions } from './mqtt-outbox.ts';
@@ -79,6 +79,7 @@ interface Subscription {
 }
 
 const CONNECT_MS_MAX = 5000;
+/** What `stop` gives the messages on their way, and then the DISCONNECT. */
 const STOP_MS_MAX = 1000;
 /** CONNACK "unacceptable protocol version": 1 in MQTT 3.1.1, 0x84 in MQTT 5. */
 const VERSION_REFUSED = new Set([1, 0x84]);
@@ -203,7 +204,7 @@ class Connection implements Mqtt {
     this.#client = client;
     const ended = this.#listen(client);
     const onAbort = () => {
-      void leave(client, this.#d.clock).then(() => ended.resolve(new BrinkError('E_CANCELLED', 'stopped')));
+      void this.#leave(client).then(() => ended.resolve(new BrinkError('E_CANCELLED', 'stopped')));
     };
     signal.addEventListener('abort', onAbort, { once: true });
     const error = await ended.promise;
@@ -211,6 +212,14 @@ class Connection implements Mqtt {
     client.removeAllListeners('message');
     if (!signal.aborted) client.end(true);
     return error;
+  }
+
+  async #leave(client: MqttClient): Promise<void> {
+    const { clock } = this.#d;
+    const enough = new AbortController();
+    await Promise.race([this.#outbox.empty(), wait(STOP_MS_MAX, clock, enough.signal).catch(() => {})]);
+    enough.abort();
+    await leave(client, clock);
   }
 
   #listen(client: MqttClient): PromiseWithResolvers<BrinkError> {
@@ -319,15 +328,18 @@ class Connection implements Mqtt {
   }
 }
 
-/** DISCONNECT, so that the will is not published; what is on its way has a second. */
+/**
+ * DISCONNECT, so that the will is not published. What is un-acked is let go before: MQTT.js would wait for it without end, and hear
+ * no second `end`.
+ */
 function leave(client: MqttClient, clock: Clock): Promise<void> {
   return new Promise((resolve) => {
-    const done = () => {
-      clock.clearTimeout(timer);
+    const limit = clock.setTimeout(() => client.stream.destroy(), STOP_MS_MAX);
+    for (const id of Object.keys(client.outgoing)) client.removeOutgoingMessage(Number(id));
+    client.end(!client.connected, {}, () => {
+      clock.clearTimeout(limit);
       resolve();
-    };
-    const timer: Timer = clock.setTimeout(() => client.end(true, {}, done), STOP_MS_MAX);
-    client.end(!client.connected, {}, done);
+    });
   });
 }
 

@@ -1,0 +1,173 @@
+import { type AddressInfo, createServer, Socket } from 'node:net';
+import { afterEach, describe, expect, test, vi } from 'vitest';
+import { systemClock } from './clock.ts';
+import { silentLogger } from './logger.ts';
+import { Registry } from './metrics.ts';
+import { createMqtt, type MqttMessage, type MqttOptions } from './mqtt.ts';
+import { createMqttMetrics } from './mqtt-metrics.ts';
+
+// The embedded broker speaks 3.1.1 only; what MQTT 5 adds is tried on a broker of a few lines that shows every packet.
+const name = 'mqtt-packet';
+const codec = await import(/* @vite-ignore */ name).then((module) => module.default).catch(() => undefined);
+
+interface Packet {
+  cmd: string;
+  messageId: number;
+  qos?: number;
+  topic?: string;
+  payload?: Buffer;
+  properties?: Record<string, unknown>;
+  subscriptions?: { topic: string; qos: number; rap?: boolean }[];
+  clean?: boolean;
+}
+
+const undo: (() => unknown)[] = [];
+afterEach(async () => {
+  for (const fn of undo.splice(0).reverse()) await fn();
+});
+const never = new AbortController().signal;
+
+/** Acks nothing but CONNECT and SUBSCRIBE by itself. */
+async function broker(connack: object = {}) {
+  const packets: Packet[] = [];
+  const sockets: Socket[] = [];
+  const server = createServer((socket) => {
+    sockets.push(socket);
+    const parser = codec.parser({ protocolVersion: 5 });
+    const send = (packet: object) => socket.write(codec.generate(packet, { protocolVersion: 5 }));
+    parser.on('packet', (packet: Packet) => {
+      packets.push(packet);
+      if (packet.cmd === 'connect') send({ cmd: 'connack', reasonCode: 0, sessionPresent: false, properties: connack });
+      if (packet.cmd === 'subscribe') {
+        const granted = packet.subscriptions!.map(({ topic }) => (topic === 'secret' ? 0x87 : 1));
+        send({ cmd: 'suback', messageId: packet.messageId, granted });
+      }
+    });
+    socket.on('data', (chunk) => parser.parse(chunk)).on('error', () => {});
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  undo.push(() => {
+    for (const socket of sockets) socket.destroy();
+    return new Promise((resolve) => server.close(resolve));
+  });
+  const send = (packet: object) => sockets.at(-1)!.write(codec.generate(packet, { protocolVersion: 5 }));
+  return {
+    url: `mqtt://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    packets,
+    of: (cmd: string) => packets.filter((packet) => packet.cmd === cmd),
+    send,
+    cut: () => sockets.at(-1)!.destroy(),
+    connections: () => sockets.length,
+  };
+}
+
+function client(o: Partial<MqttOptions> & { url: string }, registry = new Registry()) {
+  const mqtt = createMqtt(
+    { clientId: 'gateway-1', clean: false, baseMs: 5, capMs: 50, ...o },
+    { logger: silentLogger, clock: systemClock, random: Math.random, metrics: createMqttMetrics(registry) },
+  );
+  undo.push(() => mqtt.stop());
+  return mqtt;
+}
+
+describe.skipIf(codec === undefined)('an MQTT 5 connection', () => {
+  test('states its receive maximum and session expiry, asks for retain as published, and sets TCP_NODELAY', async () => {
+    const noDelay = vi.spyOn(Socket.prototype, 'setNoDelay');
+    undo.push(() => noDelay.mockRestore());
+    const on = await broker();
+    const mqtt = client({ url: on.url, receiveMaximum: 77 });
+    mqtt.subscribe('a/#', { qos: 1 }, () => {});
+    await mqtt.start(never);
+    expect(mqtt.protocolVersion).toBe(5);
+    expect(on.of('connect')[0]).toMatchObject({
+      clean: false,
+      properties: { receiveMaximum: 77, sessionExpiryInterval: 86_400 },
+    });
+    expect(on.of('subscribe')[0]?.subscriptions).toMatchObject([{ topic: 'a/#', qos: 1, rap: true }]);
+    expect(noDelay).toHaveBeenCalledWith(true);
+  });
+
+  test('hands over user properties and the retain flag', async () => {
+    const on = await broker();
+    const mqtt = client({ url: on.url });
+    const got: MqttMessage[] = [];
+    mqtt.subscribe('a', { qos: 1 }, (message) => got.push(message));
+    await mqtt.start(never);
+    const properties = { userProperties: { boot: 'k3v9', seq: '7' }, contentType: 'image/jpeg' };
+    on.send({ cmd: 'publish', topic: 'a', payload: 'x', qos: 1, messageId: 9, retain: true, properties });
+    await expect.poll(() => got.length).toBe(1);
+    expect(got[0]).toMatchObject({ retain: true, properties: { contentType: 'image/jpeg' } });
+    expect({ ...(got[0]!.properties!.userProperties as object) }).toEqual({ boot: 'k3v9', seq: '7' });
+    await expect.poll(() => on.of('puback').map(({ messageId }) => messageId)).toEqual([9]);
+  });
+
+  test('has no more QoS 1 messages un-acked than the broker takes, and sends the rest in order', async () => {
+    const on = await broker({ receiveMaximum: 2 });
+    const mqtt = client({ url: on.url });
+    await mqtt.start(never);
+    const all = ['1', '2', '3', '4', '5'].map((payload) => mqtt.publish('t', payload, { qos: 1 }));
+    for (let acked = 0; acked < 5; acked++) {
+      await expect.poll(() => on.of('publish').length).toBe(Math.min(5, acked + 2));
+      on.send({ cmd: 'puback', messageId: on.of('publish')[acked]!.messageId, reasonCode: 0 });
+    }
+    await Promise.all(all);
+    expect(on.of('publish').map(({ payload }) => String(payload))).toEqual(['1', '2', '3', '4', '5']);
+  });
+
+  test('names the filter that was refused, and why', async () => {
+    const on = await broker();
+    const mqtt = client({ url: on.url });
+    mqtt.subscribe('secret', { qos: 1 }, () => {});
+    mqtt.subscribe('open', { qos: 1 }, () => {});
+    await mqtt.start(never);
+    expect(mqtt.problem).toMatch(/secret \(.*[Nn]ot authorized.*\)/);
+    expect(mqtt.problem).not.toContain('open');
+  });
+
+  test('rejects a publish that the broker refuses', async () => {
+    const on = await broker();
+    const mqtt = client({ url: on.url });
+    await mqtt.start(never);
+    const publishing = mqtt.publish('t', 'x', { qos: 1 });
+    await expect.poll(() => on.of('publish').length).toBe(1);
+    on.send({ cmd: 'puback', messageId: on.of('publish')[0]!.messageId, reasonCode: 0x87 });
+    await expect(publishing).rejects.toMatchObject({ code: 'E_BROKER' });
+  });
+
+  test('leaves nothing of an old connection to the next: neither messages nor acks', async () => {
+    const registry = new Registry();
+    const on = await broker();
+    const mqtt = client({ url: on.url }, registry);
+    mqtt.subscribe('a', { qos: 1 }, () => on.cut());
+    await mqtt.start(never);
+    const lost = mqtt.publish('t', 'lost', { qos: 1 });
+    lost.catch(() => {});
+    await expect.poll(() => on.of('publish').length).toBe(1);
+    on.send({ cmd: 'publish', topic: 'a', payload: 'x', qos: 1, messageId: 9 });
+    await expect(lost).rejects.toMatchObject({ code: 'E_BROKER' });
+    await expect.poll(() => on.connections()).toBe(2);
+    await expect.poll(() => on.of('subscribe').length).toBe(2);
+    await expect.poll(() => mqtt.connected).toBe(true);
+    const next = mqtt.publish('t', 'next', { qos: 1 });
+    await expect.poll(() => on.of('publish').length).toBe(2);
+    on.send({ cmd: 'puback', messageId: on.of('publish')[1]!.messageId, reasonCode: 0 });
+    await next;
+    expect(on.of('publish').map(({ payload }) => String(payload))).toEqual(['lost', 'next']);
+    const text = await registry.metrics();
+    expect(text).toContain('brink_mqtt_connects_total 2');
+    expect(text).toContain('brink_mqtt_messages_published_total 1');
+    expect(text).toContain('brink_mqtt_connected 1');
+  });
+
+  test('says DISCONNECT when it stops, also while messages are un-acked', async () => {
+    const on = await broker();
+    const mqtt = client({ url: on.url });
+    await mqtt.start(never);
+    const waiting = mqtt.publish('t', 'x', { qos: 1 });
+    waiting.catch(() => {});
+    await expect.poll(() => on.of('publish').length).toBe(1);
+    await mqtt.stop();
+    await expect.poll(() => on.of('disconnect').length).toBe(1);
+    await expect(waiting).rejects.toMatchObject({ code: 'E_BROKER' });
+  });
+});
