@@ -35,7 +35,7 @@ export const SettingsSchema = z.object({
     .number<string>()
     .int()
     .min(1)
-    .default(6000)
+    .default(12_000)
     .describe('requests a minute that one client may make'),
   BRINK_INFERENCE_URL: z
     .url({ protocol: /^https?$/, error: 'expected http://host:port' })

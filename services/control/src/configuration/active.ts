@@ -1,5 +1,5 @@
 import { BrinkError, type PublishedConfiguration } from '@brink/protocol';
-import type { Clock, Logger, Part } from '@brink/runtime';
+import type { Clock, Logger, Part, Timer } from '@brink/runtime';
 import type { CheckRules } from './crosschecks.ts';
 import { createFolderWatch, readConfigFolder, readModelsFolder } from './folder.ts';
 import { type ConfigProblem, configError, problemsIn } from './problems.ts';
@@ -44,6 +44,8 @@ export interface ConfigurationDeps {
   readonly looked: (outcome: 'active' | 'unchanged' | 'refused') => void;
 }
 
+const RETRY_MS = 5000;
+
 /**
  * Keeps the configuration that is active: read from the folder at start, read again when a file changes. An edit that is
  * wrong changes nothing but `problem`. At start, wrong files are survived only with a last known good configuration.
@@ -55,6 +57,7 @@ export function createConfiguration(
   let active: ActiveConfiguration | undefined;
   let problem: ConfigurationProblem | undefined;
   let running: Promise<void> = Promise.resolve();
+  let later: Timer | undefined;
   const watch = createFolderWatch(o, { clock: d.clock, logger: d.logger, changed: () => reload() });
   const now = () => new Date(d.clock.now()).toISOString();
 
@@ -91,6 +94,8 @@ export function createConfiguration(
   }
 
   function refuse(error: BrinkError): void {
+    // Not the files' fault: the ledger was busy, or its disk full. The same files may be taken later.
+    if (error.code !== 'E_CONFIG' && error.code !== 'E_RULE') later = d.clock.setTimeout(() => void reload(), RETRY_MS);
     problem = { since: now(), detail: error.detail, problems: problemsIn(error) };
     d.looked('refused');
     d.logger.error(
@@ -141,6 +146,7 @@ export function createConfiguration(
     async stop() {
       await watch.stop();
       await running;
+      if (later !== undefined) d.clock.clearTimeout(later);
     },
   };
 }
