@@ -89,15 +89,12 @@ export function createDeviceStates(
     const concerned = Object.entries(configuration?.rules ?? {}).filter(([, { on }]) =>
       [on].flat().some((pipeline) => pipelines.includes(pipeline)),
     );
-    const stateOfRule = (name: string) =>
-      mostActive(
-        rules.find(({ rule }) => rule === name),
-        device,
-      );
+    const byName = new Map(rules.map((state) => [state.rule, state]));
+    const standing = concerned.map(([name, rule]) => [name, mostActive(rule, byName.get(name), device)] as const);
     return {
       device,
       decisions: Object.fromEntries(pipelines.map((pipeline) => [pipeline, held?.get(pipeline) ?? null])),
-      rules: Object.fromEntries(concerned.map(([name, config]) => [name, stateOfRule(name, config)])),
+      rules: Object.fromEntries(standing),
     };
   }
 
