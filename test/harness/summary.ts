@@ -5,7 +5,9 @@ export class SummaryReporter implements Reporter {
   onTestRunEnd(modules: ReadonlyArray<TestModule>, errors: ReadonlyArray<unknown>): void {
     const count = { passed: 0, failed: errors.length, skipped: 0 };
     for (const module of modules) {
-      if (module.state() === 'failed' && module.errors().length > 0) count.failed += 1;
+      // A hook that fails leaves its tests as skipped; it must not look like success.
+      const broken = [module, ...module.children.allSuites()].filter((suite) => suite.errors().length > 0);
+      count.failed += broken.length;
       for (const test of module.children.allTests()) {
         const { state } = test.result();
         if (state !== 'pending') count[state] += 1;

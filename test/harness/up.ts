@@ -115,7 +115,7 @@ export async function end(child: ChildProcess): Promise<number | null> {
 }
 
 /** Consecutive ports that were free a moment ago. */
-async function freePorts(count: number): Promise<number[]> {
+export async function freePorts(count: number): Promise<number[]> {
   for (;;) {
     const first = 20_000 + Math.floor(Math.random() * 10_000);
     const ports = Array.from({ length: count }, (_, i) => first + i);
