@@ -4,7 +4,7 @@ import { clockTime, type Paint, printable } from './terminal.ts';
 // What decisions, actions and chains look like to people. One line each, the same in `up`, `watch`, `decisions` and `explain`.
 
 /** `cat 猫 0.97`, or why there is none. */
-export function verdict(decision: Decision, paint: Paint): string {
+function verdict(decision: Decision, paint: Paint): string {
   if (decision.outcome !== 'decided') {
     return paint('yellow', `${decision.outcome}: ${decision.error?.code ?? ''}`);
   }
@@ -39,7 +39,7 @@ export function actionLine(action: ActionRecord, paint: Paint): string {
 }
 
 /** `feeder-1 open`, or the topic of a publish. */
-export function nameOf(action: ActionRecord): string {
+function nameOf(action: ActionRecord): string {
   return 'command' in action.config
     ? `${action.target} ${action.config.command.name}`
     : `mqtt ${printable(action.target)}`;
@@ -184,7 +184,7 @@ const step = (what: string, paint: Paint) => `${paint('cyan', '↑')} ${paint('d
 const row = (name: string, text: string) => `    ${name.padEnd(14)} ${text}`;
 
 /** Two digits behind the point below 10, one below 100, none above. */
-export function round(value: number): string {
+function round(value: number): string {
   const digits = Math.abs(value) < 10 ? 2 : Math.abs(value) < 100 ? 1 : 0;
   return String(Number(value.toFixed(digits)));
 }

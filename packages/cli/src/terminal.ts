@@ -25,7 +25,7 @@ export function createTerminal(streams: Streams, env: Record<string, string | un
 }
 
 const CODES = { bold: 1, dim: 2, red: 31, green: 32, yellow: 33, cyan: 36 } as const;
-export type Colour = keyof typeof CODES;
+type Colour = keyof typeof CODES;
 export type Paint = (colour: Colour, text: string) => string;
 
 export function paintOn(terminal: Pick<Terminal, 'colour'>): Paint {

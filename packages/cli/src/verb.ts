@@ -77,7 +77,7 @@ export function verb<O extends VerbOptions>(
 const pathOf = (command: Command): string =>
   command.parent === null ? command.name() : `${pathOf(command.parent)} ${command.name()}`;
 
-export const DEFAULT_URL = 'http://127.0.0.1:8080';
+const DEFAULT_URL = 'http://127.0.0.1:8080';
 
 /** The options of a verb that asks control over HTTP. */
 export function withApi(command: Command): Command {

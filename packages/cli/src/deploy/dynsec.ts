@@ -4,7 +4,7 @@ import { pbkdf2Sync, randomBytes, timingSafeEqual } from 'node:crypto';
 // Form and hash: plugins/dynamic_security/{config,clients,roles}.c of Mosquitto 2.0.21, tried on it.
 // https://mosquitto.org/documentation/dynamic-security/
 
-export interface Acl {
+interface Acl {
   readonly acltype: 'publishClientSend' | 'publishClientReceive' | 'subscribePattern' | 'subscribeLiteral';
   readonly topic: string;
   readonly priority: number;
@@ -49,7 +49,7 @@ const receive = (topic: string): Acl[] => [
  * User names have a dot, which no device's name can have. Devices get a role each from control (2.0 knows no `%u` in roles).
  * @param root first level of every topic
  */
-export function serviceRoles(root: string): Role[] {
+function serviceRoles(root: string): Role[] {
   const services: Record<string, Acl[]> = {
     gateway: [
       ...receive(`${root}/+/up/frames/#`),

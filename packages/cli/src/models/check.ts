@@ -1,11 +1,11 @@
-import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { type ModelInfo, readModel, type TensorInfo } from '@brink/onnx';
 import { BrinkError, type ImageInput, isName, type Passport, PassportSchema } from '@brink/protocol';
+import { draftPassport, guessImage, sha256, shapeText } from './draft.ts';
 
 /** One thing that is wrong in a model's folder: what the passport says, what was found, and what to write. */
-export interface ModelProblem {
+interface ModelProblem {
   /** `files[0].sha256`, or a file's name. */
   readonly path: string;
   readonly given: string;
@@ -49,7 +49,7 @@ export async function checkModel(given: string): Promise<ModelCheck> {
   const graph = info === undefined ? {} : { graph: summary(info) };
   if (text === undefined) {
     problems.push({ path: 'model.json', given: 'no such file', expected: 'the passport of the model' });
-    return { folder, problems, ...graph, draft: draft(folder, onnx ?? Buffer.alloc(0), info) };
+    return { folder, problems, ...graph, draft: draftPassport(folder, onnx ?? Buffer.alloc(0), info) };
   }
   const passport = parsePassport(text, problems);
   if (passport === undefined) return { folder, problems, ...graph };
@@ -135,13 +135,13 @@ async function checkFiles(folder: string, passport: Passport, problems: ModelPro
       problems.push({ path: `${path}.path`, given: file.path, expected: 'a file in this folder' });
       continue;
     }
-    const sha256 = sha(bytes);
+    const hash = sha256(bytes);
     const write = fileLine(file.path, bytes);
-    if (sha256 !== file.sha256)
+    if (hash !== file.sha256)
       problems.push({
         path: `${path}.sha256`,
         given: file.sha256,
-        expected: `${sha256}, the hash of ${file.path}`,
+        expected: `${hash}, the hash of ${file.path}`,
         write,
       });
     else if (file.bytes !== undefined && file.bytes !== bytes.length) {
@@ -172,7 +172,7 @@ async function checkLabels(folder: string, passport: Passport, problems: ModelPr
 }
 
 const fileLine = (path: string, bytes: Buffer) =>
-  `{ "path": "${path}", "sha256": "${sha(bytes)}", "bytes": ${bytes.length} }`;
+  `{ "path": "${path}", "sha256": "${sha256(bytes)}", "bytes": ${bytes.length} }`;
 
 function checkInputs(passport: Passport, info: ModelInfo, problems: ModelProblem[]): void {
   for (const [index, input] of passport.inputs.entries()) {
@@ -256,56 +256,12 @@ async function labelCount(folder: string, passport: Passport): Promise<number | 
   return text?.replace(/\r?\n$/, '').split(/\r?\n/).length;
 }
 
-/** A passport to begin with: what the file says, and the rest as questions in the values. */
-function draft(folder: string, onnx: Buffer, info: ModelInfo | undefined): object {
-  const input = info?.inputs[0];
-  const name = basename(dirname(folder));
-  return {
-    passport: 1,
-    name: isName(name) ? name : 'my-model',
-    version: /^\d+$/.test(basename(folder)) ? Number(basename(folder)) : 1,
-    task: 'classification',
-    licence: 'SPDX name of the licence',
-    files: [{ path: 'model.onnx', sha256: sha(onnx), bytes: onnx.length }],
-    inputs: [
-      {
-        tensor: input?.name ?? 'input',
-        image: (input && guessImage(input)) ?? { width: 224, height: 224, layout: 'nchw' },
-      },
-    ],
-    batch_max: typeof input?.shape?.[0] === 'number' ? input.shape[0] : 8,
-    output: {
-      decoder: 'classification',
-      tensors: { scores: info?.outputs[0]?.name ?? 'output' },
-      labels: { file: 'labels.txt' },
-    },
-  };
-}
-
-function guessImage(tensor: TensorInfo): object | undefined {
-  const [, a, b, c] = tensor.shape ?? [];
-  if (tensor.shape?.length !== 4) return undefined;
-  const colour = (channels: number) => (channels === 1 ? { colour: 'grey' } : { colour: 'rgb' });
-  if ((a === 1 || a === 3) && typeof b === 'number' && typeof c === 'number') {
-    return { width: c, height: b, layout: 'nchw', ...colour(a), scale: 1 / 255 };
-  }
-  if ((c === 1 || c === 3) && typeof a === 'number' && typeof b === 'number') {
-    return { width: b, height: a, layout: 'nhwc', ...colour(c), scale: 1 / 255 };
-  }
-  return undefined;
-}
-
 const summary = (info: ModelInfo) => ({
   inputs: info.inputs.map((tensor) => `${tensor.name} ${shapeText(tensor)}`),
   outputs: info.outputs.map((tensor) => `${tensor.name} ${shapeText(tensor)}`),
   opset: info.opset,
   metadata: info.metadata,
 });
-
-const shapeText = (tensor: TensorInfo) =>
-  `${tensor.dtype ?? 'an unknown type'} [${(tensor.shape ?? ['?']).map((dimension) => dimension ?? '?').join(', ')}]`;
-
-const sha = (bytes: Buffer) => createHash('sha256').update(bytes).digest('hex');
 
 function at(value: unknown, path: readonly PropertyKey[]): unknown {
   return path.reduce<unknown>(

@@ -87,18 +87,23 @@ export function createFleet(
 
   async function untilReady(plan: ProcessPlan, restarts: number): Promise<void> {
     const startedAt = clock.monotonic();
+    if (plan.ops !== undefined) await askUntilReady(plan.name, plan.ops);
+    member(plan.name).readyAt = clock.monotonic();
+    screen.ready(plan.name, plan.ops === undefined ? undefined : clock.monotonic() - startedAt, restarts);
+  }
+
+  async function askUntilReady(name: ProcessName, ops: string): Promise<void> {
+    const startedAt = clock.monotonic();
     let toldAt = startedAt;
     while (!closing.signal.aborted) {
-      const problems = plan.ops === undefined ? [] : await problemsOf(plan.ops);
-      if (problems.length === 0) break;
+      const problems = await problemsOf(ops);
+      if (problems.length === 0) return;
       if (clock.monotonic() - toldAt > PATIENCE_MS) {
-        screen.waiting(problems.map((problem) => `${plan.name}: ${problem}`));
+        screen.waiting(problems.map((problem) => `${name}: ${problem}`));
         toldAt = clock.monotonic();
       }
       await wait(clock.monotonic() - startedAt < 3000 ? 40 : 250, clock, closing.signal);
     }
-    member(plan.name).readyAt = clock.monotonic();
-    screen.ready(plan.name, clock.monotonic() - startedAt, restarts);
   }
 
   async function startTogether(group: readonly Member[]): Promise<void> {

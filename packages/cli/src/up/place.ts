@@ -6,7 +6,7 @@ import { BrinkError } from '@brink/protocol';
 import { openDataFolder } from '@brink/runtime';
 
 /** Users of the embedded broker. A dot keeps them apart from devices. */
-export const SERVICES = ['gateway', 'inference', 'control'] as const;
+const SERVICES = ['gateway', 'inference', 'control'] as const;
 export type ServiceName = (typeof SERVICES)[number];
 
 /** What one run of `brink up` uses on disk. */

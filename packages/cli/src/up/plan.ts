@@ -7,6 +7,8 @@ export interface UpOptions {
   readonly config: string;
   readonly models: string;
   readonly demo: boolean;
+  /** First level of every topic. */
+  readonly topicRoot: string;
   readonly port: number;
   readonly mqttPort: number;
   readonly oipPort: number;

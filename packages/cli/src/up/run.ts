@@ -25,8 +25,7 @@ export async function runUp(context: Context, o: UpOptions): Promise<ExitCode> {
   } catch (reason) {
     const error = BrinkError.from(reason);
     if (error.code === 'E_CANCELLED' || error.code === 'E_INTERNAL') throw error;
-    context.terminal.note(`brink up: ${describe(error)}`);
-    return exitCodeOf(error);
+    return refuse(context, { code: exitCodeOf(error), lines: [`brink up: ${describe(error)}`] });
   }
 }
 
@@ -64,12 +63,12 @@ async function up(context: Context, o: UpOptions): Promise<ExitCode> {
     );
     const end = await Promise.race([stopped.promise, fleet.failed, broke]);
     over.abort();
-    for (const line of end.lines) terminal.note(line);
     const since = performance.now();
     if (end.code === 0) screen.stopping('asked to');
     await fleet.stop();
-    if (end.code === 0) screen.stopped(performance.now() - since);
-    return end.code;
+    if (end.code !== 0) return refuse(context, end);
+    screen.stopped(performance.now() - since);
+    return 0;
   } finally {
     await place.release();
   }
@@ -89,6 +88,13 @@ async function showLive(context: Context, o: UpOptions, screen: Screen, over: Ab
     clearInterval(timer);
     await api.close();
   }
+}
+
+/** The last word: after everything has stopped. */
+function refuse({ terminal, json }: Context, end: FleetEnd): ExitCode {
+  for (const line of end.lines) terminal.note(line);
+  if (json) terminal.line(JSON.stringify({ event: 'refused', code: end.code, lines: end.lines }));
+  return end.code;
 }
 
 /** What the children may see of this process' environment. Where they listen and whom they are is ours to say. */

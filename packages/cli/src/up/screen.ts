@@ -6,7 +6,8 @@ import { addresses, type ProcessName, type UpOptions } from './plan.ts';
 export interface Screen {
   begin(version: string): void;
   started(name: ProcessName, pid: number, restarts: number): void;
-  ready(name: ProcessName, ms: number, restarts: number): void;
+  /** @param ms undefined: it does not say when it is ready, but it runs */
+  ready(name: ProcessName, ms: number | undefined, restarts: number): void;
   /** Not ready after a long time, and why. */
   waiting(problems: readonly string[]): void;
   ended(name: ProcessName, how: string, againMs: number | undefined): void;
@@ -60,10 +61,10 @@ export function createTextScreen(terminal: Terminal, o: UpOptions, picture: stri
     started: (name, _pid, restarts) => {
       if (restarts > 0) line(`${at()} ${name.padEnd(10)} started again`);
     },
-    ready: (name, ms, restarts) => {
-      line(
-        `${at()} ${name.padEnd(10)} ${paint('green', restarts > 0 ? 'ready again' : 'ready')}  ${paint('dim', `${Math.round(ms)} ms`)}`,
-      );
+    ready(name, ms, restarts) {
+      const word = ms === undefined ? 'runs' : restarts > 0 ? 'ready again' : 'ready';
+      const took = ms === undefined ? '' : paint('dim', `${Math.round(ms)} ms`);
+      line(`${at()} ${name.padEnd(10)} ${paint('green', word)}  ${took}`.trimEnd());
     },
     waiting(problems) {
       line(`${at()} still waiting:`);
@@ -97,11 +98,11 @@ function whereToLook(o: UpOptions, picture: string, ms: number): string[] {
     '',
     `All ready after ${(ms / 1000).toFixed(1)} s. Ctrl-C stops everything.`,
     `  API     ${http}/v1/status   docs ${http}/docs`,
-    `  MQTT    mqtt://127.0.0.1:${o.mqttPort}   topics brink/#`,
+    `  MQTT    mqtt://127.0.0.1:${o.mqttPort}   topics ${o.topicRoot}/#`,
     `  models  ${oip}/v2 (Open Inference Protocol)`,
     `  logs    ${shown(o.data)}/logs`,
     'Try, from another terminal:',
-    `  mosquitto_pub -h 127.0.0.1 -p ${o.mqttPort} -t brink/cam-9/up/frames/front -f ${shown(picture)}`,
+    `  mosquitto_pub -h 127.0.0.1 -p ${o.mqttPort} -t ${o.topicRoot}/cam-9/up/frames/front -f ${shown(picture)}`,
     `  curl -s '${http}/v1/decisions?device=cam-9&limit=1'`,
     `  npx brink watch${ports}`,
     '',

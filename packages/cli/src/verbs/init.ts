@@ -34,6 +34,9 @@ export function addInit(program: Command, edge: Edge): void {
       ...(process.getuid?.() === 0 ? { owners } : {}),
     });
     const lines = written.map((path) => `wrote ${path}`);
+    if (written.some((path) => path.endsWith('dynamic-security.json'))) {
+      lines.push('a broker that runs already must be restarted to read it');
+    }
     show({ written }, lines.length === 0 ? ['every credential is there; nothing was changed'] : lines);
     return 0;
   });

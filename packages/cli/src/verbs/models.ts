@@ -47,7 +47,7 @@ function modelRows({ name, versions, running }: ModelItem): string[][] {
   });
 }
 
-export function checkLines(result: ModelCheck, paint: Paint): string[] {
+function checkLines(result: ModelCheck, paint: Paint): string[] {
   const lines: string[] = [];
   if (result.graph !== undefined) {
     lines.push(

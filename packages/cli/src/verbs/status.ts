@@ -16,7 +16,7 @@ export function addStatus(program: Command, edge: Edge): void {
   );
 }
 
-export function statusLines(status: Status, paint: Paint): string[] {
+function statusLines(status: Status, paint: Paint): string[] {
   const { configuration, ledger, laws } = status;
   const ready = status.ready ? paint('green', 'ready') : paint('red', 'not ready');
   const lines = [`${paint('bold', status.site)}  ${ready}  (brink ${status.version}, since ${status.started_at})`];

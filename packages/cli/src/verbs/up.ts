@@ -1,7 +1,7 @@
 import { join, resolve } from 'node:path';
 import type { Command } from 'commander';
 import type { UpOptions } from '../up/plan.ts';
-import { type Context, type Edge, type VerbOptions, verb, wholeNumber } from '../verb.ts';
+import { type Context, type Edge, filled, type VerbOptions, verb, wholeNumber } from '../verb.ts';
 
 interface UpFlags extends VerbOptions {
   demo: boolean;
@@ -37,12 +37,13 @@ export function addUp(program: Command, edge: Edge): void {
   });
 }
 
-function optionsOf({ root }: Context, flags: UpFlags): UpOptions {
+function optionsOf({ root, env }: Context, flags: UpFlags): UpOptions {
   return {
     data: resolve(flags.data),
     config: resolve(flags.config ?? join(root, 'config')),
     models: resolve(flags.models ?? join(root, 'models')),
     demo: flags.demo,
+    topicRoot: filled(env['BRINK_TOPIC_ROOT']) ?? 'brink',
     port: flags.port,
     mqttPort: flags.mqttPort,
     oipPort: flags.oipPort,
