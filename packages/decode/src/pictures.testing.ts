@@ -2,7 +2,7 @@ import { crc32, deflateSync } from 'node:zlib';
 import sharp from 'sharp';
 
 /** A smooth colour picture whose every quarter differs: red left above, green right above, blue left below, grey right below. */
-export function quarters(width: number, height: number): Uint8Array {
+function quarters(width: number, height: number): Uint8Array {
   const pixels = new Uint8Array(width * height * 3);
   const colours = [
     [220, 30, 30],

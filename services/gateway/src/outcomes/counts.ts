@@ -23,7 +23,7 @@ export interface UnitCounts {
 export type FrameFate = 'accepted' | 'duplicate' | 'rejected';
 export type UnitFate = 'decided' | 'expired' | 'dead' | 'dropped';
 
-export const noFrames = (): FrameCounts => ({
+const noFrames = (): FrameCounts => ({
   received: 0,
   accepted: 0,
   duplicate: 0,

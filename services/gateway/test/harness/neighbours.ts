@@ -16,7 +16,7 @@ import { createLinkServer, type LinkPeer, silentLogger } from '@brink/runtime';
 
 type ModelState = MessageInitShape<typeof link.ModelStateSchema>;
 type UnitResult = MessageInitShape<typeof link.UnitResultSchema>;
-export interface ReceivedDecide {
+interface ReceivedDecide {
   readonly decide: link.Decide;
   readonly tensors: Buffer[];
 }
