@@ -5,7 +5,7 @@ const BASELINE_SPREAD_MAX = 0.2;
 const ROUNDS_MAX = 9;
 const ROUNDS_GOOD = 3;
 
-export interface Round {
+interface Round {
   readonly baseline: readonly [before: number, after: number];
   readonly system: number;
   /** system ÷ mean of the two baselines */

@@ -68,9 +68,9 @@ export async function startFleet(options: FleetOptions = {}) {
 
 export type Fleet = Awaited<ReturnType<typeof startFleet>>;
 
-export function embedded(port = 0): Broker {
+function embedded(): Broker {
   return createBroker(
-    { host: '127.0.0.1', port, anonymous: 'loopback', users: SERVICES },
+    { host: '127.0.0.1', port: 0, anonymous: 'loopback', users: SERVICES },
     { logger: silentLogger, clock: systemClock, registry: createRegistry('broker') },
   );
 }

@@ -30,7 +30,7 @@ export const ImageInputSchema = z.strictObject({
 });
 export type ImageInput = z.infer<typeof ImageInputSchema>;
 
-export const InputSchema = z.strictObject({ tensor: z.string(), image: ImageInputSchema });
+const InputSchema = z.strictObject({ tensor: z.string(), image: ImageInputSchema });
 
 export const OutputSchema = z.strictObject({
   decoder: z.enum(['classification']),

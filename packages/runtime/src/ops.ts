@@ -35,7 +35,8 @@ export function createOps(
       case '/readyz': {
         const problems = d.problems();
         const ready = problems.length === 0;
-        json(response, ready ? 200 : 503, { ready, problems });
+        const notes = d.notes?.() ?? [];
+        json(response, ready ? 200 : 503, { ready, problems, ...(notes.length === 0 ? {} : { notes }) });
         return;
       }
       case '/metrics':

@@ -279,7 +279,7 @@ export function expectProblem(answer: Answer): void {
   expect(problem.detail.length).toBeGreaterThan(3);
 }
 
-export interface SseEvent {
+interface SseEvent {
   readonly event: string;
   readonly id: number | undefined;
   // biome-ignore lint/suspicious/noExplicitAny: tests look into events of every shape

@@ -6,7 +6,7 @@ import { createLinkClient, type LinkClient, silentLogger, systemClock } from '@b
 import { readConfig } from '../../src/config.ts';
 import { createService, type InferenceService } from '../../src/service.ts';
 
-export type Announced = Pick<
+type Announced = Pick<
   link.ModelState,
   'name' | 'version' | 'state' | 'passportSha256' | 'batchBest' | 'serving' | 'reason'
 >;

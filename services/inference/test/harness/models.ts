@@ -103,7 +103,7 @@ export interface ModelFolder {
   readonly files?: Readonly<Record<string, Uint8Array | string>>;
 }
 
-export const LABELS = ['zero', 'one', 'two', 'three'];
+const LABELS = ['zero', 'one', 'two', 'three'];
 
 /** Writes `models/<name>/<version>/` for a graph of four grey pixels. @returns the sha256 of its passport */
 export async function writeModel(dir: string, o: ModelFolder): Promise<string> {
