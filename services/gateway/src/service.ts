@@ -84,7 +84,7 @@ export function createService(config: GatewayConfig, deps: { logger: Logger; clo
     { ...config, topics, status: () => status },
     { ...deps, registry, onConfiguration: applied.receive, onFrame: path.ingest.receive },
   );
-  const reporter = createReporter({ instance: config.instance }, { ...path, clock, control: links.control });
+  const reporter = createReporter({ instance: config.instance }, { ...path, clock, logger, control: links.control });
   const ops = createOps(config.ops, { registry, problems, logger });
 
   const lifecycle = createLifecycle(config, { clock, path, links, broker, applied, status, reporter, ops });

@@ -180,3 +180,12 @@ describe('frames that wait for one model', () => {
     expectLaws(site);
   });
 });
+
+it('a thousand devices are reported too: what does not fit the header of the link goes as a payload', async () => {
+  await using site = await startSite();
+  await site.ready();
+  for (let i = 1; i <= 1000; i++) await site.client.publishAsync(`brink/dev-${i}/up/frames/raw`, tensor(), { qos: 0 });
+  await until(() => site.control.reports.at(-1)?.streams.length === 1000, 'the report', 20_000);
+  await until(() => site.control.reports.at(-1)?.pipelines[0]?.pending === 0, 'all decided', 20_000);
+  expectLaws(site);
+});

@@ -1,39 +1,57 @@
-import type { GatewayReport } from '@brink/protocol';
-import type { Clock, LinkClient } from '@brink/runtime';
+import { BrinkError, type GatewayReport } from '@brink/protocol';
+import type { Clock, LinkClient, Logger } from '@brink/runtime';
 import type { DiscoveredStreams } from '../ingest/discovered.ts';
 import type { Counts } from './counts.ts';
 
 const REPORT_TIMEOUT_MS = 5000;
+const LAST_REPORT_TIMEOUT_MS = 500;
+/** Of the link's 64 KiB for a header. A report with more (some 400 streams of devices) goes as a payload instead. */
+const HEADER_JSON_BYTES_MAX = 48 * 1024;
 
 /** Both laws and the discovered streams, told to control about once a second. One report at a time. */
 export function createReporter(
   config: { instance: string },
-  d: { counts: Counts; discovered: DiscoveredStreams; clock: Clock; control: Pick<LinkClient, 'peer' | 'request'> },
+  d: {
+    counts: Counts;
+    discovered: DiscoveredStreams;
+    clock: Clock;
+    logger: Logger;
+    control: Pick<LinkClient, 'peer' | 'request'>;
+  },
 ) {
-  let sending: Promise<unknown> | undefined;
+  let sending: Promise<void> | undefined;
+  let refused = false;
 
-  function send(): Promise<unknown> {
+  async function send(timeoutMs: number): Promise<void> {
     const report: GatewayReport = {
       instance: config.instance,
       at_ms: d.clock.now(),
       ...d.counts.report(),
       discovered: d.discovered.report(),
     };
-    const body = { case: 'report' as const, value: { json: JSON.stringify(report) } };
-    return d.control.request(body, [], { timeoutMs: REPORT_TIMEOUT_MS }).catch(() => {});
+    const json = Buffer.from(JSON.stringify(report));
+    const small = json.byteLength <= HEADER_JSON_BYTES_MAX;
+    const body = { case: 'report' as const, value: { json: small ? json.toString() : '' } };
+    try {
+      await d.control.request(body, small ? [] : [json], { timeoutMs });
+      refused = false;
+    } catch (reason) {
+      const { code, detail, retryable } = BrinkError.from(reason);
+      if (!retryable && !refused) d.logger.warn({ code, detail, bytes: json.byteLength }, 'control refused the report');
+      refused = !retryable;
+    }
   }
 
   return {
     report(): void {
       if (sending !== undefined || d.control.peer === undefined) return;
-      sending = send().finally(() => {
+      sending = send(REPORT_TIMEOUT_MS).finally(() => {
         sending = undefined;
       });
     },
     /** The final numbers, on the way out. */
     async last(): Promise<void> {
-      if (d.control.peer === undefined) return;
-      await Promise.race([send(), new Promise((resolve) => d.clock.setTimeout(() => resolve(undefined), 500))]);
+      if (d.control.peer !== undefined) await send(LAST_REPORT_TIMEOUT_MS);
     },
   };
 }

@@ -110,8 +110,8 @@ export async function startControl(path: string) {
           }
           return { body: { case: 'committed', value: { count: payloads.length } } };
         },
-        async report({ json }) {
-          reports.push(GatewayReportSchema.parse(JSON.parse(json)));
+        async report({ json }, [payload]) {
+          reports.push(GatewayReportSchema.parse(JSON.parse(json === '' ? String(payload) : json)));
           return { body: { case: 'done', value: {} } };
         },
       },
