@@ -4,7 +4,8 @@ import type { Device } from './device.ts';
 
 export interface CameraConfig {
   device: Device;
-  stream: string;
+  /** Each picture goes out on every one of them. */
+  streams: readonly string[];
   /** JPEG, PNG or WebP files, sent in turn, round and round. */
   pictures: readonly Uint8Array[];
   everyMs: number;
@@ -14,7 +15,7 @@ export interface CameraConfig {
 
 /** A simulated camera. A frame that cannot be sent is left out, as a camera does: the next one is newer anyway. */
 export function createCamera(config: CameraConfig, d: { clock: Clock; logger: Logger }): Part {
-  const { device, stream, pictures, everyMs, times = 1 } = config;
+  const { device, streams, pictures, everyMs, times = 1 } = config;
   let stopping: AbortController | undefined;
   let running: Promise<void> | undefined;
   let trouble: string | undefined;
@@ -23,7 +24,7 @@ export function createCamera(config: CameraConfig, d: { clock: Clock; logger: Lo
     const picture = pictures[Math.floor(turn / times) % pictures.length];
     if (picture === undefined) return;
     try {
-      await device.publish(stream, picture);
+      for (const stream of streams) await device.publish(stream, picture);
       trouble = undefined;
     } catch (reason) {
       const { code, detail } = BrinkError.from(reason);

@@ -13,7 +13,7 @@ test('a camera sends its pictures in turn, round and round', async () => {
   await using site = await startSite();
   const device = site.device({ name: 'cam-1' });
   const pictures = ['a', 'b', 'c'].map((text) => Buffer.from(text));
-  const camera = createCamera({ device, stream: 'front', pictures, everyMs: 2, times: 2 }, d);
+  const camera = createCamera({ device, streams: ['front'], pictures, everyMs: 2, times: 2 }, d);
   await device.start(soon());
   await camera.start(soon());
   await until(() => site.up('cam-1', 'frames').length >= 14, 'twice around');
@@ -25,7 +25,7 @@ test('a camera sends its pictures in turn, round and round', async () => {
 test('a camera that cannot send leaves frames out and goes on when it can', async () => {
   await using site = await startSite();
   const device = site.device({ name: 'cam-1' });
-  const camera = createCamera({ device, stream: 'front', pictures: [Buffer.from('a')], everyMs: 2 }, d);
+  const camera = createCamera({ device, streams: ['front'], pictures: [Buffer.from('a')], everyMs: 2 }, d);
   await camera.start(soon());
   site.manage(camera);
   await device.start(soon());

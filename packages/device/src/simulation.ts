@@ -19,19 +19,24 @@ export const SimulationSettingsSchema = z.object({
     .optional()
     .describe('JSON {"cam-1":"…","feeder-1":"…"}; absent: without credentials, over loopback'),
   BRINK_SIMULATE_CAMERA: NameSchema.default('cam-1').describe('name of the camera'),
-  BRINK_SIMULATE_STREAM: NameSchema.default('front').describe('stream that the camera sends'),
+  BRINK_SIMULATE_STREAMS: z
+    .string()
+    .transform((names) => names.split(','))
+    .pipe(z.array(NameSchema).min(1))
+    .default(['front', 'lesson'])
+    .describe('streams on which the camera sends each picture, comma-separated'),
   BRINK_SIMULATE_FEEDER: NameSchema.default('feeder-1').describe('name of the feeder'),
   BRINK_SIMULATE_PICTURES: z
     .string()
     .default(join(import.meta.dirname, '..', 'pictures'))
     .describe('folder whose .jpg files the camera sends, by name'),
-  BRINK_SIMULATE_EVERY_MS: ms(500, 'ms from one picture to the next'),
+  BRINK_SIMULATE_EVERY_MS: ms(1000, 'ms from one picture to the next'),
   BRINK_SIMULATE_TIMES: z.coerce
     .number<string>()
     .int()
     .min(1)
     .max(1000)
-    .default(4)
+    .default(2)
     .describe('how often each picture is sent before the next'),
   BRINK_SIMULATE_MOTOR_MS: ms(300, 'ms that the motor of the feeder takes'),
 });
@@ -61,7 +66,7 @@ export function createSimulation(
   const camera = createCamera(
     {
       device: cameraDevice,
-      stream: settings.BRINK_SIMULATE_STREAM,
+      streams: settings.BRINK_SIMULATE_STREAMS,
       pictures: readPictures(settings.BRINK_SIMULATE_PICTURES),
       everyMs: settings.BRINK_SIMULATE_EVERY_MS,
       times: settings.BRINK_SIMULATE_TIMES,

@@ -52,7 +52,14 @@ export function createDecodeWorker(
       stopMs: 1000,
       // Never given up for long: a device that sends poison must not take the cameras beside it down.
       restart: { max: 10_000, withinMs: 60_000, baseMs: 20, capMs: 2000 },
-      link: { service: 'gateway', instance: config.instance, window: 4, frameBytesMax: LINK_FRAME_BYTES_MAX },
+      link: {
+        service: 'gateway',
+        instance: config.instance,
+        window: 4,
+        frameBytesMax: LINK_FRAME_BYTES_MAX,
+        // Loading libvips from a cold disk beside other services that start takes a while.
+        helloTimeoutMs: 20_000,
+      },
     },
     {
       logger: d.logger,
