@@ -148,7 +148,12 @@ async function addDocuments(app: App, version: string): Promise<void> {
     transform: jsonSchemaTransform,
     transformObject: openApiObject,
   });
-  await app.register(swaggerUi, { routePrefix: '/docs', uiConfig: { deepLinking: true, tryItOutEnabled: true } });
+  await app.register(swaggerUi, {
+    routePrefix: '/docs',
+    uiConfig: { deepLinking: true, tryItOutEnabled: true },
+    // The bar on top would show somebody else's logo and a field for other people's documents.
+    theme: { title: 'Brink', css: [{ filename: 'brink.css', content: '.swagger-ui .topbar { display: none; }' }] },
+  });
 }
 
 /** Which methods each address takes. */

@@ -45,4 +45,11 @@ dl { display: grid; grid-template-columns: max-content 1fr; gap: 0.25rem 1rem; m
 dt { opacity: 0.7; }
 dd { margin: 0; overflow-wrap: anywhere; }
 tr:target { outline: 2px solid; }
+/* On a phone the last cell of a row stands under the others. */
+@media (max-width: 40rem) {
+  .stacked thead { display: none; }
+  .stacked tr { display: flex; flex-wrap: wrap; gap: 0 0.75rem; padding: 0.35rem 0; border-bottom: 1px solid var(--line); }
+  .stacked td { border: 0; padding: 0; }
+  .stacked td:last-child { flex-basis: 100%; }
+}
 `;

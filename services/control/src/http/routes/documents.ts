@@ -41,13 +41,13 @@ export function addDocuments(app: App): void {
 function errorPage(): string {
   const rows = Object.entries(ERROR_TABLE).map(
     ([code, { http, retryable, sentence }]) => html`<tr id="${code.toLowerCase()}">
-<td><code>${code}</code></td><td>${http}</td><td>${retryable ? 'yes' : 'no'}</td><td>${sentence}</td></tr>`,
+<td><code>${code}</code></td><td>${http}</td><td>${retryable ? 'again' : 'final'}</td><td>${sentence}</td></tr>`,
   );
   return page(
     'Errors',
-    html`<p>Every refusal, on every face of Brink, carries one of these codes. “Again” says whether the same request may
+    html`<p>Every refusal, on every face of Brink, carries one of these codes. “Again”: the same request may
 succeed later without anybody changing it.</p>
-<div class="wide"><table><thead><tr><th>Code</th><th>HTTP</th><th>Again</th><th>Meaning</th></tr></thead>
+<div class="wide"><table class="stacked"><thead><tr><th>Code</th><th>HTTP</th><th>Again</th><th>Meaning</th></tr></thead>
 <tbody>${rows}</tbody></table></div>`,
   );
 }
