@@ -5,7 +5,7 @@ import type { Logger } from './logger.ts';
 import { createMqttStats, type MqttMetrics, type MqttStats } from './mqtt-metrics.ts';
 import { Outbox, type PublishOptions } from './mqtt-outbox.ts';
 import type { Part } from './part.ts';
-import { fullJitter, wait } from './retry.ts';
+import { createBackoff, wait } from './retry.ts';
 import { createTopicFilter } from './topic-filter.ts';
 
 export interface MqttOptions {
@@ -99,6 +99,7 @@ class Connection implements Mqtt {
   readonly #logger: Logger;
   readonly #stats: MqttStats = createMqttStats();
   readonly #outbox: Outbox;
+  readonly #backoff: ReturnType<typeof createBackoff>;
   readonly #subscriptions: Subscription[] = [];
   /** filter → why */
   readonly #refused = new Map<string, string>();
@@ -117,7 +118,8 @@ class Connection implements Mqtt {
     this.#d = d;
     this.#version = o.protocolVersion ?? 5;
     this.#logger = d.logger.child({ broker: o.url, client_id: o.clientId });
-    const { outgoingMax = 1024, outgoingBytesMax = 16 * 1024 * 1024 } = o;
+    const { baseMs = 100, capMs = 5000, outgoingMax = 1024, outgoingBytesMax = 16 * 1024 * 1024 } = o;
+    this.#backoff = createBackoff({ baseMs, capMs }, d);
     this.#outbox = new Outbox({ countMax: outgoingMax, bytesMax: outgoingBytesMax }, this.#stats);
     d.metrics?.track(this.#stats, { connected: () => this.#connected, waiting: () => this.#outbox.waiting });
   }
@@ -177,13 +179,9 @@ class Connection implements Mqtt {
   }
 
   async #keepUp(signal: AbortSignal): Promise<void> {
-    const { baseMs = 100, capMs = 5000 } = this.#o;
-    const schedule = () => fullJitter({ baseMs, capMs }, this.#d.random);
-    let waits = schedule();
     while (!signal.aborted) {
       const version = this.#version;
       const error = await this.#attempt(signal).catch((reason: unknown) => BrinkError.from(reason, 'E_BROKER'));
-      if (this.#connected) waits = schedule();
       this.#lost(error);
       if (signal.aborted) return;
       if (error.detail !== this.#trouble) {
@@ -191,7 +189,7 @@ class Connection implements Mqtt {
       }
       this.#trouble = error.detail;
       if (version !== this.#version) continue;
-      await wait(waits.next().value, this.#d.clock, signal).catch(() => {});
+      await wait(this.#backoff.next(), this.#d.clock, signal).catch(() => {});
     }
   }
 
@@ -253,6 +251,7 @@ class Connection implements Mqtt {
     this.#connected = true;
     this.#trouble = undefined;
     this.#stats.connects += 1;
+    this.#backoff.up();
     this.#refused.clear();
     this.#outbox.open(client, packet.properties?.receiveMaximum);
     this.#logger.info({ protocol: this.#version, session: packet.sessionPresent }, 'connected to the broker');

@@ -2,7 +2,7 @@ import { BrinkError } from '@brink/protocol';
 import { describe, expect, test } from 'vitest';
 import { createTestClock } from './clock.ts';
 import { type Part, startAll, stopAll } from './part.ts';
-import { cancelled, fullJitter, wait } from './retry.ts';
+import { cancelled, createBackoff, fullJitter, wait } from './retry.ts';
 
 const take = (count: number, waits: Generator<number>) => Array.from({ length: count }, () => waits.next().value);
 
@@ -44,6 +44,20 @@ describe('full jitter', () => {
         fullJitter({ baseMs: 1, capMs: 7 }, () => 1),
       ).at(-1),
     ).toBe(7);
+  });
+});
+
+describe('the waits of something that is kept up', () => {
+  test('begin again only after it was up for a second', async () => {
+    const clock = createTestClock();
+    const backoff = createBackoff({ baseMs: 10, capMs: 1000 }, { clock, random: () => 1 });
+    expect([backoff.next(), backoff.next()]).toEqual([10, 20]);
+    backoff.up();
+    await clock.advance(999);
+    expect(backoff.next()).toBe(40);
+    backoff.up();
+    await clock.advance(1000);
+    expect([backoff.next(), backoff.next()]).toEqual([10, 20]);
   });
 });
 

@@ -13,6 +13,26 @@ export function* fullJitter(o: { baseMs: number; capMs: number }, random: () => 
   }
 }
 
+/** What was up for less was not really up: a peer that accepts and drops at once must not be hammered. */
+const UP_MS_MIN = 1000;
+
+/** The waits of something that is kept up. They begin again with the base after it was up for a second. */
+export function createBackoff(o: { baseMs: number; capMs: number }, d: { clock: Clock; random: () => number }) {
+  let waits = fullJitter(o, d.random);
+  let upAt: number | undefined;
+  return {
+    up(): void {
+      upAt = d.clock.monotonic();
+    },
+    /** ms to the next attempt */
+    next(): number {
+      if (upAt !== undefined && d.clock.monotonic() - upAt >= UP_MS_MIN) waits = fullJitter(o, d.random);
+      upAt = undefined;
+      return waits.next().value;
+    },
+  };
+}
+
 /** @throws BrinkError E_CANCELLED at once when the signal aborts */
 export function wait(ms: number, clock: Clock, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {

@@ -3,7 +3,7 @@ import { BrinkError } from '@brink/protocol';
 import type { Clock } from '../clock.ts';
 import type { Logger } from '../logger.ts';
 import type { Part } from '../part.ts';
-import { fullJitter, wait } from '../retry.ts';
+import { createBackoff, wait } from '../retry.ts';
 import { formatLinkAddress, type LinkAddress } from './address.ts';
 import type { LinkHandlers, LinkOptions, LinkPeer } from './messages.ts';
 import type { LinkMetrics } from './metrics.ts';
@@ -37,6 +37,7 @@ export function createLinkClient(
   const { expectToken: _never, token, ...shared } = o;
   // A token goes over TCP only; a unix socket is guarded by its mode.
   const options: LinkOptions = token === undefined || 'path' in o.connect ? shared : { ...shared, token };
+  const backoff = createBackoff({ baseMs: o.baseMs ?? 100, capMs: o.capMs ?? 5000 }, d);
   let peer: LinkPeer | undefined;
   let problem: string | undefined = `link to ${where} is not up yet`;
   let stopping: AbortController | undefined;
@@ -51,6 +52,7 @@ export function createLinkClient(
       onReady(ready) {
         peer = ready;
         problem = undefined;
+        backoff.up();
         logger.info({ peer: ready.info.service, instance: ready.info.instance }, 'link up');
         d.onUp?.(ready);
       },
@@ -65,20 +67,17 @@ export function createLinkClient(
   }
 
   async function keepUp(signal: AbortSignal): Promise<void> {
-    const schedule = () => fullJitter({ baseMs: o.baseMs ?? 100, capMs: o.capMs ?? 5000 }, d.random);
-    let waits = schedule();
     while (!signal.aborted) {
       const error = await attempt(signal).catch((reason: unknown) => BrinkError.from(reason, 'E_LINK_CLOSED'));
       if (peer !== undefined) {
         peer = undefined;
-        waits = schedule();
         d.onDown?.(error);
       }
       if (signal.aborted) return;
       const next = `link to ${where}: ${error.code}: ${error.detail}`;
       if (next !== problem) logger.warn({ code: error.code, detail: error.detail }, 'link down');
       problem = next;
-      await wait(waits.next().value, d.clock, signal).catch(() => {});
+      await wait(backoff.next(), d.clock, signal).catch(() => {});
     }
   }
 

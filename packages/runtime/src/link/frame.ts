@@ -12,7 +12,7 @@ export type Kind = (typeof KIND)[keyof typeof KIND];
 export const PREFIX_BYTES = 16;
 const LENGTH_BYTES = 4;
 export const HEADER_BYTES_MAX = 0xffff;
-export const PAYLOAD_ALIGNMENT = 64;
+const PAYLOAD_ALIGNMENT = 64;
 /** Bytes that are padding and short enough to be copied into the head: one write less for small frames. */
 const INLINE_BYTES_MAX = 2048;
 /** The first number of a request that does not fit 2^53. */
@@ -21,7 +21,7 @@ const REQUEST_HIGH_MAX = 0x20_0000;
 const PADDING = Buffer.alloc(PAYLOAD_ALIGNMENT);
 const EMPTY = Buffer.alloc(0);
 
-export const align = (offset: number) => (offset + PAYLOAD_ALIGNMENT - 1) & -PAYLOAD_ALIGNMENT;
+const align = (offset: number) => (offset + PAYLOAD_ALIGNMENT - 1) & -PAYLOAD_ALIGNMENT;
 
 /** Bytes of a whole frame, `length` included. May exceed 2^31, so that a limit can be checked against it. */
 export function frameBytes(headerBytes: number, payloads: readonly Uint8Array[]): number {

@@ -4,7 +4,7 @@ import { protocolError } from './frame.ts';
 import type { LinkOptions, PeerInfo } from './messages.ts';
 
 /** The link that this code speaks. N and N−1 interoperate: with version 2, the lowest stays 1. */
-export const LINK_VERSION = { highest: 1, lowest: 1 };
+const LINK_VERSION = { highest: 1, lowest: 1 };
 /** A peer may state more; we never have more in flight. */
 const WINDOW_MAX = 65_536;
 

@@ -1,7 +1,8 @@
+import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { duplexPair } from 'node:stream';
-import { BrinkError, create, link, toBinary } from '@brink/protocol';
+import { BrinkError, create, isErrorCode, link, toBinary } from '@brink/protocol';
 import { pino } from 'pino';
 import { afterEach, describe, expect, test } from 'vitest';
 import { systemClock } from '../clock.ts';
@@ -94,9 +95,6 @@ function* pieces(bytes: Buffer, random: Random): Generator<Buffer> {
   }
 }
 
-const CODES = ['E_LINK_PROTOCOL', 'E_LINK_CLOSED', 'E_LINK_VERSION', 'E_TIMEOUT'];
-const isCode = (code: string) => CODES.includes(code) || code.startsWith('E_');
-
 test(
   `${MUTATIONS} mutated conversations each end in a code of the table, and no memory stays`,
   async () => {
@@ -120,7 +118,7 @@ test(
       here.destroy();
     }
     const after = process.memoryUsage();
-    expect([...ends.keys()].filter((code) => !isCode(code))).toEqual([]);
+    expect([...ends.keys()].filter((code) => !isErrorCode(code))).toEqual([]);
     expect(ends.get('E_LINK_PROTOCOL')).toBeGreaterThan(MUTATIONS / 10);
     expect(ends.get('E_LINK_CLOSED')).toBeGreaterThan(MUTATIONS / 20);
     expect(after.arrayBuffers - before.arrayBuffers).toBeLessThan(96 * 1024 * 1024);
@@ -261,6 +259,8 @@ describe('a hostile peer', () => {
         const socket = connect(path);
         socket.on('error', () => {}).resume();
         undo.add(() => socket.destroy());
+        // One after the other: a unix socket whose backlog is full refuses (EAGAIN), which is not what is tried here.
+        await once(socket, 'connect');
         send(socket, random);
         if (i % 10 === 0) {
           const { payloads } = await good.request(decode, [Buffer.alloc(1000, i)]);
@@ -272,7 +272,7 @@ describe('a hostile peer', () => {
       expect(server.peers.size).toBe(1);
       expect(good.peer).toBe(peer);
       expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(64 * 1024 * 1024 + SOCKETS * 256 * 1024);
-    });
+    }, 60_000);
   }
 
   test('is told why', async () => {

@@ -18,6 +18,8 @@ const NO_PAYLOADS: Uint8Array[] = [];
 const NO_OPTIONS: RequestOptions = {};
 /** How long a closing link waits for the peer to take the last bytes. */
 const LINGER_MS = 500;
+/** TCP alone may hold on to a host that vanished with our bytes un-acked for a quarter of an hour. */
+const SILENT_MS = 10_000;
 
 export interface LinkDependencies {
   handlers: LinkHandlers;
@@ -149,7 +151,11 @@ class Link {
     const outgoingBytesMax = this.#outgoingBytesMax;
     const outgoing = this.#outgoing;
     const stats = this.#stats;
-    const requests = new Requests({ requestTimeoutMs, waitingMax, outgoingBytesMax }, { outgoing, clock, stats, info });
+    const silentMs = overNetwork(this.#duplex) ? SILENT_MS : 0;
+    const requests = new Requests(
+      { requestTimeoutMs, waitingMax, outgoingBytesMax, silentMs },
+      { outgoing, clock, stats, info, onSilent: (error) => this.#shut(error, false) },
+    );
     const peer: LinkPeer = {
       request: (body, payloads = NO_PAYLOADS, options = NO_OPTIONS) => requests.request(body, payloads, options),
       info,
@@ -209,3 +215,5 @@ function tune(duplex: Duplex): void {
   if (!('setNoDelay' in duplex)) return;
   (duplex as Socket).setNoDelay(true).setKeepAlive(true, 10_000);
 }
+
+const overNetwork = (duplex: Duplex) => (duplex as Socket).remoteFamily !== undefined;

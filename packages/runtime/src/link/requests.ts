@@ -24,12 +24,24 @@ interface Call {
   signal: AbortSignal | undefined;
   onAbort: (() => void) | undefined;
   settled: boolean;
+  /** What had come from the peer when it was sent. */
+  framesBefore: number;
 }
 
 export interface RequestLimits {
   requestTimeoutMs: number;
   waitingMax: number;
   outgoingBytesMax: number;
+  /** A request that timed out after so long, without one frame from the peer since it was sent, means that the peer has gone; 0 = never. */
+  silentMs: number;
+}
+
+export interface RequestDependencies {
+  outgoing: Outgoing;
+  clock: Clock;
+  stats: LinkStats;
+  info: PeerInfo;
+  onSilent: (error: BrinkError) => void;
 }
 
 /** The asking half of a link: numbers, the peer's window, waiting, time limits, cancelling. */
@@ -39,6 +51,7 @@ export class Requests {
   readonly #clock: Clock;
   readonly #stats: LinkStats;
   readonly #info: PeerInfo;
+  readonly #onSilent: (error: BrinkError) => void;
   /** Sent and not answered; one that was given up stays until its answer comes. */
   readonly #flying = new Map<number, Call>();
   #waiting: Call[] = [];
@@ -48,12 +61,13 @@ export class Requests {
   #lastId = 0;
   #closed: BrinkError | undefined;
 
-  constructor(limits: RequestLimits, d: { outgoing: Outgoing; clock: Clock; stats: LinkStats; info: PeerInfo }) {
+  constructor(limits: RequestLimits, d: RequestDependencies) {
     this.#limits = limits;
     this.#outgoing = d.outgoing;
     this.#clock = d.clock;
     this.#stats = d.stats;
     this.#info = d.info;
+    this.#onSilent = d.onSilent;
   }
 
   get inFlight(): number {
@@ -85,6 +99,7 @@ export class Requests {
         signal,
         onAbort: undefined,
         settled: false,
+        framesBefore: 0,
       };
       const refused = this.#refusal(call) ?? this.#launchOrEnqueue(call);
       if (refused === undefined) this.#limit(call, options.timeoutMs ?? this.#limits.requestTimeoutMs);
@@ -176,6 +191,7 @@ export class Requests {
   #launch(call: Call): void {
     this.#lastId += 1;
     call.id = this.#lastId;
+    call.framesBefore = this.#stats.framesIn;
     this.#flying.set(call.id, call);
     this.#outgoing.send(KIND.request, call.id, call.header, call.payloads, call.total);
     this.#stats.requestsOut += 1;
@@ -190,16 +206,21 @@ export class Requests {
   #limit(call: Call, timeoutMs: number): void {
     const { signal } = call;
     if (timeoutMs > 0) {
-      call.timer = this.#clock.setTimeout(() => {
-        this.#stats.timeouts += 1;
-        const { service, instance } = this.#info;
-        this.#giveUp(call, new BrinkError('E_TIMEOUT', `no answer from ${service} ${instance} within ${timeoutMs} ms`));
-      }, timeoutMs);
+      call.timer = this.#clock.setTimeout(() => this.#timeOut(call, timeoutMs), timeoutMs);
     }
     if (signal !== undefined) {
       call.onAbort = () => this.#giveUp(call, cancelled(signal));
       signal.addEventListener('abort', call.onAbort, { once: true });
     }
+  }
+
+  #timeOut(call: Call, timeoutMs: number): void {
+    this.#stats.timeouts += 1;
+    const { service, instance } = this.#info;
+    this.#giveUp(call, new BrinkError('E_TIMEOUT', `no answer from ${service} ${instance} within ${timeoutMs} ms`));
+    const { silentMs } = this.#limits;
+    if (silentMs === 0 || timeoutMs < silentMs || call.id === 0 || call.framesBefore !== this.#stats.framesIn) return;
+    this.#onSilent(new BrinkError('E_LINK_CLOSED', `not one frame from ${service} ${instance} for ${timeoutMs} ms`));
   }
 
   /** The caller gave up. Its place in the window is free only when the peer has answered. */

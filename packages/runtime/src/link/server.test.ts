@@ -1,14 +1,15 @@
 import { spawnSync } from 'node:child_process';
 import { statSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
+import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
+import type { BrinkError } from '@brink/protocol';
 import { afterEach, describe, expect, test } from 'vitest';
 import { createTestClock, systemClock } from '../clock.ts';
 import { silentLogger } from '../logger.ts';
 import { Registry } from '../metrics.ts';
 import { formatLinkAddress, type LinkAddress, parseLinkAddress } from './address.ts';
 import { createLinkClient } from './client.ts';
-import { createUndo, decode, echo, linkOptions, never, temporaryFolder } from './link.testing.ts';
+import { createUndo, decode, echo, helloFrame, linkOptions, never, temporaryFolder } from './link.testing.ts';
 import type { LinkOptions } from './messages.ts';
 import { createLinkMetrics } from './metrics.ts';
 import { createLinkServer } from './server.ts';
@@ -100,6 +101,38 @@ describe('a link server on TCP', () => {
     expect(reply.payloads[0]?.[299_999]).toBe(5);
     await expect.poll(() => stranger.problem).toContain('E_LINK_TOKEN');
     await expect(stranger.request(decode)).rejects.toMatchObject({ code: 'E_LINK_CLOSED' });
+  });
+});
+
+describe('a host that vanishes', () => {
+  test('without a word is noticed when a request to it times out, and the link is dialled again', async () => {
+    const clock = createTestClock();
+    const sockets: Socket[] = [];
+    const vanishing = createServer((socket) => {
+      sockets.push(socket);
+      socket.on('error', () => {}).resume();
+      socket.write(helloFrame());
+      undo.add(() => socket.destroy());
+    });
+    await new Promise<void>((resolve) => vanishing.listen(0, '127.0.0.1', resolve));
+    undo.add(() => new Promise((resolve) => vanishing.close(resolve)));
+    const { port } = vanishing.address() as AddressInfo;
+    const downs: string[] = [];
+    const client = await dial(
+      { host: '127.0.0.1', port },
+      { token: 't' },
+      { clock, onDown: (e) => downs.push(e.detail) },
+    );
+    await expect.poll(() => client.peer !== undefined).toBe(true);
+    const short = client.request(decode, [], { timeoutMs: 5000 }).catch((error: BrinkError) => error.code);
+    const long = client.request(decode, [], { timeoutMs: 15_000 }).catch((error: BrinkError) => error.code);
+    await clock.advance(5000);
+    expect(await short).toBe('E_TIMEOUT');
+    expect(downs).toEqual([]);
+    await clock.advance(10_000);
+    expect(await long).toBe('E_TIMEOUT');
+    await expect.poll(() => downs).toEqual([expect.stringContaining('not one frame')]);
+    await expect.poll(() => clock.advance(5000).then(() => sockets.length)).toBeGreaterThan(1);
   });
 });
 
