@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { Bench, BenchResult } from './main.ts';
+import type { Bench, BenchResult } from './bench.ts';
 import { startRawLoop } from './raw-loop.ts';
 import { measureRounds, type Series } from './rounds.ts';
 import { writeSimpleCnn } from './site.ts';

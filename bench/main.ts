@@ -1,19 +1,6 @@
+import type { Bench } from './bench.ts';
 import { loop } from './loop.ts';
 import { machine } from './rounds.ts';
-
-/** What a bench gives back; `main` adds the machine and prints it as one JSON line. */
-export interface BenchResult {
-  readonly figure: number | null;
-  readonly unit: string;
-  readonly bar: number;
-  readonly variants: Record<string, unknown>;
-  readonly rounds: readonly unknown[];
-}
-
-export interface Bench {
-  readonly what: string;
-  run(report: (line: string) => void): Promise<BenchResult>;
-}
 
 const benches: Record<string, Bench> = { loop };
 

@@ -10,8 +10,15 @@ import {
 } from '@brink/protocol';
 import { createMqtt, type Mqtt, secretFrom, silentLogger, systemClock, wait } from '@brink/runtime';
 import { decisionLine } from './show.ts';
-import { type Context, filled, usingApi } from './verb.ts';
-import type { SendOptions } from './verbs/send.ts';
+import { type Context, filled, usingApi, type VerbOptions } from './verb.ts';
+
+export interface SendOptions extends VerbOptions {
+  http?: boolean;
+  mqttUrl?: string;
+  username?: string;
+  passwordFile?: string;
+  waitMs: number;
+}
 
 /** What became of one file. */
 export interface Sent {

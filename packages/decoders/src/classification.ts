@@ -1,5 +1,5 @@
 import { BrinkError, type OutputSpec, type Result } from '@brink/protocol';
-import type { Decode, DecoderOptions } from './decoder.ts';
+import type { Decode, DecoderOptions } from './decode.ts';
 import { sliceOf } from './tensors.ts';
 
 /** How far from 0..1 a score may lie that a model calculated by itself. */

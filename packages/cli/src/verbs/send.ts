@@ -1,14 +1,7 @@
 import { isName } from '@brink/protocol';
 import { type Command, InvalidArgumentError } from 'commander';
-import { type Edge, type VerbOptions, verb, wholeNumber, withApi } from '../verb.ts';
-
-export interface SendOptions extends VerbOptions {
-  http?: boolean;
-  mqttUrl?: string;
-  username?: string;
-  passwordFile?: string;
-  waitMs: number;
-}
+import type { SendOptions } from '../send.ts';
+import { type Edge, verb, wholeNumber, withApi } from '../verb.ts';
 
 /** `brink send <device> <stream> <file…>`: one after the other, each with its decisions. Exit 1 when one got none. */
 export function addSend(program: Command, edge: Edge): void {

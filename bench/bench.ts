@@ -1,0 +1,13 @@
+/** What a bench gives back; `main` adds the machine and prints it as one JSON line. */
+export interface BenchResult {
+  readonly figure: number | null;
+  readonly unit: string;
+  readonly bar: number;
+  readonly variants: Record<string, unknown>;
+  readonly rounds: readonly unknown[];
+}
+
+export interface Bench {
+  readonly what: string;
+  run(report: (line: string) => void): Promise<BenchResult>;
+}
