@@ -27,14 +27,14 @@ const link: LinkOptions = { service: 'parent', instance: 'p', window: 4, frameBy
 const SERVE = `
   import { serveParent } from ${JSON.stringify(runtime)};
   await serveParent({ service: 'child', instance: 'c', window: 4, frameBytesMax: 1048576 }, { handlers: {
-    report: async ({ json }) => {
+    announce: async ({ instance: json }) => {
       if (json === 'crash') process.exit(3);
       if (json === 'abort') process.abort();
       if (json === 'hang') for (;;);
       return { body: { case: 'committed', value: { count: process.pid } } };
     },
   } });`;
-const report = (json: string) => ({ case: 'report', value: { json } }) as const;
+const word = (json: string) => ({ case: 'announce', value: { instance: json } }) as const;
 
 const children: Child[] = [];
 afterEach(async () => {
@@ -78,7 +78,7 @@ describe('a child', () => {
     const { child, exits, metric } = make({ module: moduleOf(SERVE), link });
     await child.start(never);
     const { pid } = child;
-    const reply = await child.peer!.request(report('hello'));
+    const reply = await child.peer!.request(word('hello'));
     expect(reply.body).toMatchObject({ case: 'committed', value: { count: pid } });
     await child.stop();
     expect(alive(pid!)).toBe(false);
@@ -97,18 +97,18 @@ describe('a child', () => {
       },
     );
     await child.start(never);
-    await expect(child.peer!.request(report('crash'))).rejects.toMatchObject({ code: 'E_LINK_CLOSED' });
+    await expect(child.peer!.request(word('crash'))).rejects.toMatchObject({ code: 'E_LINK_CLOSED' });
     await expect.poll(() => ups, { timeout: 10_000 }).toBe(2);
     expect(exits).toMatchObject([{ reason: 'crashed', code: 3, expected: false }]);
     expect(child.restarts).toBe(1);
     expect(await metric(/brink_child_restarts_total\{child="it"\} (\d+)/)).toBe(1);
-    await expect(child.peer!.request(report('hello'))).resolves.toBeDefined();
+    await expect(child.peer!.request(word('hello'))).resolves.toBeDefined();
   });
 
   test('that hangs in its only thread is ended at its deadline, with its own reason', async () => {
     const { child, exits } = make({ module: moduleOf(SERVE), link });
     await child.start(never);
-    const hung = child.peer!.request(report('hang'));
+    const hung = child.peer!.request(word('hang'));
     child.kill('deadline');
     await expect(hung).rejects.toMatchObject({ code: 'E_LINK_CLOSED' });
     await expect.poll(() => exits).toMatchObject([{ reason: 'killed-deadline', signal: 'SIGKILL' }]);
@@ -118,7 +118,7 @@ describe('a child', () => {
     const { child } = make({ module: moduleOf(SERVE), link, stopMs: 100 });
     await child.start(never);
     const { pid } = child;
-    child.peer!.request(report('hang')).catch(() => {});
+    child.peer!.request(word('hang')).catch(() => {});
     await child.stop();
     expect(alive(pid!)).toBe(false);
   });
@@ -173,7 +173,7 @@ describe('a child', () => {
     );
     const { child } = make({ module: moduleOf(code), link, env: { MINE: '1' } });
     await child.start(never);
-    const { body } = await child.peer!.request(report('hello'));
+    const { body } = await child.peer!.request(word('hello'));
     delete process.env['BRINK_SECRET_OF_TEST'];
     expect(body).toMatchObject({ value: { count: 0 } });
   });
@@ -202,7 +202,7 @@ describe('a parent killed with SIGKILL', () => {
         const child = createChild({ name: 'it', module: ${JSON.stringify(child)}, stopMs: 1000, restart: 'never', link: ${JSON.stringify(link)} },
           { logger: silentLogger, clock: systemClock, random: Math.random });
         await child.start(new AbortController().signal);
-        if (${JSON.stringify(what)} === 'hang') child.peer.request({ case: 'report', value: { json: 'hang' } }).catch(() => {});
+        if (${JSON.stringify(what)} === 'hang') child.peer.request({ case: 'announce', value: { instance: 'hang' } }).catch(() => {});
         setTimeout(() => process.stdout.write(String(child.pid) + '\\n'), 50);`);
       const run = spawn(process.execPath, [parent], { stdio: ['ignore', 'pipe', 'inherit'] });
       const pid = Number(await new Promise((resolve) => run.stdout.once('data', resolve)));

@@ -130,7 +130,7 @@ export async function startControl(options: StartOptions = {}) {
         discovered: [],
         ...report,
       };
-      await gateway.request({ case: 'report', value: { json: JSON.stringify(whole) } });
+      await gateway.request({ case: 'report', value: {} }, [Buffer.from(JSON.stringify(whole))]);
     },
     /** Everything that arrives on a filter, from now on. */
     async listen(filter: string, clientId = `test-${clients.length}`): Promise<MqttMessage[]> {

@@ -181,7 +181,7 @@ describe('frames that wait for one model', () => {
   });
 });
 
-it('a thousand devices are reported too: what does not fit the header of the link goes as a payload', async () => {
+it('a thousand devices are reported too, though that does not fit the header of the link', async () => {
   await using site = await startSite();
   await site.ready();
   for (let i = 1; i <= 1000; i++) await site.client.publishAsync(`brink/dev-${i}/up/frames/raw`, tensor(), { qos: 0 });

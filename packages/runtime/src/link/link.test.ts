@@ -73,16 +73,16 @@ describe('a link', () => {
       {},
       {
         handlers: {
-          report: async ({ json }) => {
+          announce: async ({ instance: word }) => {
             await new Promise<void>((resolve) => gates.push(resolve));
-            return { body: { case: 'committed', value: { count: Number(json) } } };
+            return { body: { case: 'committed', value: { count: Number(word) } } };
           },
         },
       },
     );
     const order: number[] = [];
     const asked = [1, 2, 3].map(async (n) => {
-      const { body } = await left.request({ case: 'report', value: { json: String(n) } });
+      const { body } = await left.request({ case: 'announce', value: { instance: String(n) } });
       if (body.case === 'committed') order.push(body.value.count);
     });
     await expect.poll(() => gates.length).toBe(3);
@@ -232,11 +232,11 @@ describe('giving up', () => {
     const slow = { decode: () => gate.pass().then(() => ({ body: { case: 'done', value: {} } }) as const), ...{} };
     const [left] = await pair(
       {},
-      { handlers: { ...slow, report: async () => ({ body: { case: 'done', value: {} } }) } },
+      { handlers: { ...slow, announce: async () => ({ body: { case: 'done', value: {} } }) } },
     );
     await expect(left.request(decode, [], { timeoutMs: 10 })).rejects.toMatchObject({ code: 'E_TIMEOUT' });
     gate.openOne();
-    await left.request({ case: 'report', value: { json: '' } });
+    await left.request({ case: 'announce', value: { instance: '' } });
     await expect.poll(() => left.inFlight).toBe(0);
   });
 });
@@ -277,7 +277,7 @@ describe('an error of a handler', () => {
 
   test('of a kind without a handler is E_UNSUPPORTED, and the link lives', async () => {
     const [left] = await pair({}, { handlers: echo });
-    await expect(left.request({ case: 'report', value: { json: '' } })).rejects.toMatchObject({
+    await expect(left.request({ case: 'announce', value: { instance: '' } })).rejects.toMatchObject({
       code: 'E_UNSUPPORTED',
     });
     await left.request(decode);
@@ -302,7 +302,9 @@ describe('sizes', () => {
     const [left] = await pair({}, { handlers: echo, frameBytesMax: 4096 });
     await expect(left.request(decode, [Buffer.alloc(5000)])).rejects.toMatchObject({ code: 'E_TOO_LARGE' });
     const json = 'x'.repeat(70_000);
-    await expect(left.request({ case: 'report', value: { json } })).rejects.toMatchObject({ code: 'E_TOO_LARGE' });
+    await expect(left.request({ case: 'announce', value: { instance: json } })).rejects.toMatchObject({
+      code: 'E_TOO_LARGE',
+    });
     await left.request(decode, [Buffer.alloc(3000)]);
   });
 

@@ -77,8 +77,8 @@ export function createGateways(
       }));
       return { body: { case: 'committed', value: { count: items.length, refused: failures } } };
     },
-    report({ json }) {
-      const parsed = GatewayReportSchema.safeParse(JSON.parse(json));
+    async report(_, [payload]) {
+      const parsed = GatewayReportSchema.safeParse(JSON.parse(String(payload ?? 'null')));
       if (!parsed.success) {
         d.metrics.reports.labels('refused').inc();
         throw new BrinkError('E_BAD_REQUEST', `a report whose ${parsed.error.issues[0]?.path.join('.')} is wrong`);
@@ -90,7 +90,7 @@ export function createGateways(
       reports.set(instance, { report: parsed.data, at: d.clock.now() });
       d.metrics.reports.labels('taken').inc();
       d.onReport(parsed.data);
-      return Promise.resolve({ body: { case: 'done', value: {} } });
+      return { body: { case: 'done', value: {} } };
     },
   };
 

@@ -5,8 +5,6 @@ import type { Counts } from './counts.ts';
 
 const REPORT_TIMEOUT_MS = 5000;
 const LAST_REPORT_TIMEOUT_MS = 500;
-/** Of the link's 64 KiB for a header. A report with more (some 400 streams of devices) goes as a payload instead. */
-const HEADER_JSON_BYTES_MAX = 48 * 1024;
 
 /** Both laws and the discovered streams, told to control about once a second. One report at a time. */
 export function createReporter(
@@ -30,10 +28,8 @@ export function createReporter(
       discovered: d.discovered.report(),
     };
     const json = Buffer.from(JSON.stringify(report));
-    const small = json.byteLength <= HEADER_JSON_BYTES_MAX;
-    const body = { case: 'report' as const, value: { json: small ? json.toString() : '' } };
     try {
-      await d.control.request(body, small ? [] : [json], { timeoutMs });
+      await d.control.request({ case: 'report', value: {} }, [json], { timeoutMs });
       refused = false;
     } catch (reason) {
       const { code, detail, retryable } = BrinkError.from(reason);

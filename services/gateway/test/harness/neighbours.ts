@@ -110,8 +110,8 @@ export async function startControl(path: string) {
           }
           return { body: { case: 'committed', value: { count: payloads.length } } };
         },
-        async report({ json }, [payload]) {
-          reports.push(GatewayReportSchema.parse(JSON.parse(json === '' ? String(payload) : json)));
+        async report(_, [payload]) {
+          reports.push(GatewayReportSchema.parse(JSON.parse(String(payload))));
           return { body: { case: 'done', value: {} } };
         },
       },

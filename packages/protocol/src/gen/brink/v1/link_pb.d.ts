@@ -559,15 +559,11 @@ export declare type ModelState = Message<"brink.v1.ModelState"> & {
 export declare const ModelStateSchema: GenMessage<ModelState>;
 
 /**
- * gateway → control, about once a second: GatewayReport.
+ * gateway → control, about once a second. Payload: GatewayReport as JSON; with many devices it outgrows a header.
  *
  * @generated from message brink.v1.Report
  */
 export declare type Report = Message<"brink.v1.Report"> & {
-  /**
-   * @generated from field: string json = 1;
-   */
-  json: string;
 };
 
 /**
