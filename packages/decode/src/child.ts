@@ -12,13 +12,15 @@ await serveParent(
   { service: 'decode', instance: `decode-${process.pid}`, window: 64, frameBytesMax: FRAME_BYTES_MAX },
   {
     handlers: {
-      async decode(request, [bytes = Buffer.alloc(0)]) {
+      async decode(request, [bytes = Buffer.alloc(0)], context) {
         const start = performance.now();
         const decoded = await decodePicture(bytes, {
           pixelsMax: request.pixelsMax,
           // The parent's words come from a passport that was checked there.
           targets: request.targets as unknown as PictureTarget[],
         });
+        // Only here: where one of several passes fails, the others may still read.
+        context.release();
         const transforms = decoded.pictures.map(({ transform }) => transform);
         const { type, width, height } = decoded;
         return {

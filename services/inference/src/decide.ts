@@ -31,7 +31,12 @@ export function createDecide(d: { repository: Repository; clock: Clock; language
       const results: link.UnitResult[] = new Array(request.units.length);
       let open = request.units.length;
       let bytes = 0;
-      const answer = () => resolve({ body: { case: 'decided', value: { results } } });
+      /** Every unit came back from a runner, so no socket holds its tensors any more. */
+      let ranAll = true;
+      const answer = () => {
+        if (ranAll) context.release();
+        resolve({ body: { case: 'decided', value: { results } } });
+      };
       const settle = (index: number, result: link.UnitResult) => {
         bytes += result.resultJson.length + result.topJson.length + 200;
         results[index] = bytes > RESULTS_BYTES_MAX ? tooMuch() : result;
@@ -59,7 +64,10 @@ export function createDecide(d: { repository: Repository; clock: Clock; language
           cancelled: () => signal.aborted,
           done: (run, slice) =>
             settle(index, decided(job, run, slice, { version, model, language: d.language(), clock: d.clock })),
-          failed: (error, attempt) => settle(index, failed(error, attempt)),
+          failed: (error, attempt) => {
+            ranAll = false;
+            settle(index, failed(error, attempt));
+          },
         };
         model.lane.add(job);
       });
