@@ -32,6 +32,8 @@ export default defineConfig({
           include: ['test/**/*.test.ts'],
           testTimeout: 180_000,
           hookTimeout: 180_000,
+          // The tests end their containers themselves; the reaper would be one more image to pull.
+          env: { TESTCONTAINERS_RYUK_DISABLED: 'true' },
           // Whole fleets side by side on two cores would test the scheduler of the machine.
           fileParallelism: false,
         },

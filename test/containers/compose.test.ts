@@ -26,7 +26,7 @@ function run(command: string, args: string[], ms = 600_000): { ok: boolean; out:
 const compose = (...args: string[]) => run('docker', ['compose', '-p', project, ...args]);
 const brink = (...args: string[]) => compose('exec', '-T', 'control', 'brink', ...args);
 
-const reason = noEngine();
+const reason = noEngine('eclipse-mosquitto:2', 'node:24-trixie-slim', 'debian:trixie-slim');
 
 interface Added {
   username: string;

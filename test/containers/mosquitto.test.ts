@@ -11,7 +11,7 @@ import { freePorts } from '../harness/up.ts';
 
 // The same services on Mosquitto, which most people have already.
 
-const reason = noEngine();
+const reason = noEngine('eclipse-mosquitto:2');
 const cat = readFileSync(join(repository, 'packages/device/pictures/chelsea.jpg'));
 
 describe.skipIf(reason !== undefined)(titled('on Mosquitto', reason), () => {

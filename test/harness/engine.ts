@@ -1,12 +1,20 @@
 import { spawnSync } from 'node:child_process';
 
-/** Why container tests cannot run here; undefined where they can. */
-export function noEngine(): string | undefined {
-  const { status, error } = spawnSync('docker', ['info'], { encoding: 'utf8', timeout: 20_000 });
-  if (error !== undefined) return 'there is no docker command';
-  if (status !== 0) return 'no Docker engine answers';
-  const compose = spawnSync('docker', ['compose', 'version'], { encoding: 'utf8', timeout: 20_000 });
-  return compose.status === 0 ? undefined : 'docker has no compose plugin';
+/** Why container tests cannot run here; undefined where they can. @param images that are needed, pulled where absent */
+export function noEngine(...images: string[]): string | undefined {
+  if (docker('--version') === undefined) return 'there is no docker command';
+  if (docker('info') === undefined) return 'no Docker engine answers';
+  if (docker('compose', 'version') === undefined) return 'docker has no compose plugin';
+  const missing = images.find(
+    (image) => docker('image', 'inspect', image) === undefined && docker('pull', '--quiet', image) === undefined,
+  );
+  return missing === undefined ? undefined : `the image ${missing} is not here and cannot be pulled`;
+}
+
+/** @returns what it printed, undefined where it failed */
+function docker(...args: string[]): string | undefined {
+  const { status, stdout } = spawnSync('docker', args, { encoding: 'utf8', timeout: 120_000 });
+  return status === 0 ? stdout : undefined;
 }
 
 /** Title of a suite that needs an engine; says why where it is skipped. */
