@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Decision } from '@brink/protocol';
-import sharp from 'sharp';
+import sharp, { type Sharp } from 'sharp';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Fleet, repository, startFleet } from '../harness/fleet.ts';
 
@@ -10,7 +10,7 @@ import { type Fleet, repository, startFleet } from '../harness/fleet.ts';
 
 const photograph = readFileSync(join(repository, 'packages/device/pictures/chelsea.png'));
 const { width: WIDTH, height: HEIGHT } = { width: 451, height: 300 };
-const crop = (left: number, top: number, right: number, bottom: number) => (picture: sharp.Sharp) =>
+const crop = (left: number, top: number, right: number, bottom: number) => (picture: Sharp) =>
   picture.extract({
     left: Math.round(left * WIDTH),
     top: Math.round(top * HEIGHT),
@@ -18,7 +18,7 @@ const crop = (left: number, top: number, right: number, bottom: number) => (pict
     height: Math.round((bottom - top) * HEIGHT),
   });
 
-const variants: Record<string, (picture: sharp.Sharp) => sharp.Sharp> = {
+const variants: Record<string, (picture: Sharp) => Sharp> = {
   mirrored: (picture) => picture.flop(),
   'without its left tenth': crop(0.1, 0, 1, 1),
   'without its right tenth': crop(0, 0, 0.9, 1),
