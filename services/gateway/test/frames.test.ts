@@ -149,16 +149,16 @@ describe('frames that wait for one model', () => {
       const { decided } = await import('./harness/neighbours.ts');
       return decide.units.map(decided);
     });
-    // Twice the best batch fills what inference gets at once; the rest waits.
-    for (let i = 1; i <= 8; i++) await site.frame(`full-${i}`, 'raw', tensor(), 'k3v9-1');
-    await until(() => site.inference.units.length === 8);
+    // Four times the best batch fills what inference gets at once; the rest waits.
+    for (let i = 1; i <= 16; i++) await site.frame(`full-${i}`, 'raw', tensor(), 'k3v9-1');
+    await until(() => site.inference.units.length === 16);
     const decides = site.inference.decides.length;
     for (let seq = 1; seq <= 3; seq++)
       for (const device of ['a', 'b', 'c', 'd']) await site.frame(device, 'raw', tensor(seq), `k3v9-${seq}`);
     await until(() => site.service.counts.frames('d', 'raw').received === 3);
-    expect(site.inference.units).toHaveLength(8);
+    expect(site.inference.units).toHaveLength(16);
     held.resolve();
-    await until(() => site.control.outcomes.length === 12);
+    await until(() => site.control.outcomes.length === 20);
     const late = site.inference.decides.slice(decides);
     expect(late.flatMap(({ decide }) => decide.units.map((unit) => unit.id))).toEqual(
       ['a', 'b', 'c', 'd'].map((device) => `${device}.raw.k3v9.3.0.bits`),

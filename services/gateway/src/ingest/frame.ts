@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import type { SniffedType } from '@brink/decode';
 import type { FrameId } from '@brink/protocol';
 import type { PipelinePlan, StreamPlan } from './plan.ts';
@@ -31,7 +31,7 @@ export function sha256Of(frame: Frame): string {
 }
 
 export function sha256(bytes: Uint8Array): string {
-  return createHash('sha256').update(bytes).digest('hex');
+  return hash('sha256', bytes, 'hex');
 }
 
 /** ms on the monotonic clock after which a unit of this frame is not worth computing. */
