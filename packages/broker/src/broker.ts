@@ -152,7 +152,7 @@ function createListener(
     guard(socket, packetLimits, budget, (violation) => {
       const code =
         violation === 'packet_too_large' ? 'E_TOO_LARGE' : violation === 'memory_limit' ? 'E_BUSY' : 'E_BAD_REQUEST';
-      d.connections.refused(violation, new BrinkError(code, VIOLATIONS[violation]), connection);
+      d.connections.refused(violation, new BrinkError(code, VIOLATIONS[violation](packetLimits.publishBytesMax)), connection);
     });
     d.connections.bind(broker.handle(socket), connection);
   }
@@ -185,10 +185,11 @@ function createListener(
 }
 
 const VIOLATIONS = {
-  not_connect: 'the first packet is no CONNECT',
-  malformed: 'a fixed header that MQTT does not know',
-  packet_too_large: 'a packet that announces more bytes than are taken',
-  memory_limit: 'too many bytes in packets that have begun and not ended',
+  not_connect: () => 'the first packet is no CONNECT',
+  malformed: () => 'a fixed header that MQTT does not know',
+  packet_too_large: (max: number) =>
+    `a packet announces more than is taken: ${max} bytes for a message, far less for everything else`,
+  memory_limit: () => 'too many bytes in packets that have begun and not ended',
 };
 
 function listenError(error: NodeJS.ErrnoException, where: string): BrinkError {

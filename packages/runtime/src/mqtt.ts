@@ -185,7 +185,12 @@ class Connection implements Mqtt {
       this.#lost(error);
       if (signal.aborted) return;
       if (error.detail !== this.#trouble) {
-        this.#logger.warn({ code: error.code, detail: error.detail }, 'not connected to the broker');
+        // That a broker speaks an older version is no trouble, and the next attempt follows at once.
+        if (version === this.#version) {
+          this.#logger.warn({ code: error.code, detail: error.detail }, 'not connected to the broker');
+        } else {
+          this.#logger.info({ detail: error.detail }, 'connecting again');
+        }
       }
       this.#trouble = error.detail;
       if (version !== this.#version) continue;

@@ -67,15 +67,20 @@ export function createLinkClient(
   }
 
   async function keepUp(signal: AbortSignal): Promise<void> {
+    let wasUp = false;
     while (!signal.aborted) {
       const error = await attempt(signal).catch((reason: unknown) => BrinkError.from(reason, 'E_LINK_CLOSED'));
       if (peer !== undefined) {
+        wasUp = true;
         peer = undefined;
         d.onDown?.(error);
       }
       if (signal.aborted) return;
       const next = `link to ${where}: ${error.code}: ${error.detail}`;
-      if (next !== problem) logger.warn({ code: error.code, detail: error.detail }, 'link down');
+      // Services start side by side: a peer that was never there is not lost yet.
+      if (next !== problem) {
+        logger[wasUp ? 'warn' : 'info']({ code: error.code, detail: error.detail }, wasUp ? 'link down' : 'no link yet');
+      }
       problem = next;
       await wait(backoff.next(), d.clock, signal).catch(() => {});
     }
