@@ -86,6 +86,12 @@ test.each([
   expect(err).toMatch(/^error: /);
 });
 
+test('--version prints the version of the project', async () => {
+  const { code, out } = await brink(['--version']);
+  expect(code).toBe(0);
+  expect(out).toMatch(/^\d+\.\d+\.\d+$/);
+});
+
 test('an entrance that does not answer is exit 1, and the line says what to start', async () => {
   const { code, err } = await brink(['status', '--url', 'http://127.0.0.1:1']);
   expect(code).toBe(1);

@@ -1,5 +1,6 @@
 import { BrinkError } from '@brink/protocol';
 import { Command, CommanderError } from 'commander';
+import { versionOf } from './up/version.ts';
 import type { Edge, ExitCode } from './verb.ts';
 import { addCheck } from './verbs/check.ts';
 import { addDecisions } from './verbs/decisions.ts';
@@ -37,6 +38,7 @@ export async function run(argv: readonly string[], edge: Omit<Edge, 'exit'>): Pr
   let code: ExitCode = 0;
   const program = new Command('brink')
     .description('Decisions at the edge: frames over MQTT, a model, a rule, an action, all on one box.')
+    .version(versionOf(edge.root), '-V, --version', 'print the version')
     .helpCommand(false)
     .showHelpAfterError('(--help shows what there is)')
     .configureOutput({

@@ -1,3 +1,4 @@
+import { sep } from 'node:path';
 import type { BrinkError } from '@brink/protocol';
 
 /** Where a verb writes. The only thing of the process that verbs see besides the environment. */
@@ -63,6 +64,12 @@ function widthOf(text: string): number {
 /** What a failed verb says: one line, or one per configuration problem. */
 export function describe(error: BrinkError): string {
   return `${error.code}: ${printable(error.detail)}`;
+}
+
+/** A path, or a line that begins with one, as seen from the folder in which the user stands, where it lies in there. */
+export function near(text: string, from = process.cwd()): string {
+  const folder = from.endsWith(sep) ? from : `${from}${sep}`;
+  return text.startsWith(folder) ? text.slice(folder.length) : text;
 }
 
 /** hh:mm:ss of this machine. */

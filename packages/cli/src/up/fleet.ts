@@ -1,7 +1,8 @@
 import { join } from 'node:path';
 import { BrinkError } from '@brink/protocol';
-import { type Clock, wait } from '@brink/runtime';
+import type { Clock } from '@brink/runtime';
 import { createSupervised, type Ended, type SupervisedChild } from './child.ts';
+import { readyOrNot, untilAnswersReady } from './health.ts';
 import { notable, openLog } from './logs.ts';
 import type { Place } from './place.ts';
 import type { ProcessName, ProcessPlan } from './plan.ts';
@@ -15,7 +16,7 @@ export interface FleetEnd {
 }
 
 export interface Fleet {
-  /** Starts everything; resolves when every service is ready. */
+  /** Starts everything; resolves when every service is ready, or when they run and one of them has not become so in time. */
   start(signal: AbortSignal): Promise<void>;
   /** Resolves when the fleet cannot go on: a service refuses to start, or was given up. */
   readonly failed: Promise<FleetEnd>;
@@ -34,18 +35,19 @@ interface Member {
 const STOP_MS_MAX = 2400;
 /** While the services find each other, they warn of each other; the logs have it. */
 const SETTLING_MS = 2000;
-const PATIENCE_MS = 20_000;
 /** A service that ends with one of these before it was ready will do so again. */
 const REFUSALS = new Set([69, 75, 78]);
 
 /** @param env what every child inherits besides its own */
 export function createFleet(
   plans: readonly ProcessPlan[],
-  o: { place: Place; env: Readonly<Record<string, string>> },
+  o: { place: Place; env: Readonly<Record<string, string>>; http: string },
   d: { clock: Clock; random: () => number; screen: Screen },
 ): Fleet {
   const { clock, screen } = d;
   const failed = Promise.withResolvers<FleetEnd>();
+  /** It was told which services are not ready. */
+  let degraded = false;
   const closing = new AbortController();
   const logs = new Map(plans.map(({ name }) => [name, openLog(join(o.place.logs, `${name}.log`))]));
   const members = plans.map((plan): Member => {
@@ -87,23 +89,12 @@ export function createFleet(
 
   async function untilReady(plan: ProcessPlan, restarts: number): Promise<void> {
     const startedAt = clock.monotonic();
-    if (plan.ops !== undefined) await askUntilReady(plan.name, plan.ops);
+    const waiting = (problems: readonly string[]) => {
+      if (!degraded) screen.waiting(problems.map((problem) => `${plan.name}: ${problem}`));
+    };
+    if (plan.ops !== undefined) await untilAnswersReady(plan.ops, { clock, signal: closing.signal, waiting });
     member(plan.name).readyAt = clock.monotonic();
     screen.ready(plan.name, plan.ops === undefined ? undefined : clock.monotonic() - startedAt, restarts);
-  }
-
-  async function askUntilReady(name: ProcessName, ops: string): Promise<void> {
-    const startedAt = clock.monotonic();
-    let toldAt = startedAt;
-    while (!closing.signal.aborted) {
-      const problems = await problemsOf(ops);
-      if (problems.length === 0) return;
-      if (clock.monotonic() - toldAt > PATIENCE_MS) {
-        screen.waiting(problems.map((problem) => `${name}: ${problem}`));
-        toldAt = clock.monotonic();
-      }
-      await wait(clock.monotonic() - startedAt < 3000 ? 40 : 250, clock, closing.signal);
-    }
   }
 
   async function startTogether(group: readonly Member[]): Promise<void> {
@@ -115,15 +106,28 @@ export function createFleet(
     failed: failed.promise,
     async start(signal) {
       const startedAt = clock.monotonic();
+      const took = () => clock.monotonic() - startedAt;
       const stop = () => closing.abort();
       signal.addEventListener('abort', stop, { once: true });
       // The services dial the broker, the simulator needs all of them; among themselves they need no order.
       await startTogether(members.filter(({ plan }) => plan.name === 'broker'));
-      await startTogether(members.filter(({ plan }) => plan.name !== 'broker' && plan.name !== 'simulator'));
+      const group = members.filter(({ plan }) => plan.name !== 'broker' && plan.name !== 'simulator');
+      const ready = startTogether(group);
+      const missing = await readyOrNot(ready, { group, http: o.http }, { clock, signal: closing.signal });
       if (signal.aborted) throw new BrinkError('E_CANCELLED', 'stopped while starting');
+      // From here on what they log is shown, ready or not.
+      for (const one of group) one.readyAt ??= clock.monotonic();
+      degraded = missing.length > 0;
       await startTogether(members.filter(({ plan }) => plan.name === 'simulator'));
-      const pids = Object.fromEntries(members.map(({ plan, child }) => [plan.name, child.pid ?? 0]));
-      screen.allReady(clock.monotonic() - startedAt, pids);
+      if (!degraded) return screen.allReady(took(), pidsOf(members), false);
+      screen.degraded(took(), missing);
+      void ready.then(
+        () => {
+          degraded = false;
+          if (!closing.signal.aborted) screen.allReady(took(), pidsOf(members), true);
+        },
+        () => {},
+      );
     },
     async stop() {
       closing.abort();
@@ -137,6 +141,9 @@ export function createFleet(
   };
 }
 
+const pidsOf = (members: readonly Member[]) =>
+  Object.fromEntries(members.map(({ plan, child }) => [plan.name, child.pid ?? 0]));
+
 const howOf = (end: Ended) => end.signal ?? `exit ${end.code}`;
 
 /** `Error: Cannot find module …` out of a stack. */
@@ -146,16 +153,4 @@ const firstError = (end: Ended) => end.stderr.filter((line) => /^\w*Error\b/.tes
 function wordsOf(plan: ProcessPlan, end: Ended): string[] {
   const why = end.stderr.filter((line) => line.startsWith('brink ')).slice(-5);
   return why.length > 0 ? why : [`brink ${plan.name}: ended (${howOf(end)})`, ...end.stderr.slice(-5)];
-}
-
-/** Empty when it is ready. */
-async function problemsOf(ops: string): Promise<string[]> {
-  try {
-    const answer = await fetch(`${ops}/readyz`, { signal: AbortSignal.timeout(1000) });
-    if (answer.ok) return [];
-    const { problems } = (await answer.json()) as { problems?: string[] };
-    return problems === undefined || problems.length === 0 ? ['not ready'] : problems;
-  } catch {
-    return ['does not answer yet'];
-  }
 }

@@ -55,8 +55,13 @@ test('the same verdict again is counted, a change is shown', () => {
   for (let i = 0; i < 9; i++) expect(live.decision(decision('cat'))).toHaveLength(0);
   expect(live.decision(decision('dog'))).toHaveLength(1);
   now = 5000;
-  expect(live.summary().join()).toMatch(/last 5 s: 11 pets; median 12 ms; 9 not shown/);
+  expect(live.summary().join()).toMatch(/last 5 s: 11 pets; median 12 ms; 9 repeats not shown/);
   expect(live.summary()).toEqual([]);
+});
+
+test('the summary takes what others counted, also where nothing was decided', () => {
+  const live = createLive(plain, () => 0);
+  expect(live.summary(['3 more refused E_X']).join()).toMatch(/last 1 s: 3 more refused E_X$/);
 });
 
 test('a thousand changes a second stay readable', () => {
@@ -74,4 +79,5 @@ test('an action is shown when it has come to its end', () => {
   expect(live.action(action('sent'))).toEqual([]);
   expect(live.action(action('acked')).join()).toMatch(/→ feeder-1 open acked 35 ms {2}rule r$/);
   expect(live.action(action('sent', 'none'))).toHaveLength(1);
+  expect(live.action(action('expired')).join()).toMatch(/→ feeder-1 open expired/);
 });

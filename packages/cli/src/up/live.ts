@@ -6,8 +6,11 @@ import { clockTime, type Paint } from '../terminal.ts';
 export interface Live {
   decision(decision: Decision): string[];
   action(action: ActionRecord): string[];
-  /** Every few seconds: what was not shown, in one line. */
-  summary(): string[];
+  /**
+   * Every few seconds: what was not shown, in one line.
+   * @param more what others have to add to it
+   */
+  summary(more?: readonly string[]): string[];
 }
 
 /** The same verdict of the same lane is shown again after this time. */
@@ -26,19 +29,19 @@ export function createLive(paint: Paint, now: () => number): Live {
   let since = now();
   let counts = new Map<string, number>();
   let latencies: number[] = [];
-  let hidden = { decisions: 0, actions: 0 };
+  let hidden = { repeats: 0, decisions: 0, actions: 0 };
 
   return {
     decision(decision) {
       const lane = `${decision.device}/${decision.stream} ${decision.pipeline}`;
-      const verdict = `${decision.outcome} ${decision.label ?? ''} ${decision.error?.code ?? ''}`;
+      const verdict = verdictOf(decision);
       const name = decision.outcome === 'decided' ? decision.pipeline : `${decision.pipeline} ${decision.outcome}`;
       counts.set(name, (counts.get(name) ?? 0) + 1);
       if (latencies.length < 10_000) latencies.push(decision.latency_ms);
       const last = lanes.get(lane);
       const news = last === undefined || last.verdict !== verdict || now() - last.shownAt > REPEAT_MS;
       if (!news || !decisions()) {
-        hidden.decisions += 1;
+        hidden[news ? 'decisions' : 'repeats'] += 1;
         return [];
       }
       if (lanes.size >= LANES_MAX) lanes.clear();
@@ -53,25 +56,29 @@ export function createLive(paint: Paint, now: () => number): Live {
       hidden.actions += 1;
       return [];
     },
-    summary() {
+    summary(others = []) {
       const seconds = Math.max(1, Math.round((now() - since) / 1000));
       const parts = [...counts].map(([name, count]) => `${count} ${name}`);
       const median = latencies.sort((a, b) => a - b)[Math.floor(latencies.length / 2)];
       const more = [
-        ...(hidden.decisions > 0 ? [`${hidden.decisions} not shown`] : []),
+        ...(hidden.repeats > 0 ? [`${hidden.repeats} repeats not shown`] : []),
+        ...(hidden.decisions > 0 ? [`${hidden.decisions} changes not shown`] : []),
         ...(hidden.actions > 0 ? [`${hidden.actions} actions not shown`] : []),
+        ...others,
       ];
       since = now();
       counts = new Map();
       latencies = [];
-      const worth = hidden.decisions + hidden.actions > 0;
-      hidden = { decisions: 0, actions: 0 };
-      if (!worth) return [];
-      const text = `last ${seconds} s: ${parts.join(', ')}; median ${Math.round(median ?? 0)} ms; ${more.join(', ')}`;
+      hidden = { repeats: 0, decisions: 0, actions: 0 };
+      if (more.length === 0) return [];
+      const decided = parts.length === 0 ? [] : [parts.join(', '), `median ${Math.round(median ?? 0)} ms`];
+      const text = `last ${seconds} s: ${[...decided, more.join(', ')].join('; ')}`;
       return [paint('dim', `${clockTime(now())} ${text}`)];
     },
   };
 }
+
+const verdictOf = ({ outcome, label, error }: Decision) => `${outcome} ${label ?? ''} ${error?.code ?? ''}`;
 
 /** A token bucket: may one more line be shown? */
 function createBucket(o: { size: number; perSecond: number }, now: () => number): () => boolean {

@@ -1,5 +1,4 @@
-import { readFileSync, statSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, statSync } from 'node:fs';
 import { BrinkError } from '@brink/protocol';
 import { exitCodeOf, systemClock } from '@brink/runtime';
 import { createApi } from '../api.ts';
@@ -8,10 +7,13 @@ import { describe, paintOn } from '../terminal.ts';
 import type { Context, ExitCode } from '../verb.ts';
 import { createFleet, type FleetEnd } from './fleet.ts';
 import { createLive } from './live.ts';
+import { createNews, pollNews } from './news.ts';
 import { takePlace } from './place.ts';
 import { addresses, planProcesses, type UpOptions, wantedPorts } from './plan.ts';
 import { checkPorts } from './ports.ts';
+import { checkConfiguration } from './precheck.ts';
 import { createJsonScreen, createTextScreen, type Screen } from './screen.ts';
+import { versionOf } from './version.ts';
 
 const SUMMARY_EVERY_MS = 5000;
 
@@ -25,7 +27,7 @@ export async function runUp(context: Context, o: UpOptions): Promise<ExitCode> {
   } catch (reason) {
     const error = BrinkError.from(reason);
     if (error.code === 'E_CANCELLED' || error.code === 'E_INTERNAL') throw error;
-    return refuse(context, { code: exitCodeOf(error), lines: [`brink up: ${describe(error)}`] });
+    return refuse(context, { code: exitCodeOf(error), lines: `brink up: ${describe(error)}`.split('\n') });
   }
 }
 
@@ -34,17 +36,20 @@ async function up(context: Context, o: UpOptions): Promise<ExitCode> {
   checkPlatform();
   checkFolder(o.config, 'configuration', '--config');
   checkFolder(o.models, 'models', '--models');
+  const mayStart = () =>
+    Promise.all([checkConfiguration({ ...o, root }, signal), checkPorts(wantedPorts(o), systemClock, signal)]);
+  // Whoever is refused leaves no data folder behind; where there is one, it says best who else is running.
+  const fresh = !existsSync(o.data);
+  if (fresh) await mayStart();
   const place = await takePlace(o.data);
   try {
-    await checkPorts(wantedPorts(o), systemClock, signal);
-    const screen = context.json
-      ? createJsonScreen(terminal, o)
-      : createTextScreen(terminal, o, join(root, 'packages/device/pictures/chelsea.png'), Date.now);
+    if (!fresh) await mayStart();
+    const screen = context.json ? createJsonScreen(terminal, o) : createTextScreen(terminal, o, root, Date.now);
     screen.begin(versionOf(root));
     const plans = planProcesses(o, place, root);
     const fleet = createFleet(
       plans,
-      { place, env: inherited(context.env) },
+      { place, env: inherited(context.env), http: addresses(o).http },
       { clock: systemClock, random: Math.random, screen },
     );
     const stopped = Promise.withResolvers<FleetEnd>();
@@ -74,16 +79,20 @@ async function up(context: Context, o: UpOptions): Promise<ExitCode> {
   }
 }
 
-/** Decisions and actions as control commits them. That control is being restarted was told already. */
+/** Decisions, actions and news as control has them. That control is being restarted was told already. */
 async function showLive(context: Context, o: UpOptions, screen: Screen, over: AbortSignal): Promise<void> {
   if (context.json) return;
   const live = createLive(paintOn(context.terminal), Date.now);
+  const news = createNews(paintOn(context.terminal), Date.now);
   const api = createApi({ url: addresses(o).http });
-  const timer = setInterval(() => screen.live(live.summary()), SUMMARY_EVERY_MS);
+  const timer = setInterval(() => screen.live(live.summary(news.refused())), SUMMARY_EVERY_MS);
   const seen = ({ decision, action }: LiveEvent) =>
     screen.live(action === undefined ? live.decision(decision) : live.action(action));
   try {
-    await followEvents(api, { signal: over, seen, lost: () => {} });
+    await Promise.all([
+      followEvents(api, { signal: over, seen, lost: () => {} }),
+      pollNews(api, { news, clock: systemClock, signal: over, show: (lines) => screen.live(lines) }),
+    ]);
   } finally {
     clearInterval(timer);
     await api.close();
@@ -127,8 +136,4 @@ function checkPlatform(): void {
 function checkFolder(path: string, what: string, option: string): void {
   if (statSync(path, { throwIfNoEntry: false })?.isDirectory() === true) return;
   throw new BrinkError('E_SETTING', `the folder ${path} (${what}) is not there; name another with ${option}`);
-}
-
-function versionOf(root: string): string {
-  return (JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string }).version;
 }

@@ -1,5 +1,5 @@
-import { relative } from 'node:path';
-import { clockTime, paintOn, printable, type Terminal } from '../terminal.ts';
+import { join } from 'node:path';
+import { clockTime, near, paintOn, printable, type Terminal } from '../terminal.ts';
 import { addresses, type ProcessName, type UpOptions } from './plan.ts';
 
 /** What `brink up` tells: lines for people, or one JSON object per line on stdout. */
@@ -11,7 +11,10 @@ export interface Screen {
   /** Not ready after a long time, and why. */
   waiting(problems: readonly string[]): void;
   ended(name: ProcessName, how: string, againMs: number | undefined): void;
-  allReady(ms: number, pids: Readonly<Record<string, number>>): void;
+  /** @param late it was told before what was missing */
+  allReady(ms: number, pids: Readonly<Record<string, number>>, late: boolean): void;
+  /** Everything runs, and this is what keeps it from being ready. */
+  degraded(ms: number, problems: readonly string[]): void;
   /** A line of a service's log that people should see. */
   note(name: ProcessName, text: string, severe: boolean): void;
   live(lines: readonly string[]): void;
@@ -32,6 +35,7 @@ export function createJsonScreen(terminal: Terminal, o: UpOptions): Screen {
     waiting: (problems) => say('waiting', { problems }),
     ended: (service, how, againMs) => say('ended', { service, how, again_ms: againMs ?? null }),
     allReady: (ms, pids) => say('ready', { ms, ...addresses(o), pids }),
+    degraded: (ms, problems) => say('degraded', { ms, problems }),
     note: (service, text, severe) => terminal.note(`${service}${severe ? ' error' : ''}: ${printable(text)}`),
     live: () => {},
     stopping: (why) => say('stopping', { why }),
@@ -39,11 +43,14 @@ export function createJsonScreen(terminal: Terminal, o: UpOptions): Screen {
   };
 }
 
+/** Told in a better form by `news.ts`. */
+const TOLD_ELSEWHERE = 'configuration refused, the one before stays';
+
 /**
- * @param picture one to try
+ * @param root folder of the project
  * @param now epoch ms
  */
-export function createTextScreen(terminal: Terminal, o: UpOptions, picture: string, now: () => number): Screen {
+export function createTextScreen(terminal: Terminal, o: UpOptions, root: string, now: () => number): Screen {
   const paint = paintOn(terminal);
   const at = () => paint('dim', clockTime(now()));
   const line = (text: string) => terminal.line(text);
@@ -74,10 +81,19 @@ export function createTextScreen(terminal: Terminal, o: UpOptions, picture: stri
       const next = againMs === undefined ? '' : `; starts again in ${Math.round(againMs)} ms`;
       line(`${at()} ${name.padEnd(10)} ${paint('yellow', `ended (${how})${next}`)}`);
     },
-    allReady(ms) {
-      for (const text of whereToLook(o, picture, ms)) line(text);
+    allReady(ms, _pids, late) {
+      if (late) return line(`${at()} ${paint('green', 'all ready now')}`);
+      line(`\n${paint('bold', `All ready after ${(ms / 1000).toFixed(1)} s.`)} Ctrl-C stops everything.`);
+      for (const text of whereToLook(o, root)) line(text);
+    },
+    degraded(_ms, problems) {
+      line(`\n${paint('yellow', 'Ready, except:')}`);
+      for (const problem of problems) line(`  ${paint('red', '!')} ${printable(problem)}`);
+      line('The rest works, and it is told here when that does too. Ctrl-C stops everything.');
+      for (const text of whereToLook(o, root)) line(text);
     },
     note(name, text, severe) {
+      if (text.startsWith(TOLD_ELSEWHERE)) return;
       const may = mayNote();
       if (may === 'no') return;
       const more = may === 'last' ? ` (more in ${shown(o.data)}/logs)` : '';
@@ -91,26 +107,47 @@ export function createTextScreen(terminal: Terminal, o: UpOptions, picture: stri
   };
 }
 
-function whereToLook(o: UpOptions, picture: string, ms: number): string[] {
+function whereToLook(o: UpOptions, root: string): string[] {
   const { http, oip } = addresses(o);
-  const ports = o.port === 8080 ? '' : ` --url ${http}`;
+  const url = o.port === 8080 ? '' : ` --url ${http}`;
+  // `brink send` publishes over MQTT where it finds the broker by itself.
+  const over = o.mqttPort === 1883 ? url : ` --http${url}`;
+  const port = o.mqttPort === 1883 ? '' : ` -p ${o.mqttPort}`;
+  const picture = near(join(root, 'packages/device/pictures/chelsea.png'));
   return [
-    '',
-    `All ready after ${(ms / 1000).toFixed(1)} s. Ctrl-C stops everything.`,
     `  API     ${http}/v1/status   docs ${http}/docs`,
     `  MQTT    mqtt://127.0.0.1:${o.mqttPort}   topics ${o.topicRoot}/#`,
     `  models  ${oip}/v2 (Open Inference Protocol)`,
+    healthLine(o.opsPort),
     `  logs    ${shown(o.data)}/logs`,
     'Try, from another terminal:',
-    `  mosquitto_pub -h 127.0.0.1 -p ${o.mqttPort} -t ${o.topicRoot}/cam-9/up/frames/front -f ${shown(picture)}`,
+    `  mosquitto_pub${port} -t ${o.topicRoot}/cam-9/up/frames/front -f ${picture}`,
+    `  npx brink send cam-9 front ${picture}${over}`,
     `  curl -s '${http}/v1/decisions?device=cam-9&limit=1'`,
-    `  npx brink watch${ports}`,
+    `  npx brink watch${url}`,
+    ...aboutTheDemonstration(o, o.config === join(root, 'config')),
     '',
+  ];
+}
+
+const healthLine = (port: number) =>
+  `  health  gateway 127.0.0.1:${port}  inference :${port + 1}  control :${port + 2}  broker :${port + 3}  /readyz /metrics`;
+
+/** @param ours the configuration is the one that the demonstration was made for */
+function aboutTheDemonstration(o: UpOptions, ours: boolean): string[] {
+  if (!o.demo) {
+    const whose = ours ? 'commands to feeder-1 expire unless somebody plays it' : 'no camera, no feeder';
+    return [`No simulated devices run (--no-demo): ${whose}.`];
+  }
+  if (!ours) return ['The simulated camera (cam-1) shows five photographs; feeder-1 is simulated too.'];
+  return [
+    'The simulated camera shows five photographs; pets (cifar-net) and article (simple-cnn) know ten',
+    "kinds of things, so only the cat is right. Labels in the site's language (config/site.yaml).",
   ];
 }
 
 /** Relative to where the user stands, where that is shorter. */
 function shown(path: string): string {
-  const near = relative(process.cwd(), path);
-  return near.startsWith('..') ? path : `./${near}`;
+  const short = near(path);
+  return short === path ? path : `./${short}`;
 }
