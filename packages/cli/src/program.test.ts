@@ -57,6 +57,9 @@ const VERBS = [
   ['models', 'check'],
   ['decisions'],
   ['explain'],
+  ['dead'],
+  ['dead', 'list'],
+  ['discovered'],
   ['check'],
   ['schema'],
   ['token'],
@@ -77,6 +80,7 @@ test.each([
   [['explain']],
   [['devices', 'add', 'Cam+9']],
   [['decisions', '--limit', '501']],
+  [['dead', '--code', 'image']],
   [['decisions', '--outcome', 'maybe']],
   [['up', '--port', '70000']],
   [['status', '--nope']],
@@ -160,6 +164,99 @@ test('decisions passes its filters on, and none found is exit 1', async () => {
   const { code, out } = await brink(['decisions', '--label', 'cat', '--score-min', '0.6', '--limit', '3'], env);
   expect([code, out]).toEqual([1, 'no decisions']);
   expect(asked[0]?.url).toBe('/v1/decisions?label=cat&score_min=0.6&limit=3');
+});
+
+const letter = {
+  id: '1',
+  device: 'cam-9',
+  stream: 'front',
+  error: { code: 'E_IMAGE_TYPE', detail: 'looks like text' },
+  sha256: 'f'.repeat(64),
+  bytes: 12,
+  received_at: '2026-11-22T16:00:00.000Z',
+};
+
+test('dead lists what was refused and why, and none is exit 1', async () => {
+  const { asked, env } = await entrance({ 'GET /v1/dead': { body: { items: [letter] } } });
+  const { code, out } = await brink(['dead', '--device', 'cam-9', '--code', 'E_IMAGE_TYPE', '--limit', '3'], env);
+  expect([code, out]).toEqual([
+    0,
+    expect.stringMatching(/ cam-9\/front {2}E_IMAGE_TYPE: looks like text {2}12 bytes$/),
+  ]);
+  expect(asked[0]?.url).toBe('/v1/dead?device=cam-9&code=E_IMAGE_TYPE&limit=3');
+  expect(JSON.parse((await brink(['dead', 'list', '--json'], env)).out)).toEqual({ items: [letter] });
+  server?.close();
+  const none = await entrance({ 'GET /v1/dead': { body: { items: [] } } });
+  expect(await brink(['dead'], none.env)).toMatchObject({ code: 1, out: 'no dead letters' });
+});
+
+const found = {
+  ...{ device: 'cam-9', stream: 'backyard', topic: 'brink/cam-9/up/frames/backyard', type: 'image/jpeg' },
+  ...{ bytes: 4096, frames: 2, last_at_ms: 0, paste: 'streams:\n  backyard:\n    devices: "cam-9"\n' },
+};
+
+test('discovered prints what to paste, and nothing that could not be pasted', async () => {
+  const { env } = await entrance({ 'GET /v1/discovered': { body: { items: [found] } } });
+  const { code, out } = await brink(['discovered'], env);
+  expect(code).toBe(0);
+  expect(out.split('\n')).toEqual([
+    '# cam-9/backyard: 2 frames, the last of 4096 bytes, image/jpeg',
+    ...['streams:', '  backyard:', '    devices: "cam-9"'],
+  ]);
+});
+
+const complaint = 'config/streams.yaml:6:13: streams.front.format: found "imag"; expected one of image, tensor';
+const law = { holds: true, law: 'a = b', items: [] };
+const healthy = {
+  ...{ site: 'plant-7', version: '1.0.0', now: '', started_at: '', ready: true, problems: [] as string[] },
+  configuration: { revision: 'c7f1a2000000', activated_at: '', error: null as object | null, applied: true },
+  services: [{ service: 'control', instance: 'control-1', state: 'online', ready: true }] as object[],
+  laws: { streams: law, pipelines: law },
+  ledger: { n: 1, lag_ms: null, queued: 0, problem: null },
+  ...{ actions: {}, dead: [] as object[], disk: null },
+};
+
+async function statusOf(change: Partial<typeof healthy>, discovered: object[] = []) {
+  const { env } = await entrance({
+    'GET /v1/status': { body: { ...healthy, ...change } },
+    'GET /v1/discovered': { body: { items: discovered } },
+  });
+  return brink(['status'], env);
+}
+
+test('status is exit 0 when all is well, and names the verbs that tell more where there is more', async () => {
+  const well = await statusOf({});
+  expect(well.code).toBe(0);
+  expect(well.out).not.toMatch(/brink dead|brink discovered/);
+  server?.close();
+  const { out } = await statusOf({ dead: [{ code: 'E_IMAGE_TYPE', count: 3 }] }, [found]);
+  expect(out).toContain('dead letters   3 E_IMAGE_TYPE (brink dead)');
+  expect(out).toContain('undeclared     1 stream (brink discovered)');
+});
+
+test('status says once what is wrong with the files, in the words of check, and is exit 1', async () => {
+  const detail = `${complaint}\n${complaint.replace('6:13', '9:13')}`;
+  const { code, out } = await statusOf({
+    configuration: { ...healthy.configuration, error: { since: '', detail, problems: [] } },
+    services: [{ ...healthy.services[0], revision_error: detail }],
+  });
+  expect(code).toBe(1);
+  expect(out.split('\n').filter((line) => line.includes('found "imag"'))).toEqual([
+    `  ${complaint}`,
+    `  ${complaint.replace('6:13', '9:13')}`,
+  ]);
+});
+
+test('status says once what a service lacks, and is exit 1', async () => {
+  const problem = 'inference does not serve "my-model"';
+  const { code, out } = await statusOf({
+    ready: false,
+    problems: [`gateway-1: ${problem}`],
+    services: [{ service: 'gateway', instance: 'gateway-1', state: 'online', ready: false, problems: [problem] }],
+  });
+  expect(code).toBe(1);
+  expect(out.split(problem)).toHaveLength(2);
+  expect(out).toMatch(/gateway {2}gateway-1 {2}not ready/);
 });
 
 test('the token goes along as a bearer, from its file, and a file that holds none is named', async () => {

@@ -3,6 +3,7 @@ import { Command, CommanderError } from 'commander';
 import { versionOf } from './up/version.ts';
 import type { Edge, ExitCode } from './verb.ts';
 import { addCheck } from './verbs/check.ts';
+import { addDead, addDiscovered } from './verbs/dead.ts';
 import { addDecisions } from './verbs/decisions.ts';
 import { addDevices } from './verbs/devices.ts';
 import { addExplain } from './verbs/explain.ts';
@@ -23,6 +24,8 @@ const VERBS = [
   addModels,
   addDecisions,
   addExplain,
+  addDead,
+  addDiscovered,
   addCheck,
   addSchema,
   addToken,

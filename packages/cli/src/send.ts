@@ -3,13 +3,17 @@ import { readFile, stat } from 'node:fs/promises';
 import {
   BrinkError,
   createTopics,
+  type DeadRecord,
   type Decision,
   DecisionSchema,
+  type Discovered,
   FRAME_BYTES_MAX,
   type PostedFrameAnswer,
 } from '@brink/protocol';
 import { createMqtt, type Mqtt, secretFrom, silentLogger, systemClock, wait } from '@brink/runtime';
+import type { Api } from './api.ts';
 import { decisionLine } from './show.ts';
+import { printable } from './terminal.ts';
 import { type Context, filled, usingApi, type VerbOptions } from './verb.ts';
 
 export interface SendOptions extends VerbOptions {
@@ -25,13 +29,16 @@ export interface Sent {
   file: string;
   frame: string;
   decisions: Decision[];
-  /** Decided by none within the time, or dropped for a newer frame. */
+  /** Why there is no decision, or one less: not within the time, refused, no stream for it, dropped for a newer frame. */
   missing: string[];
 }
 
 const CONNECT_MS_MAX = 5000;
 /** Pipelines of one stream end at different times; how many there are, a plain client does not know. */
 const GRACE_MS = 400;
+
+/** Of one device's stream, newest first: a camera that keeps sending must not hide ours. */
+const DEAD_LOOKED_AT = 100;
 
 /** From whom, to what, which files. */
 export interface What {
@@ -83,10 +90,7 @@ export async function sendOverMqtt(
       const bytes = await frameBytes(file);
       await mqtt.publish(topics.format({ kind: 'frame', device, stream, id: { boot, seq } }), bytes, { qos: 1 });
       const decisions = await inbox.of(seq, options.waitMs, context.signal);
-      const missing =
-        decisions.length > 0
-          ? []
-          : [`no decision within ${options.waitMs} ms; \`brink status\` counts what became of it`];
+      const missing = decisions.length > 0 ? [] : [await whyMissing(context, options, { device, stream, boot, seq })];
       const sent = { file, frame: `${boot}-${seq}`, decisions, missing };
       show(context, sent);
       results.push(sent);
@@ -95,6 +99,29 @@ export async function sendOverMqtt(
   } finally {
     await mqtt.stop();
   }
+}
+
+interface Frame {
+  readonly device: string;
+  readonly stream: string;
+  readonly boot: string;
+  readonly seq: number;
+}
+
+/** Why nothing was decided of a frame, as far as control can say. */
+export async function fateOf(api: Pick<Api, 'get'>, { device, stream, boot, seq }: Frame): Promise<string | undefined> {
+  const dead = await api.get<{ items: DeadRecord[] }>('/v1/dead', { device, stream, limit: DEAD_LOOKED_AT });
+  const refused = dead.items.find((letter) => letter.boot === boot && letter.seq === seq);
+  if (refused !== undefined) return `refused: ${refused.error.code}: ${printable(refused.error.detail)}`;
+  const discovered = await api.get<{ items: Discovered[] }>('/v1/discovered');
+  if (!discovered.items.some((found) => found.device === device && found.stream === stream)) return undefined;
+  return `no stream of the configuration takes ${device}/${stream}; \`brink discovered\` shows what to paste`;
+}
+
+async function whyMissing(context: Context, options: SendOptions, frame: Frame): Promise<string> {
+  // The broker has the frame: that control cannot be asked is no failure of sending it.
+  const fate = await usingApi(context, options, (api) => fateOf(api, frame)).catch(() => undefined);
+  return fate ?? `no decision within ${options.waitMs} ms; \`brink status\` counts what became of it`;
 }
 
 function connection(context: Context, options: SendOptions, boot: string): Mqtt {

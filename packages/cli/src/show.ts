@@ -1,4 +1,12 @@
-import type { ActionExplanation, ActionRecord, Decision, DecisionExplanation, Evidence } from '@brink/protocol';
+import type {
+  ActionExplanation,
+  ActionRecord,
+  DeadRecord,
+  Decision,
+  DecisionExplanation,
+  Discovered,
+  Evidence,
+} from '@brink/protocol';
 import { clockTime, type Paint, printable } from './terminal.ts';
 
 // What decisions, actions and chains look like to people. One line each, the same in `up`, `watch`, `decisions` and `explain`.
@@ -33,9 +41,21 @@ export function actionLine(action: ActionRecord, paint: Paint): string {
     state === 'acked' || state === 'sent' ? 'green' : state === 'pending' || state === 'leased' ? 'dim' : 'yellow';
   const why = error === undefined || state === 'acked' ? '' : ` (${error.code}: ${printable(error.detail)})`;
   const ack = action.ack !== undefined && action.ack.status !== 200 ? ` ${action.ack.status}` : '';
-  const rule = action.rule === undefined ? 'ordered' : action.rule;
+  const origin = action.rule === undefined ? 'ordered over HTTP' : `rule ${action.rule}`;
   const head = `${paint('dim', clockTime(Date.parse(ended ?? action.created_at)))} ${paint('cyan', '→')} ${nameOf(action)}`;
-  return `${head} ${paint(colour, state)}${ack}${took}${why}  ${paint('dim', `rule ${rule}`)}`;
+  return `${head} ${paint(colour, state)}${ack}${took}${why}  ${paint('dim', origin)}`;
+}
+
+/** `12:00:00 cam-9/front  E_IMAGE_TYPE: …  4096 bytes` */
+export function deadLine({ device, stream, error, bytes, received_at }: DeadRecord, paint: Paint): string {
+  const at = paint('dim', clockTime(Date.parse(received_at)));
+  const lane = printable(`${device}/${stream}`);
+  return `${at} ${lane}  ${paint('yellow', error.code)}: ${printable(error.detail)}  ${paint('dim', `${bytes} bytes`)}`;
+}
+
+/** `# cam-9/backyard: 3 frames, the last of 4096 bytes, image/jpeg` */
+export function discoveredLine({ device, stream, frames, bytes, type }: Discovered): string {
+  return `# ${device}/${stream}: ${frames} ${frames === 1 ? 'frame' : 'frames'}, the last of ${bytes} bytes, ${printable(type)}`;
 }
 
 /** `feeder-1 open`, or the topic of a publish. */

@@ -17,7 +17,7 @@ export function createMetrics(registry: Registry) {
     feed: counter('feed_total', 'decisions to be published on the feed, by result', ['result']),
     states: counter('states_total', 'retained states of devices published, by result', ['result']),
     ignored: counter('mqtt_ignored_total', 'messages that are none of those that are expected, by code', ['code']),
-    acks: counter('acks_total', 'acks of devices, by what they meant', ['outcome']),
+    acks: counter('acks_total', 'acks of devices, by what they meant; malformed: not as the schema says', ['outcome']),
     requests: counter('http_requests_total', 'HTTP requests, by route, method and status', [
       'route',
       'method',

@@ -1,4 +1,4 @@
-import { createTopics, type FleetStatus } from '@brink/protocol';
+import { type ActionState, createTopics, type FleetStatus } from '@brink/protocol';
 import { checkRules } from '@brink/rules';
 import {
   type Clock,
@@ -99,6 +99,9 @@ export function createService(o: ControlConfig, d: ServiceDeps): ControlService 
   };
 }
 
+/** Ends that the ledger tells of with their COMMIT: a second look must not tell of them again. */
+const TOLD_WITH_COMMIT = new Set<ActionState>(['expired', 'dead', 'cancelled', 'suppressed']);
+type ShowAction = (id: string, told?: ReadonlySet<ActionState>) => void;
 type Ground = ReturnType<typeof createGround>;
 type Core = ReturnType<typeof createCore>;
 
@@ -220,18 +223,18 @@ function createEntrances(o: ControlConfig, d: ServiceDeps, ground: Ground, core:
     newest.lagMs = Math.max(0, d.clock.now() - Date.parse(last.received_at));
     metrics.lag.observe(newest.lagMs / 1000);
   });
-  const showAction = (id: string): void => {
+  const showAction = (id: string, told?: ReadonlySet<ActionState>): void => {
     ledger.read.action(id).then(
-      (action) => action && http.events.action(action),
+      (action) => action && !told?.has(action.state) && http.events.action(action),
       (error: unknown) => d.logger.debug({ err: error }, 'action not shown'),
     );
   };
-  listenToFleet({ topics }, { mqtt, logger: d.logger, metrics, ledger, services, onAck: showAction });
+  listenToFleet({ topics }, { mqtt, logger: d.logger, metrics, ledger, services, onAck: (key) => showAction(key) });
   return { gateways, http, showAction };
 }
 
 /** Where actions go out. */
-function createOutlet(d: ServiceDeps, ground: Ground, core: Core, showAction: (id: string) => void) {
+function createOutlet(d: ServiceDeps, ground: Ground, core: Core, showAction: ShowAction) {
   const { topics, metrics, mqtt, ledger } = ground;
   const mqttAllow = () => core.configuration.current?.configuration.site.mqtt_allow ?? [];
   const outbox: DispatcherDeps['ledger'] = {
@@ -239,7 +242,7 @@ function createOutlet(d: ServiceDeps, ground: Ground, core: Core, showAction: (i
     onDue: ledger.onDue,
     async settle(outcomes) {
       await ledger.settle(outcomes);
-      for (const { id } of outcomes) showAction(id);
+      for (const { id } of outcomes) showAction(id, TOLD_WITH_COMMIT);
     },
   };
   const dispatcher = createDispatcher({}, { ...d, ledger: outbox, mqtt, topics, mqttAllow });

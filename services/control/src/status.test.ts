@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { lawsOf } from './status.ts';
+import { lawsOf, problemsOf } from './status.ts';
 
 const stream = {
   device: 'cam-1',
@@ -47,3 +47,15 @@ test.each(['formed', 'decided', 'expired', 'dead', 'dropped', 'pending'] as cons
     expect(laws.streams.holds).toBe(true);
   },
 );
+
+test('what a service says that it lacks is a problem of the site, by its name; what control says it knows itself', () => {
+  const gateway = { service: 'gateway', instance: 'gateway-1', state: 'online' } as const;
+  expect(problemsOf([{ ...gateway, ready: true, problems: [] }])).toEqual([]);
+  expect(problemsOf([{ ...gateway, ready: false, problems: ['no model', 'no broker'] }])).toEqual([
+    'gateway-1: no model',
+    'gateway-1: no broker',
+  ]);
+  expect(problemsOf([{ ...gateway, ready: false }])).toEqual(['gateway-1: not ready']);
+  expect(problemsOf([{ ...gateway, state: 'offline', problems: ['before it went'] }])).toEqual([]);
+  expect(problemsOf([{ ...gateway, service: 'control', problems: ['no broker'] }])).toEqual([]);
+});

@@ -23,7 +23,8 @@ export function createStatus(
 ): () => Promise<Status> {
   return async () => {
     const { active, problem } = d.configuration;
-    const problems = d.problems();
+    const services = d.services();
+    const problems = [...d.problems(), ...problemsOf(services)];
     const [committed, actions, dead, disk] = await Promise.all([
       d.ledger.read.counts(),
       d.ledger.read.actionCounts(),
@@ -31,7 +32,6 @@ export function createStatus(
       diskOf(o.dataDir),
     ]);
     const linked = d.linked();
-    const services = d.services();
     const { lagMs } = d.newest();
     const n = d.newest().n || ((await d.ledger.read.decisions({ limit: 1 })).items[0]?.n ?? 0);
     const { lastCommitMs, queued, walBytes } = d.ledger.stats;
@@ -70,6 +70,16 @@ export function createStatus(
       disk,
     };
   };
+}
+
+/** What the others say that they lack, each by its name. What control lacks, it knows sooner than its own report. */
+export function problemsOf(services: readonly FleetStatus[]): string[] {
+  return services
+    .filter(({ service, state }) => service !== 'control' && state === 'online')
+    .flatMap(({ instance, ready, problems = [] }) => {
+      const said = problems.length === 0 && ready === false ? ['not ready'] : problems;
+      return said.map((problem) => `${instance}: ${problem}`);
+    });
 }
 
 /** The second promise, from what the gateways count: each number is theirs, the sums are made here. */

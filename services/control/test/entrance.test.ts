@@ -104,6 +104,17 @@ describe('a request that is wrong', () => {
     expect((await control.get('/v1/status')).status).toBe(200);
   });
 
+  test('says where the operations port is', async () => {
+    await using control = await startControl();
+    for (const path of ['/metrics', '/readyz?verbose', '/livez']) {
+      const { status, body } = await control.get(path);
+      expect([status, body.detail]).toEqual([
+        404,
+        `${path.split('?')[0]} is on the operations port: gateway 9101, inference 9102, control 9103`,
+      ]);
+    }
+  });
+
   test('names each field that is wrong', async () => {
     await using control = await startControl();
     const { body } = await control.post('/v1/devices', { name: 'Cam', colour: 'red' });

@@ -148,9 +148,11 @@ export async function startControl(options: StartOptions = {}) {
       await client.start(new AbortController().signal);
       return seen;
     },
-    async publish(topic: string, payload: unknown, retain = false): Promise<void> {
+    /** @param as the gateway says how it is; everybody else is a device */
+    async publish(topic: string, payload: unknown, retain = false, as?: 'gateway'): Promise<void> {
+      const user = as === undefined ? {} : { username: GATEWAY, password: issuedGateway.password };
       const client = createMqtt(
-        { url: broker.url, clientId: `pub-${clients.length}`, clean: true },
+        { url: broker.url, clientId: `pub-${clients.length}`, clean: true, ...user },
         { logger: silentLogger, clock: systemClock, random: Math.random },
       );
       clients.push(client);
@@ -174,6 +176,8 @@ export async function startControl(options: StartOptions = {}) {
 
 const USER = 'brink.control';
 const issued = issuePassword(USER);
+const GATEWAY = 'brink.gateway';
+const issuedGateway = issuePassword(GATEWAY);
 
 function createTestBroker(port: number): Broker {
   return createBroker(
@@ -181,7 +185,10 @@ function createTestBroker(port: number): Broker {
       host: '127.0.0.1',
       port,
       anonymous: 'loopback',
-      users: [{ username: USER, role: 'control', sha256: issued.sha256 }],
+      users: [
+        { username: USER, role: 'control', sha256: issued.sha256 },
+        { username: GATEWAY, role: 'gateway', sha256: issuedGateway.sha256 },
+      ],
     },
     { logger: silentLogger, clock: systemClock, registry: createRegistry('broker') },
   );

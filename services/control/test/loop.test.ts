@@ -130,6 +130,21 @@ describe('a rule', () => {
     expect((await control.get(`/v1/actions/${encodeURIComponent(command.key)}`)).body.state).not.toBe('acked');
   });
 
+  test('counts acks that are none, and those of nothing', async () => {
+    await using control = await startControl();
+    const acks = 'brink/feeder-1/up/acks';
+    await control.publish(acks, 'ok');
+    await control.publish(acks, { key: 'x', status: 'fine' });
+    await control.publish(acks, { key: 'of-no-action', status: 200 });
+    const metrics = async () => (await fetch(`http://127.0.0.1:${control.service.addresses.ops.port}/metrics`)).text();
+    await until('both kinds are counted', async () => {
+      const text = await metrics();
+      return (
+        /acks_total\{outcome="malformed"[^}]*\} 2/.test(text) && /acks_total\{outcome="unknown"[^}]*\} 1/.test(text)
+      );
+    });
+  });
+
   test('leaves room for orders by hand: 202, the action, its command, its ack', async () => {
     await using control = await startControl();
     const commands = await control.listen('brink/feeder-1/down/commands/+');
@@ -147,6 +162,36 @@ describe('a rule', () => {
     expect((await control.post(`${path}/retry`)).body.state).toMatch(/pending|leased|sent/);
     expect((await control.post(`${path}/cancel`)).body.state).toBe('cancelled');
     expect((await control.post(`${path}/cancel`)).status).toBe(409);
+  });
+});
+
+describe('every end of an action', () => {
+  const order = (control: Control, expires_ms: number) =>
+    control.post('/v1/devices/feeder-1/commands', { name: 'open', args: {}, expires_ms });
+
+  test('is in the events, once: expired, cancelled, refused', async () => {
+    await using control = await startControl();
+    const events = await control.events('/v1/events');
+    const ends = () =>
+      events.seen
+        .filter(({ event, data }) => event === 'action' && data.ended_at !== undefined)
+        .map(({ data }) => data);
+    const ended = (id: string) => until('the end in the events', () => ends().find((action) => action.id === id));
+
+    const expired = (await order(control, 100)).body.id;
+    expect(await ended(expired)).toMatchObject({ state: 'expired', error: { code: 'E_ACTION_EXPIRED' } });
+    const cancelled = (await order(control, 60_000)).body.id;
+    await control.post(`/v1/actions/${encodeURIComponent(cancelled)}/cancel`);
+    expect(await ended(cancelled)).toMatchObject({ state: 'cancelled' });
+    const refused = (await order(control, 60_000)).body.id;
+    await control.publish('brink/feeder-1/up/acks', { key: refused, status: 409 });
+    expect(await ended(refused)).toMatchObject({ state: 'dead', ack: { status: 409 } });
+
+    // What comes later comes behind any repetition.
+    await control.commit(now(1));
+    await until('the decision', () => events.seen.some(({ event }) => event === 'decision'));
+    expect(ends().map(({ id }) => id)).toEqual([expired, cancelled, refused]);
+    events.close();
   });
 });
 
@@ -229,6 +274,21 @@ describe('the status', () => {
     });
   });
 
+  test('is not ready while a service says that it is not', async () => {
+    await using control = await startControl();
+    const gateway = { service: 'gateway', instance: 'gateway-1', state: 'online' };
+    const problem = 'inference does not serve "my-model"';
+    const say = (what: object) =>
+      control.publish('brink/fleet/gateway/gateway-1', { ...gateway, ...what }, true, 'gateway');
+    await say({ ready: false, problems: [problem] });
+    const status = async () => (await control.get('/v1/status')).body;
+    await until('it is not ready', async () => !(await status()).ready);
+    expect(await status()).toMatchObject({ ready: false, problems: [`gateway-1: ${problem}`] });
+    await say({ ready: true, problems: [] });
+    await until('it is ready', async () => (await status()).ready);
+    expect((await status()).problems).toEqual([]);
+  });
+
   test('lists devices that publish, connect or were added', async () => {
     await using control = await startControl();
     await control.commit(now(1));
@@ -251,6 +311,10 @@ describe('the status', () => {
     expect(await names()).toEqual(['cam-1', 'cam-7', 'cam-9', 'feeder-1']);
     expect((await control.get('/v1/devices/feeder-1')).body.state).toBe('online');
     expect((await control.get('/v1/discovered')).body.items).toEqual([discovered]);
+    // Nothing was decided of its frames; it was seen all the same.
+    const lastSeen = new Date(discovered.last_at_ms).toISOString();
+    expect((await control.get('/v1/devices/cam-7')).body.last_seen).toBe(lastSeen);
+    expect((await control.get('/v1/devices/cam-9')).body.last_seen).toBeUndefined();
     expect((await control.post('/v1/devices', { name: 'cam-9' })).body.code).toBe('E_CONFLICT');
     expect((await control.post('/v1/devices/cam-9/credentials')).body).toMatchObject({ needed: false });
     expect((await control.delete('/v1/devices/cam-9')).status).toBe(204);

@@ -1,22 +1,26 @@
-import type { Status } from '@brink/protocol';
+import type { Discovered, Status } from '@brink/protocol';
 import type { Command } from 'commander';
 import { type Paint, printable, table } from '../terminal.ts';
 import { type Edge, usingApi, type VerbOptions, verb, withApi } from '../verb.ts';
 
-/** `brink status`: exit 1 when something is not ready or a law is broken. */
+/** `brink status`: exit 1 when something is not ready, a law is broken or the configuration is refused. */
 export function addStatus(program: Command, edge: Edge): void {
   const command = withApi(program.command('status')).description('services, laws of conservation, lag, configuration');
   const example = ['brink status', 'docker compose exec control brink status'];
   verb<VerbOptions>(edge, command, example, async (context, options) =>
     usingApi(context, options, async (api) => {
-      const status = await api.get<Status>('/v1/status');
-      context.show(status, statusLines(status, context.paint));
-      return status.ready && status.laws.streams.holds && status.laws.pipelines.holds ? 0 : 1;
+      const [status, discovered] = await Promise.all([
+        api.get<Status>('/v1/status'),
+        api.get<{ items: Discovered[] }>('/v1/discovered'),
+      ]);
+      context.show(status, statusLines(status, discovered.items.length, context.paint));
+      const { ready, laws, configuration } = status;
+      return ready && laws.streams.holds && laws.pipelines.holds && configuration.error === null ? 0 : 1;
     }),
   );
 }
 
-function statusLines(status: Status, paint: Paint): string[] {
+function statusLines(status: Status, undeclared: number, paint: Paint): string[] {
   const { configuration, ledger, laws } = status;
   const ready = status.ready ? paint('green', 'ready') : paint('red', 'not ready');
   const lines = [`${paint('bold', status.site)}  ${ready}  (brink ${status.version}, since ${status.started_at})`];
@@ -36,22 +40,24 @@ function statusLines(status: Status, paint: Paint): string[] {
   const actions = Object.entries(status.actions).map(([state, count]) => `${count} ${state}`);
   lines.push(`actions        ${actions.length === 0 ? 'none' : actions.join(', ')}`);
   const dead = status.dead.map(({ code, count }) => `${count} ${code}`);
-  lines.push(`dead letters   ${dead.length === 0 ? 'none' : dead.join(', ')}`);
+  lines.push(`dead letters   ${dead.length === 0 ? 'none' : `${dead.join(', ')} (brink dead)`}`);
+  if (undeclared > 0)
+    lines.push(`undeclared     ${undeclared} ${undeclared === 1 ? 'stream' : 'streams'} (brink discovered)`);
   if (status.disk !== null)
     lines.push(`disk           ${gigabytes(status.disk.free_bytes)} of ${gigabytes(status.disk.total_bytes)} GB free`);
   return lines;
 }
 
+/** What keeps a service from being ready stands at the top, and what is wrong with the files under the configuration. */
 function serviceLines(status: Status, paint: Paint): string[] {
   return table(
     status.services.map((service) => {
-      const state = service.state === 'online' && service.ready !== false ? service.state : paint('red', service.state);
+      const ready = service.state === 'online' && service.ready !== false;
+      const state = ready ? service.state : paint('red', service.state === 'online' ? 'not ready' : service.state);
       const models = (service.models ?? []).map((model) => `${model.name}@${model.version} ${model.state}`);
-      const why = [
-        ...(service.problems ?? []),
-        ...(service.revision_error === undefined ? [] : [service.revision_error]),
-      ];
-      return [`  ${service.service}`, service.instance, state, [...models, ...why.map(printable)].join(', ')];
+      const refused = service.service === 'control' ? undefined : service.revision_error;
+      const why = refused === undefined ? [] : [printable(refused.replaceAll('\n', '; '))];
+      return [`  ${service.service}`, service.instance, state, [...models, ...why].join(', ')];
     }),
   );
 }

@@ -1,3 +1,4 @@
+import { ConfigurationSchema } from '@brink/protocol';
 import {
   type Document,
   isAlias,
@@ -73,9 +74,18 @@ export function mergeSources(files: readonly SourceFile[]): Merged {
       value[top] = isRecord(entry) ? mergeNames(source, top, {}, entry) : entry;
     } else if (isRecord(entry) && isRecord(into)) {
       mergeNames(source, top, into, entry);
+    } else if (top === 'version') {
+      mergeVersion(source, entry);
     } else if (entry !== into) {
       problems.push(conflict(source, first, [top]));
     }
+  }
+
+  /** Of two that differ one at least is wrong: it alone is kept, and the schema says so. */
+  function mergeVersion(source: Parsed, entry: unknown): void {
+    if (entry === value['version'] || !ConfigurationSchema.shape.version.safeParse(value['version']).success) return;
+    origin.set('version', source);
+    value['version'] = entry;
   }
 
   function mergeNames(source: Parsed, top: string, into: Record<string, unknown>, from: Record<string, unknown>) {
@@ -125,12 +135,17 @@ function parseSource(file: SourceFile, problems: ConfigProblem[]): Parsed | unde
   // YAML 1.2 core: `no` and `on` are words, not booleans.
   const document = parseDocument(file.text, { lineCounter: lines, prettyErrors: false, version: '1.2' });
   const before = problems.length;
-  for (const { code, pos, message } of [...document.errors, ...document.warnings]) {
+  const said = [...document.errors, ...document.warnings];
+  // After the first slip of syntax the parser is out of step: what it says then is about what follows, not about the slip.
+  const syntax = said.filter(({ code }) => code !== 'MULTIPLE_DOCS' && code !== 'DUPLICATE_KEY');
+  const first = syntax.toSorted((a, b) => a.pos[0] - b.pos[0])[0];
+  for (const { code, pos, message } of first === undefined ? said : [first]) {
     if (code === 'MULTIPLE_DOCS') report(pos[0], 'a second document (---)', 'one document in a file');
     else if (code === 'DUPLICATE_KEY') report(pos[0], 'a key that is already in this mapping', 'each key once');
     else report(pos[0], message.replace(/\s+/g, ' '), 'valid YAML');
   }
-  visit(document, {
+  const aliases = first === undefined ? document : null;
+  visit(aliases, {
     Alias(_, alias) {
       if (alias.resolve(document) === undefined) {
         report(alias.range?.[0] ?? 0, `the alias *${alias.source}`, `an anchor &${alias.source} before it`);

@@ -192,6 +192,21 @@ test('one mistake is one problem', () => {
   expect(problemsOf(withChange('device: feeder-1, name: open', 'device: feeder-1'))).toHaveLength(1);
 });
 
+test('one slip of syntax is one problem per file, where it is', () => {
+  const found = problemsOf(withChange('    pipelines:\n      pets', '   pipelines:\n      pets'), {
+    'b.yaml': 'a: [\n',
+  });
+  expect(found.map((line) => line.split(':', 2).join(':'))).toEqual(['a.yaml:7', 'b.yaml:2']);
+});
+
+test('a version that is wrong in one file is said of that file, and of no other', () => {
+  const wrong = withChange('version: 1', 'version: 2');
+  const other = 'version: 1\n';
+  const said = (file: string) => `${file}.yaml:1:10: version: found 2; expected 1 (example: version: 1)`;
+  expect(problemsOf(wrong, { 'b.yaml': other, 'c.yaml': other })).toEqual([said('a')]);
+  expect(problemsOf(GOOD, { 'b.yaml': 'version: 2\n', 'c.yaml': other })).toEqual([said('b')]);
+});
+
 test('several mistakes in several files are reported together, in the order of the files', () => {
   const found = problemsOf(withChange('format: image', 'format: imag').replace('on: pets', 'on: pest'), {
     'b.yaml': 'streams:\n  back: { format: image, delivery: durable, pipelines: { cars: { model: nothing } } }\n',

@@ -18,7 +18,7 @@ export function listenToFleet(
     onAck: (key: string) => void;
   },
 ): void {
-  const take = (handle: (topic: ReturnType<Topics['parse']>, payload: Buffer) => void) => {
+  const take = (handle: (topic: ReturnType<Topics['parse']>, payload: Buffer) => void, onBad?: () => void) => {
     return (message: { topic: string; payload: Buffer }): void => {
       try {
         if (message.payload.length > PAYLOAD_BYTES_MAX) {
@@ -27,6 +27,7 @@ export function listenToFleet(
         handle(o.topics.parse(message.topic), message.payload);
       } catch (reason) {
         const error = BrinkError.from(reason, 'E_BAD_REQUEST');
+        onBad?.();
         d.metrics.ignored.labels(error.code).inc();
         d.logger.debug({ topic: message.topic, code: error.code, detail: error.detail }, 'message ignored');
       }
@@ -47,14 +48,18 @@ export function listenToFleet(
   d.mqtt.subscribe(
     o.topics.filters.acks,
     { qos: 1 },
-    take((topic, payload) => {
-      if (topic.kind !== 'acks') return;
-      const ack = AckSchema.parse(json(payload));
-      d.ledger.ack(topic.device, ack).then((outcome) => {
-        d.metrics.acks.labels(outcome).inc();
-        if (outcome === 'acked' || outcome === 'refused' || outcome === 'late') d.onAck(ack.key);
-      }, failed('ack'));
-    }),
+    take(
+      (topic, payload) => {
+        if (topic.kind !== 'acks') return;
+        const ack = AckSchema.parse(json(payload));
+        d.ledger.ack(topic.device, ack).then((outcome) => {
+          d.metrics.acks.labels(outcome).inc();
+          // A refused one ends its action, which is announced with its COMMIT.
+          if (outcome === 'acked' || outcome === 'late') d.onAck(ack.key);
+        }, failed('ack'));
+      },
+      () => d.metrics.acks.labels('malformed').inc(),
+    ),
   );
   d.mqtt.subscribe(
     o.topics.filters.fleet,

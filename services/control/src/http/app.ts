@@ -34,6 +34,9 @@ const problem = {
 export const problems = { '4xx': problem, '5xx': problem } as const;
 
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'] as const;
+/** What monitoring asks for, and where it is as delivered. */
+const OPERATIONS = new Set(['/metrics', '/readyz', '/livez']);
+const OPERATIONS_PORTS = 'gateway 9101, inference 9102, control 9103';
 const CONNECTIONS_MAX = 1000;
 /** A request, with its body, must have arrived by then. */
 const REQUEST_MS_MAX = 30_000;
@@ -112,6 +115,9 @@ function addErrors(app: App, d: { logger: Logger }): void {
     return reply.type(PROBLEM_TYPE).send(JSON.stringify(problem));
   });
   app.setNotFoundHandler((request) => {
+    const path = request.url.split('?', 1)[0] ?? '';
+    if (OPERATIONS.has(path))
+      throw new BrinkError('E_NOT_FOUND', `${path} is on the operations port: ${OPERATIONS_PORTS}`);
     throw new BrinkError('E_NOT_FOUND', `${request.method} ${request.url.slice(0, 200)}; see /docs for what there is`);
   });
 }

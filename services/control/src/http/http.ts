@@ -1,5 +1,5 @@
 import type { AddressInfo } from 'node:net';
-import { type ActionRecord, BrinkError, type DeviceState, type Status } from '@brink/protocol';
+import { BrinkError, type DeviceState, type Status } from '@brink/protocol';
 import { type Clock, type Logger, listenError, type Part } from '@brink/runtime';
 import { isLoopback } from '../config.ts';
 import type { ConfigurationKeeper } from '../configuration/active.ts';
@@ -67,7 +67,6 @@ export function createHttp(o: HttpConfig, d: HttpDeps): Http {
     const { ledger } = d;
     const { read } = ledger;
     const configuration = () => d.configuration.active.configuration;
-    const changed = (action: ActionRecord) => events.action(action);
     addHome(to, {
       guard,
       status: d.status,
@@ -76,8 +75,8 @@ export function createHttp(o: HttpConfig, d: HttpDeps): Http {
     });
     addStatus(to, d);
     addDecisions(to, { read });
-    addActions(to, { ledger, changed });
-    addDevices(to, { ...d, changed });
+    addActions(to, { ledger });
+    addDevices(to, d);
     addCatalogue(to, { ...d, configuration, read });
     addConfiguration(to, { configuration: d.configuration, read });
     addFrames(to, { configuration, gateways: d.gateways, read, stopping: () => stopping.signal });

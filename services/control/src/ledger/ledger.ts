@@ -145,7 +145,8 @@ export function createLedger(config: LedgerConfig, d: LedgerDeps): Ledger {
     counters.actions += reply.actions.length;
     schedule.nextTimer(reply.nextTimerMs);
     const decisions = takeFresh();
-    if (decisions.length > 0 || reply.actions.length > 0) state.tellCommitted({ decisions, actions: reply.actions });
+    const actions = [...reply.actions, ...reply.ended];
+    if (decisions.length > 0 || actions.length > 0) state.tellCommitted({ decisions, actions });
     if (reply.outboxDue) state.tellDue();
   }
 

@@ -50,7 +50,10 @@ export interface GroupReply {
   readonly id: number;
   /** In order of the operations. */
   readonly results: ({ readonly value: unknown } | { readonly failure: Failure })[];
+  /** New ones. */
   readonly actions: ActionRecord[];
+  /** Older ones that ended without an ack. */
+  readonly ended: ActionRecord[];
   readonly nextTimerMs: number | undefined;
   readonly outboxDue: boolean;
   readonly commitMs: number;

@@ -10,6 +10,8 @@ export interface OutboxContext {
   readonly rulebook: Rulebook;
   /** When this process opened the ledger: what is older was left by another one. */
   readonly startedMs: number;
+  /** Actions that the transaction ended without an ack. */
+  readonly ended: ActionRecord[];
 }
 
 export interface NewAction {
@@ -64,12 +66,13 @@ export function endAction(
   row: Row,
   end: { readonly state: End; readonly nowMs: number; readonly code?: ErrorCode; readonly detail?: string },
 ): void {
-  context.store
+  const ended = context.store
     .sql(
       `UPDATE action SET state = ?, ended_ms = ?, next_ms = NULL,
-         error_code = coalesce(?, error_code), error_detail = coalesce(?, error_detail) WHERE row = ?`,
+         error_code = coalesce(?, error_code), error_detail = coalesce(?, error_detail) WHERE row = ? RETURNING *`,
     )
-    .run(end.state, end.nowMs, end.code ?? null, end.detail ?? null, row.row as number);
+    .get(end.state, end.nowMs, end.code ?? null, end.detail ?? null, row.row as number);
+  context.ended.push(actionRecord(ended as Row));
   if (row.sent === 0) tellRule(context, row, 'unsent');
 }
 

@@ -202,6 +202,9 @@ describe('an old trigger', () => {
     await using opened = await openLedger({ folder, clock });
     expect((await opened.ledger.lease(lease)).actions.map((action) => action.id)).toEqual([id(4000)]);
     expect((await opened.ledger.read.action(id(1)))?.state).toBe('suppressed');
+    expect(opened.feed.flatMap(({ actions }) => actions.map((one) => [one.id, one.state]))).toEqual([
+      [id(1), 'suppressed'],
+    ]);
   });
 });
 

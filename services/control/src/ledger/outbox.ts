@@ -7,8 +7,12 @@ import { actionRecord } from './rows.ts';
 import type { Row } from './store.ts';
 
 /** The table of actions. Every change of state is here, and each is told to the rule that the action came from. */
-export function createOutbox(context: OutboxContext) {
+export function createOutbox(parts: Omit<OutboxContext, 'ended'>) {
+  const context: OutboxContext = { ...parts, ended: [] };
   return {
+    /** What ended since it was last asked. */
+    takeEnded: () => context.ended.splice(0),
+    forget: () => void context.ended.splice(0),
     recover: () => recoverLeases(context),
     emit: (emitted: EmittedAction, nowMs: number) => insertAction(context, { ...emitted, nowMs, emitted }),
     order: (id: string, config: ActionConfig, by: string, nowMs: number) =>

@@ -34,7 +34,10 @@ export interface CommittedDecision {
 /** What one COMMIT brought, in order of `n`. */
 export interface Committed {
   readonly decisions: readonly CommittedDecision[];
-  /** New actions of every state: pending ones are due at once, suppressed ones are only to be shown. */
+  /**
+   * New actions of every state (pending ones are due at once, suppressed ones are only to be shown), then those that
+   * ended without an ack: expired, dead, cancelled, suppressed.
+   */
   readonly actions: readonly ActionRecord[];
 }
 

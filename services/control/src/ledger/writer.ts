@@ -15,8 +15,12 @@ type Results = GroupReply['results'];
 /** What a transaction led to, besides the results of its operations. */
 interface Made {
   readonly actions: ActionRecord[];
+  /** Older actions that expired, died, were cancelled or suppressed. */
+  readonly ended: ActionRecord[];
   outboxDue: boolean;
 }
+
+const nothingMade = (): Made => ({ actions: [], ended: [], outboxDue: false });
 
 /** The one writer: applies groups of operations in order, each group one transaction. */
 export function createWriter(store: Store, config: WorkerData) {
@@ -27,11 +31,12 @@ export function createWriter(store: Store, config: WorkerData) {
   /** All or nothing. @throws what SQLite or an operation threw, after the ROLLBACK */
   function transact(operations: readonly Operation[], nowMs: number, full: boolean): { results: Results; made: Made } {
     setSynchronous(full ? 'FULL' : 'NORMAL');
-    const made: Made = { actions: [], outboxDue: false };
+    const made = nothingMade();
     try {
       store.db.exec('BEGIN IMMEDIATE');
       const results = operations.map((operation) => ({ value: perform(parts, operation, nowMs, made) }));
       for (const part of parts.cached) part.flush();
+      made.ended.push(...outbox.takeEnded());
       store.db.exec('COMMIT');
       return { results, made };
     } catch (error) {
@@ -62,11 +67,12 @@ export function createWriter(store: Store, config: WorkerData) {
 
   /** One of them is at fault: each for itself, so that it alone fails. */
   function transactEach(operations: readonly Operation[], nowMs: number): { results: Results; made: Made } {
-    const made: Made = { actions: [], outboxDue: false };
+    const made = nothingMade();
     const results = operations.map((operation) => {
       try {
         const one = transact([operation], nowMs, true);
         made.actions.push(...one.made.actions);
+        made.ended.push(...one.made.ended);
         made.outboxDue ||= one.made.outboxDue;
         return one.results[0] as Results[number];
       } catch (error) {
@@ -83,7 +89,7 @@ export function createWriter(store: Store, config: WorkerData) {
       return done;
     } catch (error) {
       if (!isStorage(error) && operations.length > 1) return transactEach(operations, nowMs);
-      return { results: operations.map(() => failed(error)), made: { actions: [], outboxDue: false } };
+      return { results: operations.map(() => failed(error)), made: nothingMade() };
     }
   }
 
@@ -123,7 +129,14 @@ function createParts(store: Store, config: WorkerData) {
   const outbox = createOutbox({ store, rulebook, startedMs: config.nowMs });
   const retention = createRetention(store, { seen, units }, config);
   // Written before COMMIT, read anew after a ROLLBACK.
-  const cached = [seen, units, deadLetters, rulebook, { flush() {}, forget: devices.forget }];
+  const cached = [
+    seen,
+    units,
+    deadLetters,
+    rulebook,
+    { flush() {}, forget: devices.forget },
+    { flush() {}, forget: outbox.forget },
+  ];
   return { seen, devices, units, deadLetters, rulebook, outbox, retention, cached };
 }
 type Parts = ReturnType<typeof createParts>;

@@ -21,7 +21,16 @@ export function createDevices(d: {
     d.reports().flatMap(({ streams }) => streams.filter((counts) => counts.device === device));
   /** Devices that were noticed in reports; for those that were removed, until when what is counted of them is old. */
   const noticed = new Map<string, number>();
-  const view = (record: DeviceRecord): DeviceView => ({ ...record, streams: streamsOf(record.name) });
+
+  /** The ledger notes decisions and status; a frame that nothing came of was seen by a gateway all the same. */
+  function view(record: DeviceRecord): DeviceView {
+    const { name, last_seen = 0 } = record;
+    const streams = streamsOf(name);
+    const undeclared = d.reports().flatMap(({ discovered }) => discovered.filter(({ device }) => device === name));
+    const times = [...streams, ...undeclared].map(({ last_at_ms }) => last_at_ms);
+    const lastMs = Math.max(new Date(last_seen).getTime(), ...times);
+    return { ...record, ...(lastMs > 0 ? { last_seen: new Date(lastMs).toISOString() } : {}), streams };
+  }
 
   async function known(name: string): Promise<DeviceRecord> {
     const record = await d.ledger.read.device(name);

@@ -1,6 +1,5 @@
 import {
   ActionExplanationSchema,
-  type ActionRecord,
   ActionRecordSchema,
   ActionStateSchema,
   BrinkError,
@@ -22,7 +21,7 @@ const ActionQuery = z.strictObject({
 });
 const params = z.strictObject({ id: z.string().max(1000) });
 
-export function addActions(app: App, d: { ledger: Ledger; changed: (action: ActionRecord) => void }): void {
+export function addActions(app: App, d: { ledger: Ledger }): void {
   const { ledger } = d;
   const tags = ['actions'];
   app.get(
@@ -59,11 +58,7 @@ export function addActions(app: App, d: { ledger: Ledger; changed: (action: Acti
     app.post(
       `/v1/actions/:id/${verb}`,
       { schema: { summary, tags, params, response: { 200: ActionRecordSchema, ...problems } } },
-      async ({ params: { id } }) => {
-        const action = await ledger[verb](id);
-        d.changed(action);
-        return action;
-      },
+      ({ params: { id } }) => ledger[verb](id),
     );
   }
   addDead(app, ledger);

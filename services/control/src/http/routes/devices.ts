@@ -1,6 +1,5 @@
 import { randomBytes } from 'node:crypto';
 import {
-  type ActionRecord,
   ActionRecordSchema,
   CommandActionSchema,
   CredentialsSchema,
@@ -29,7 +28,6 @@ export function addDevices(
     devices: Devices;
     ledger: Ledger;
     state: (device: string) => Promise<DeviceState>;
-    changed: (action: ActionRecord) => void;
   },
 ): void {
   const { devices } = d;
@@ -104,7 +102,6 @@ export function addDevices(
       // Random, not derived: the same order twice is two orders.
       const key = `http.${id}.${randomBytes(9).toString('base64url')}`;
       const action = await d.ledger.order(key, { command: { device: id, ...body } }, 'http');
-      d.changed(action);
       return reply
         .code(202)
         .header('location', `/v1/actions/${encodeURIComponent(action.id)}`)
