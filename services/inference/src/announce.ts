@@ -1,6 +1,7 @@
 import { BrinkError, type link } from '@brink/protocol';
 import type { LinkPeer, Logger } from '@brink/runtime';
 import type { Repository } from './models/repository.ts';
+import { reasonOf } from './models/version.ts';
 
 export interface Announcer {
   /** A gateway dialled in: it is told at once. */
@@ -24,7 +25,7 @@ export function createAnnouncer(
       passportSha256: version.status.passportSha256,
       batchBest: version.status.batchBest,
       serving: d.repository.serving(version.name) === version,
-      reason: version.status.error?.message.slice(0, 500) ?? '',
+      reason: reasonOf(version.status),
     }));
   }
 

@@ -144,11 +144,13 @@ export function createService(
   };
 }
 
-/** One model that failed does not keep the others from serving: only while models load, or when none is ready. */
-function problemsOf({ versions, problems }: Repository): string[] {
-  const loading = versions.some(({ status }) => status.state === 'loading');
+/**
+ * One model that failed does not keep the others from serving: only while models load at start, or when none is ready.
+ * One that is added later loads beside those that serve.
+ */
+function problemsOf({ versions, problems, starting }: Repository): string[] {
   const none = versions.length > 0 && !versions.some(({ status }) => status.state === 'ready');
-  return loading || none ? problems : [];
+  return starting || none ? problems : [];
 }
 
 function linkOptions({ settings, linkToken }: Config) {

@@ -114,6 +114,36 @@ describe('inference in the fleet', () => {
     expect(alone.announced.map(({ serving }) => serving)).toEqual([true, false]);
   });
 
+  it('switches to a configured version that was added after the start, and says while it cannot', async () => {
+    await using fleet = await startFleet();
+    await using models = await temporaryFolder();
+    const passport = await writeModel(models.path, { name: 'm', graph: pixelsGraph() });
+    await using inference = await startInference(models.path, { env: credentials(fleet.url) });
+    await inference.until(([first]) => first?.state === 'ready');
+    const label = async (version: number, sha: string) =>
+      (await inference.decide({ name: 'm', version, passport: sha }, [pixels(0, 0, 9, 0)]))[0]?.result?.label;
+
+    await fleet.publish({ version: 1, models: { m: { serve: 2 } } });
+    const absent = await fleet.until(({ revision }) => revision === 'abcdefabcdef');
+    expect(absent.problems).toEqual(['m: version 2 is asked for but is not in the models folder; serving 1']);
+    expect(absent.ready).toBe(true);
+
+    await writeModel(models.path, { name: 'm', version: 2, graph: Buffer.from('broken') });
+    const failed = await fleet.until(({ problems }) => problems?.[0]?.includes('failed') ?? false);
+    expect(failed.problems?.[0]).toMatch(/^m: version 2 is asked for but failed: E_MODEL_PARSE: .*; serving 1$/);
+    expect(await label(0, passport)).toBe('two');
+
+    await writeModel(models.path, { name: 'm', version: 3, graph: pixelsGraph() });
+    const second = await writeModel(models.path, { name: 'm', version: 2, graph: pixelsGraph('n') });
+    const all = await inference.until((now) => now.length === 3 && now.every(({ state }) => state === 'ready'));
+    expect(all.map(({ serving }) => serving)).toEqual([false, true, false]);
+    expect(await label(0, second)).toBe('two');
+    await fleet.until(({ problems }) => problems?.length === 0);
+
+    await fleet.publish({ version: 1, models: { m: { serve: 1 } } }, '222222222222');
+    await inference.until((now) => now[0]?.serving === true && now[1]?.serving === false);
+  });
+
   it('serves while there is no broker, and is there when one comes', async () => {
     await using models = await temporaryFolder();
     const passport = await writeModel(models.path, { name: 'pixels', graph: pixelsGraph() });

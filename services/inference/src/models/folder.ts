@@ -36,6 +36,47 @@ export async function listVersions(dir: string): Promise<VersionFolder[]> {
   return found.sort((a, b) => (a.name === b.name ? a.version - b.version : a.name < b.name ? -1 : 1));
 }
 
+/** The stamp of a folder that is not there. */
+export const GONE = 'gone';
+/** Files that are looked at for a stamp; a passport that lists more is compared by its first ones. */
+const STAMP_FILES_MAX = 100;
+const ListSchema = z.object({
+  files: z.array(z.object({ path: z.string() })).catch([]),
+  golden: z.array(z.object({ input: z.string() })).catch([]),
+});
+
+/**
+ * Another stamp: the passport, or a file that it lists, was written again. Reads nothing but the passport.
+ * @returns GONE where there is no folder, '' where it has no readable passport
+ */
+export async function stampOf({ path }: VersionFolder): Promise<string> {
+  const passport = await readPlainFile(join(path, 'model.json'), PASSPORT_BYTES_MAX, 'E_PASSPORT').catch(
+    () => undefined,
+  );
+  if (passport === undefined) {
+    return lstat(path).then(
+      () => '',
+      (reason: NodeJS.ErrnoException) => (reason.code === 'ENOENT' ? GONE : ''),
+    );
+  }
+  const parts = [sha256(passport)];
+  for (const file of ['model.json', ...listedIn(passport)].slice(0, STAMP_FILES_MAX)) {
+    const stat = await lstat(join(path, file)).catch(() => undefined);
+    parts.push(stat === undefined ? '-' : `${stat.ino} ${stat.size} ${stat.mtimeMs}`);
+  }
+  return parts.join('\n');
+}
+
+/** Of a passport that may be half written, or wrong. */
+function listedIn(passport: Buffer): string[] {
+  try {
+    const { files, golden } = ListSchema.parse(JSON.parse(passport.toString('utf8')));
+    return [...files.map(({ path }) => path), ...golden.map(({ input }) => input)];
+  } catch {
+    return [];
+  }
+}
+
 /** @throws BrinkError E_PASSPORT naming the file, the path in it, what was found and what was expected */
 export async function readPassport(folder: VersionFolder): Promise<ReadPassport> {
   const file = join(folder.path, 'model.json');

@@ -1,6 +1,8 @@
 import { BrinkError, type FleetStatus, type ModelPolicy, ModelPolicySchema } from '@brink/protocol';
-import { listVersions } from './folder.ts';
-import { createModelVersion, type ModelVersion, type VersionDependencies } from './version.ts';
+import { askedProblems, chooseServing } from './serving.ts';
+import { createShelf } from './shelf.ts';
+import { type ModelVersion, reasonOf, type VersionDependencies } from './version.ts';
+import { createWatch } from './watch.ts';
 
 /** Every model version there is. */
 export interface Repository {
@@ -12,9 +14,12 @@ export interface Repository {
   find(name: string, version: number): ModelVersion;
   /** The version that the bare name means: the configured or highest one, or while that is not there the one that serves. */
   serving(name: string): ModelVersion | undefined;
+  /** Also looks at the folder: who applies a configuration for a version that was just added does not wait for the next look. */
   setPolicies(policies: Readonly<Record<string, ModelPolicy>>): void;
-  /** Resolves when no version is loading any more. */
+  /** Resolves when none of the versions that were there at start is loading any more. */
   readonly settled: Promise<void>;
+  /** Until then. */
+  readonly starting: boolean;
   /** For the fleet status. */
   readonly states: NonNullable<FleetStatus['models']>;
   /** Why not everything can be served. */
@@ -30,88 +35,82 @@ export function createRepository(
 ): Repository {
   const serving = new Map<string, ModelVersion>();
   const settled = Promise.withResolvers<void>();
+  let starting = true;
   let policies = o.policies;
-  let versions: ModelVersion[] = [];
   const policyOf = (name: string) => (Object.hasOwn(policies, name) ? policies[name] : undefined) ?? DEFAULT_POLICY;
+  const shelf = createShelf({ emptyFolder: o.emptyFolder }, { ...d, policyOf, changed });
+  const watch = createWatch(o, { ...d, known: () => shelf.folders, seen: shelf.follow });
 
   function changed(): void {
-    for (const name of new Set(versions.map((version) => version.name))) choose(name);
+    const { versions } = shelf;
+    for (const name of new Set([...serving.keys(), ...versions.map((version) => version.name)])) {
+      const own = versions.filter((version) => version.name === name);
+      const chosen = chooseServing(own, { wanted: policyOf(name).serve, current: serving.get(name), starting });
+      if (chosen === undefined) serving.delete(name);
+      else serving.set(name, chosen);
+    }
     for (const state of ['loading', 'ready', 'failed', 'draining'] as const) {
       d.metrics.models.set({ state }, versions.filter(({ status }) => status.state === state).length);
     }
     d.changed();
   }
 
-  /** The configured version, then the others from the highest; the first that has not failed, once it is ready. */
-  function choose(name: string): void {
-    const wanted = policyOf(name).serve;
-    const descending = versions.filter((version) => version.name === name).reverse();
-    const order = [...descending.filter(({ version }) => version === wanted), ...descending];
-    const first = order.find(({ status }) => status.state !== 'failed');
-    const current = serving.get(name);
-    if (first !== undefined && isReady(first)) serving.set(name, first);
-    else if (current === undefined || !isReady(current)) serving.delete(name);
-  }
-
   return {
     async start(signal) {
-      const folders = await listVersions(o.dir);
-      if (folders.length === 0) d.logger.warn({ dir: o.dir }, 'no model there');
-      const own = { ...d, changed, measuring: createTurns() };
-      versions = folders.map((folder) =>
-        createModelVersion({ folder, policy: policyOf(folder.name), emptyFolder: o.emptyFolder }, own),
-      );
-      changed();
-      const loads = versions.map((version) => version.start(signal));
-      void Promise.allSettled(loads).then(() => settled.resolve());
+      const seen = await watch.start();
+      if (seen.length === 0) d.logger.warn({ dir: o.dir }, 'no model there');
+      void shelf.fill(seen, signal).then(() => {
+        starting = false;
+        settled.resolve();
+        changed();
+      });
     },
     async stop() {
-      await Promise.all(versions.map((version) => version.stop()));
+      await watch.stop();
+      await shelf.stop();
     },
     get versions() {
-      return versions;
+      return shelf.versions;
     },
-    find(name, version) {
-      const of = versions.filter((candidate) => candidate.name === name);
-      const found = version === 0 ? serving.get(name) : of.find((candidate) => candidate.version === version);
-      if (found !== undefined) return found;
-      if (of.length === 0) throw new BrinkError('E_MODEL_UNKNOWN', `no model "${name.slice(0, 64)}" under ${o.dir}`);
-      const states = of.map((candidate) => `${candidate.version} ${candidate.status.state}`).join(', ');
-      if (version === 0) throw new BrinkError('E_MODEL_NOT_READY', `no version of ${name} serves (${states})`);
-      throw new BrinkError('E_MODEL_UNKNOWN', `${name} has no version ${version}; there are ${states}`);
-    },
+    find: (name, version) => find(shelf.versions, { dir: o.dir, name, version, serving: serving.get(name) }),
     serving: (name) => serving.get(name),
     setPolicies(next) {
       policies = next;
-      for (const version of versions) version.setPolicy(policyOf(version.name));
+      for (const version of shelf.versions) version.setPolicy(policyOf(version.name));
       changed();
+      watch.look();
     },
     settled: settled.promise,
+    get starting() {
+      return starting;
+    },
     get states() {
-      return versions.map(({ name, version, status: { state, error } }) => ({
-        name,
-        version,
-        state,
-        ...(error === undefined ? {} : { reason: error.message.slice(0, 500) }),
-      }));
+      return shelf.versions.map(({ name, version, status }) => {
+        const reason = reasonOf(status);
+        return { name, version, state: status.state, ...(reason === '' ? {} : { reason }) };
+      });
     },
     get problems() {
-      return versions.flatMap(({ name, version, status: { state, error } }) => {
+      const states = shelf.versions.flatMap(({ name, version, status: { state, error } }) => {
         if (state === 'ready') return [];
         return [`model ${name} ${version} is ${state}${error === undefined ? '' : `: ${error.message}`}`];
       });
+      return [...askedProblems(policies, shelf.versions, serving), ...states, ...shelf.problems];
     },
   };
 }
 
-const isReady = ({ status }: ModelVersion) => status.state === 'ready';
-
-/** One after the other. */
-function createTurns(): VersionDependencies['measuring'] {
-  let last: Promise<unknown> = Promise.resolve();
-  return (work) => {
-    const result = last.then(work);
-    last = result.catch(() => {});
-    return result;
-  };
+/** @throws BrinkError E_MODEL_UNKNOWN, E_MODEL_NOT_READY */
+function find(
+  versions: readonly ModelVersion[],
+  o: { dir: string; name: string; version: number; serving: ModelVersion | undefined },
+): ModelVersion {
+  const { name, version } = o;
+  const of = versions.filter((candidate) => candidate.name === name);
+  const found = version === 0 ? o.serving : of.find((candidate) => candidate.version === version);
+  if (found !== undefined) return found;
+  if (of.length === 0) throw new BrinkError('E_MODEL_UNKNOWN', `no model "${name.slice(0, 64)}" under ${o.dir}`);
+  const states = of.map((candidate) => `${candidate.version} ${candidate.status.state}`).join(', ');
+  if (version === 0) throw new BrinkError('E_MODEL_NOT_READY', `no version of ${name} serves (${states})`);
+  throw new BrinkError('E_MODEL_UNKNOWN', `${name} has no version ${version}; there are ${states}`);
 }

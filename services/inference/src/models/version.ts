@@ -1,7 +1,7 @@
 import type { Decode } from '@brink/decoders';
 import type { ModelInfo } from '@brink/onnx';
 import { BrinkError, type ModelPolicy } from '@brink/protocol';
-import type { ChildMetrics, Clock, LinkMetrics, Logger } from '@brink/runtime';
+import { type ChildMetrics, type Clock, type LinkMetrics, type Logger, wait } from '@brink/runtime';
 import { type Metrics, metricsOf } from '../metrics.ts';
 import { createRunnerProcess, type RunnerProcess } from '../runner/process.ts';
 import type { Head } from '../scheduler/job.ts';
@@ -30,6 +30,8 @@ interface VersionStatus {
   readonly state: VersionState;
   /** Why it failed. */
   readonly error: BrinkError | undefined;
+  /** What is to be known about it although it serves; '' where there is nothing. */
+  readonly note: string;
   /** Empty until the passport was read. */
   readonly passportSha256: string;
   /** The largest useful batch; 0 until measured. */
@@ -40,7 +42,18 @@ interface VersionStatus {
 
 type Mutable<T> = { -readonly [Key in keyof T]: T[Key] };
 
-const UNREAD: VersionStatus = { state: 'loading', error: undefined, passportSha256: '', batchBest: 0, provider: '' };
+/** How long a version that is retired may take to answer what waits for it, and how often that is looked at. */
+const RETIRE_MS_MAX = 30_000;
+const RETIRE_LOOK_MS = 20;
+
+const UNREAD: VersionStatus = {
+  state: 'loading',
+  error: undefined,
+  note: '',
+  passportSha256: '',
+  batchBest: 0,
+  provider: '',
+};
 
 /** One version of a model, from its folder to its runner. */
 export interface ModelVersion {
@@ -53,8 +66,15 @@ export interface ModelVersion {
   setPolicy(policy: ModelPolicy): void;
   /** Loads, warms up, tests. Resolves when it is ready or failed; never rejects for what is wrong with the model. */
   start(signal: AbortSignal): Promise<void>;
+  /** Its files were written again. It serves what it loaded; where that is not what is there now, its note says so. */
+  recheck(): Promise<void>;
+  /** Takes no more units, answers those that it has, and stops. @param signal: stops at once */
+  retire(signal: AbortSignal): Promise<void>;
   stop(): Promise<void>;
 }
+
+/** For a status: why it is as it is; '' where there is nothing to say. */
+export const reasonOf = ({ error, note }: VersionStatus) => (error?.message ?? note).slice(0, 500);
 
 export interface VersionDependencies {
   readonly logger: Logger;
@@ -161,6 +181,8 @@ export function createModelVersion(
     version,
     status,
     start,
+    recheck: () => recheck(status, readGraph, { ...d, logger }),
+    retire: (signal) => drain(status, model?.lane, { ...d, logger }, signal).then(stop),
     stop,
     ready() {
       if (model === undefined || status.state !== 'ready') throw notReady(title, status);
@@ -171,6 +193,37 @@ export function createModelVersion(
       model?.lane.setPolicy(next);
     },
   };
+}
+
+type Said = Pick<VersionDependencies, 'logger' | 'clock' | 'changed'>;
+
+/** Is what was loaded still what is there? */
+async function recheck(status: Mutable<VersionStatus>, read: () => Promise<unknown>, d: Said): Promise<void> {
+  const note = await read().then(
+    () => '',
+    () => 'changed on disk, and a version does not change: it serves what it loaded; add a new version',
+  );
+  if (note === status.note) return;
+  status.note = note;
+  if (note !== '') d.logger.warn(note);
+  d.changed();
+}
+
+/** Takes no more units, and waits until those that it has are answered. */
+async function drain(
+  status: Mutable<VersionStatus>,
+  lane: Lane | undefined,
+  d: Said,
+  signal: AbortSignal,
+): Promise<void> {
+  status.state = 'draining';
+  d.logger.info('its folder is gone: it answers what it has and ends');
+  d.changed();
+  const limit = d.clock.monotonic() + RETIRE_MS_MAX;
+  while (lane !== undefined && (lane.inFlight > 0 || lane.first !== undefined) && d.clock.monotonic() < limit) {
+    if (signal.aborted) return;
+    await wait(RETIRE_LOOK_MS, d.clock, signal).catch(() => {});
+  }
 }
 
 /** Its passport's hash stays what it was when it was first read. */
