@@ -42,6 +42,8 @@ export function createFleet(
   let revisionError: string | undefined;
   let planned = false;
 
+  /** One write after the other: two at once would rename each other's file away. */
+  let kept: Promise<void> = Promise.resolve();
   async function keep(configuration: PublishedConfiguration): Promise<void> {
     const file = join(o.dataDir, FILE);
     await writeFile(`${file}.new`, JSON.stringify(configuration));
@@ -54,7 +56,9 @@ export function createFleet(
       d.apply(configuration);
       revision = configuration.revision;
       revisionError = undefined;
-      keep(configuration).catch((reason: unknown) => d.logger.error({ err: reason }, 'configuration cannot be kept'));
+      kept = kept
+        .then(() => keep(configuration))
+        .catch((reason: unknown) => d.logger.error({ err: reason }, 'configuration cannot be kept'));
       d.logger.info({ revision }, 'configuration applied');
     } catch (reason) {
       revisionError = BrinkError.from(reason).message.slice(0, 1000);
