@@ -66,9 +66,8 @@ function handOver(node) {
     stdio: ['inherit', 'inherit', 'inherit', 'pipe'],
     env: { ...process.env, BRINK_LAUNCHER_PIPE: '3' },
   });
-  // A terminal sends Ctrl-C to both; the other one decides. SIGTERM comes to this one alone.
-  process.on('SIGINT', () => {});
-  for (const signal of ['SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal));
+  // A terminal sends Ctrl-C to both, `kill` to this one alone; hearing of it twice does no harm.
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal));
   child.on('error', (error) => {
     process.stderr.write(`brink: ${node} does not start: ${error.message}\n`);
     process.exit(78);
