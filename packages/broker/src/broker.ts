@@ -152,7 +152,11 @@ function createListener(
     guard(socket, packetLimits, budget, (violation) => {
       const code =
         violation === 'packet_too_large' ? 'E_TOO_LARGE' : violation === 'memory_limit' ? 'E_BUSY' : 'E_BAD_REQUEST';
-      d.connections.refused(violation, new BrinkError(code, VIOLATIONS[violation](packetLimits.publishBytesMax)), connection);
+      d.connections.refused(
+        violation,
+        new BrinkError(code, VIOLATIONS[violation](packetLimits.publishBytesMax)),
+        connection,
+      );
     });
     d.connections.bind(broker.handle(socket), connection);
   }

@@ -40,6 +40,7 @@ export function createLinkClient(
   const backoff = createBackoff({ baseMs: o.baseMs ?? 100, capMs: o.capMs ?? 5000 }, d);
   let peer: LinkPeer | undefined;
   let problem: string | undefined = `link to ${where} is not up yet`;
+  let wasUp = false;
   let stopping: AbortController | undefined;
   let running: Promise<void> | undefined;
 
@@ -66,8 +67,17 @@ export function createLinkClient(
     return error;
   }
 
+  /** Services start side by side: a peer that was never there is not lost yet. Told once per reason. */
+  function tell(error: BrinkError): void {
+    const next = `link to ${where}: ${error.code}: ${error.detail}`;
+    if (next === problem) return;
+    problem = next;
+    const fields = { code: error.code, detail: error.detail };
+    if (wasUp) logger.warn(fields, 'link down');
+    else logger.info(fields, 'no link yet');
+  }
+
   async function keepUp(signal: AbortSignal): Promise<void> {
-    let wasUp = false;
     while (!signal.aborted) {
       const error = await attempt(signal).catch((reason: unknown) => BrinkError.from(reason, 'E_LINK_CLOSED'));
       if (peer !== undefined) {
@@ -76,12 +86,7 @@ export function createLinkClient(
         d.onDown?.(error);
       }
       if (signal.aborted) return;
-      const next = `link to ${where}: ${error.code}: ${error.detail}`;
-      // Services start side by side: a peer that was never there is not lost yet.
-      if (next !== problem) {
-        logger[wasUp ? 'warn' : 'info']({ code: error.code, detail: error.detail }, wasUp ? 'link down' : 'no link yet');
-      }
-      problem = next;
+      tell(error);
       await wait(backoff.next(), d.clock, signal).catch(() => {});
     }
   }
