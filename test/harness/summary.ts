@@ -4,6 +4,8 @@ import type { Reporter, TestModule } from 'vitest/node';
 export class SummaryReporter implements Reporter {
   onTestRunEnd(modules: ReadonlyArray<TestModule>, errors: ReadonlyArray<unknown>): void {
     const count = { passed: 0, failed: errors.length, skipped: 0 };
+    /** The titles of what is skipped say why. */
+    const skipped = new Map<string, number>();
     for (const module of modules) {
       // A hook that fails leaves its tests as skipped; it must not look like success.
       const broken = [module, ...module.children.allSuites()].filter((suite) => suite.errors().length > 0);
@@ -11,8 +13,13 @@ export class SummaryReporter implements Reporter {
       for (const test of module.children.allTests()) {
         const { state } = test.result();
         if (state !== 'pending') count[state] += 1;
+        if (state === 'skipped') {
+          const title = test.parent.type === 'suite' ? test.parent.fullName : test.fullName;
+          skipped.set(title, (skipped.get(title) ?? 0) + 1);
+        }
       }
     }
+    for (const [title, tests] of skipped) process.stdout.write(`skipped ${tests}: ${title}\n`);
     process.stdout.write(`\n${count.passed} passed, ${count.failed} failed, ${count.skipped} skipped\n`);
   }
 }

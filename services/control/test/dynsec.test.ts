@@ -47,7 +47,9 @@ async function startMosquitto() {
 }
 
 test.skipIf(!engine)(
-  'credentials on a real Mosquitto: a device may do its own, no more, and nothing once revoked',
+  `credentials on a real Mosquitto: a device may do its own, no more, and nothing once revoked${
+    engine ? '' : ' (skipped: no Docker engine with the image eclipse-mosquitto:2)'
+  }`,
   async () => {
     await using mosquitto = await startMosquitto();
     const dynsec = createDynsec({ url: mosquitto.url, username: 'admin', password: 'admin-secret' }, deps);
