@@ -28,7 +28,15 @@ export { createOps, listenError } from './ops.ts';
 export { type Part, startAll, stopAll } from './part.ts';
 export type { RestartPolicy } from './restarts.ts';
 export { cancelled, fullJitter, wait } from './retry.ts';
-export { logSettings, mqttSettings, opsSettings, portSetting, readSettings, secretFrom } from './settings.ts';
+export {
+  isLoopback,
+  logSettings,
+  mqttSettings,
+  opsSettings,
+  portSetting,
+  readSettings,
+  secretFrom,
+} from './settings.ts';
 export {
   type Child,
   type ChildDependencies,

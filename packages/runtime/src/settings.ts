@@ -82,3 +82,8 @@ export function secretFrom(file: string | undefined): string | undefined {
   if (secret === '') throw new BrinkError('E_SETTING', `the secret's file ${file} is empty`);
   return secret;
 }
+
+/** An address that only this machine can reach. */
+export function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || /^127\.\d{1,3}\.\d{1,3}\.\d{1,3}$/.test(host);
+}

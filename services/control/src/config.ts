@@ -1,5 +1,6 @@
 import { BrinkError, NameSchema } from '@brink/protocol';
 import {
+  isLoopback,
   logSettings,
   mqttSettings,
   opsSettings,
@@ -92,9 +93,4 @@ export function readConfig(env: Record<string, string | undefined>) {
     );
   }
   return config;
-}
-
-/** An address that only this machine can reach. */
-export function isLoopback(host: string): boolean {
-  return host === 'localhost' || host === '::1' || /^127\.\d{1,3}\.\d{1,3}\.\d{1,3}$/.test(host);
 }

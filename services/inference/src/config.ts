@@ -1,6 +1,14 @@
 import { availableParallelism } from 'node:os';
 import { BrinkError } from '@brink/protocol';
-import { logSettings, mqttSettings, opsSettings, portSetting, readSettings, secretFrom } from '@brink/runtime';
+import {
+  isLoopback,
+  logSettings,
+  mqttSettings,
+  opsSettings,
+  portSetting,
+  readSettings,
+  secretFrom,
+} from '@brink/runtime';
 import { z } from 'zod';
 
 /** Every setting of the inference service. Keys are the names of the environment variables. */
@@ -69,8 +77,4 @@ export function readConfig(env: Record<string, string | undefined>): Config {
     );
   }
   return config;
-}
-
-function isLoopback(host: string): boolean {
-  return host === 'localhost' || host === '::1' || /^127(\.\d{1,3}){3}$/.test(host);
 }

@@ -1,7 +1,6 @@
 import type { AddressInfo } from 'node:net';
 import { BrinkError, type DeviceState, type Status } from '@brink/protocol';
-import { type Clock, type Logger, listenError, type Part } from '@brink/runtime';
-import { isLoopback } from '../config.ts';
+import { type Clock, isLoopback, type Logger, listenError, type Part } from '@brink/runtime';
 import type { ConfigurationKeeper } from '../configuration/active.ts';
 import type { Gateways } from '../gateways/gateways.ts';
 import type { Ledger } from '../ledger/ledger.ts';
