@@ -35,8 +35,8 @@ export interface ProcessPlan {
 const HOST = '127.0.0.1';
 /**
  * For processes through which frames pass. Their network buffers are garbage within milliseconds, but V8 counts their bytes and
- * answers every 64 MiB with a full collection unless a small one came first: a small young generation makes those come often
- * (49 KB frames at 1,600/s: CPU of the broker halved, of the gateway less by a fifth).
+ * answers every 64 MiB with a full collection unless a small one came first: a small young generation makes those come often.
+ * With 49 KB frames that about halved the CPU of the broker; for the gateway the gain was within the noise of the machine.
  */
 const FRAMES_PASS = ['--max-semi-space-size=1'];
 

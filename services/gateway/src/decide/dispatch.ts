@@ -336,7 +336,7 @@ export class Dispatch {
 
 /**
  * Batches in flight per model: one runs, one lies in the runner's socket, one is on its way there and one on its way back. With two
- * the runner waited for us whenever the machine was busy (a tenth fewer frames per second on two cores).
+ * a late gateway leaves the runner idle; `npm run bench -- loop` shows what it costs.
  */
 const BATCHES_IN_FLIGHT = 4;
 const hasRoom = (work: ModelWork, model: ServingModel) =>
