@@ -1,18 +1,20 @@
 import { type ImageInput, ImageInputSchema } from '@brink/protocol';
 import { describe, expect, it } from 'vitest';
-import { checkTensorBytes, imageTarget, normaliseToFloat, wireHead } from './index.ts';
+import { checkTensorBytes, imageTarget, normaliseToFloat, wireHeads } from './index.ts';
 
 const image = (over: Partial<ImageInput> = {}): ImageInput => ImageInputSchema.parse({ width: 2, height: 1, ...over });
 
 describe('the wire tensor of a picture', () => {
   it('is uint8, height × width × channels', () => {
-    const passport = { inputs: [{ tensor: 'x', image: image({ width: 128, height: 96 }) }] };
-    expect(wireHead(passport)).toEqual({ name: 'x', dtype: 'uint8', shape: [96, 128, 3], bytes: 36_864 });
-    expect(wireHead({ inputs: [{ tensor: 'x', image: image({ colour: 'grey' }) }] }).shape).toEqual([1, 2, 1]);
+    const passport = { inputs: [{ tensor: 'x', image: image({ width: 128, height: 96 }) }], state: [] };
+    expect(wireHeads(passport)[0]).toEqual({ name: 'x', dtype: 'uint8', shape: [96, 128, 3], bytes: 36_864 });
+    const grey = { inputs: [{ tensor: 'x', image: image({ colour: 'grey' }) }], state: [] };
+    expect(wireHeads(grey)[0]?.shape).toEqual([1, 2, 1]);
   });
 
   it('is refused with E_SHAPE unless it has exactly its bytes', () => {
-    const head = wireHead({ inputs: [{ tensor: 'x', image: image() }] });
+    const [head] = wireHeads({ inputs: [{ tensor: 'x', image: image() }], state: [] });
+    if (head === undefined) throw new Error('no head');
     expect(() => checkTensorBytes(6, head)).not.toThrow();
     for (const bytes of [0, 5, 7, 24]) expect(() => checkTensorBytes(bytes, head)).toThrow(/E_SHAPE.*expected 6/);
   });

@@ -1,4 +1,4 @@
-import { BrinkError, type ImageInput, type Passport } from '@brink/protocol';
+import { BrinkError, type ImageInput } from '@brink/protocol';
 
 /** What a decoder must make of a picture for one model: everything of `image` that concerns pixels, not numbers. */
 export type ImageTarget = Pick<ImageInput, 'width' | 'height' | 'fit' | 'pad' | 'kernel' | 'colour'>;
@@ -6,36 +6,6 @@ export type ImageTarget = Pick<ImageInput, 'width' | 'height' | 'fit' | 'pad' | 
 export function imageTarget(image: ImageInput): ImageTarget {
   const { width, height, fit, pad, kernel, colour } = image;
   return { width, height, fit, pad, kernel, colour };
-}
-
-/** How a picture travels to the model: uint8, height × width × channels. The graph transposes and normalises. */
-export interface WireHead {
-  readonly name: string;
-  readonly dtype: 'uint8';
-  readonly shape: readonly [height: number, width: number, channels: number];
-  readonly bytes: number;
-}
-
-/** The head of the only input that passports have so far. */
-export function wireHead(passport: Pick<Passport, 'inputs'>): WireHead {
-  const input = passport.inputs[0];
-  if (input === undefined) throw new BrinkError('E_PASSPORT', 'inputs is empty; expected one input');
-  const { width, height } = input.image;
-  const channels = channelsOf(input.image);
-  return { name: input.tensor, dtype: 'uint8', shape: [height, width, channels], bytes: height * width * channels };
-}
-
-/**
- * A frame of `format: tensor` is the wire tensor itself; nothing but its size can be checked.
- * @throws BrinkError E_SHAPE
- */
-export function checkTensorBytes(bytes: number, head: WireHead): void {
-  if (bytes === head.bytes) return;
-  const shape = head.shape.join(' × ');
-  throw new BrinkError(
-    'E_SHAPE',
-    `the frame has ${bytes} bytes; expected ${head.bytes}: ${head.dtype} ${shape} for "${head.name}"`,
-  );
 }
 
 export function channelsOf(image: Pick<ImageInput, 'colour'>): 1 | 3 {

@@ -1,9 +1,2 @@
-export {
-  channelsOf,
-  checkTensorBytes,
-  type ImageTarget,
-  imageTarget,
-  normaliseToFloat,
-  type WireHead,
-  wireHead,
-} from './image.ts';
+export { channelsOf, type ImageTarget, imageTarget, normaliseToFloat } from './image.ts';
+export { checkTensorBytes, isPrepared, type WireHead, wireHeads } from './wire.ts';

@@ -47,6 +47,33 @@ export type StreamConfig = z.infer<typeof StreamSchema>;
 /** Serving policy. The passport stays as it is. */
 export const ModelPolicySchema = z.strictObject({
   serve: z.number().int().positive().optional().describe('version; default the highest there is'),
+  versions: z
+    .union([z.enum(['all', 'latest']), z.array(z.number().int().positive()).min(1).max(64)])
+    .default('all')
+    .describe('which versions of the folder are loaded'),
+  copies: z
+    .number()
+    .int()
+    .min(1)
+    .max(64)
+    .optional()
+    .describe(
+      'runner processes; default 1, and as many as there are run slots where the graph takes one unit at a time',
+    ),
+  providers: z
+    .array(z.enum(['cpu', 'webgpu', 'cuda', 'tensorrt', 'coreml', 'dml']))
+    .min(1)
+    .max(6)
+    .default(['cpu'])
+    .describe('execution providers, the preferred one first'),
+  strict: z.boolean().default(false).describe('fail rather than fall back to another than the first provider'),
+  memory_mb_max: z
+    .number()
+    .int()
+    .min(128)
+    .max(1_000_000)
+    .default(2048)
+    .describe('of one runner; what needs more is refused, a runner that takes more is ended'),
   batch_wait_ms: z.number().min(0).max(1000).default(0).describe('wait this long for a fuller batch'),
   queue_max: z
     .number()

@@ -9,7 +9,7 @@ export const ClassScoreSchema = z.strictObject({ label: z.string(), label_text: 
 /** x0 y0 x1 y1, each 0..1 of the upright original frame. */
 export const BoxSchema = z.tuple([Score, Score, Score, Score]);
 
-const DetectedSchema = z.strictObject({
+export const DetectedSchema = z.strictObject({
   label: z.string(),
   label_text: z.string().optional(),
   score: Score,
@@ -19,6 +19,7 @@ const DetectedSchema = z.strictObject({
 export const TaskSchema = z.enum([
   'classification',
   'detection',
+  'segmentation',
   'keyword',
   'anomaly',
   'regression',
@@ -37,6 +38,18 @@ export const ResultSchema = z
     classes: z.array(ClassScoreSchema).max(100).optional(),
     objects: z.array(DetectedSchema).max(1000).optional(),
     values: z.record(z.string(), z.number()).optional(),
+    embedding: z.array(z.number()).max(8192).optional(),
+    tensors: z
+      .record(
+        z.string(),
+        z.strictObject({
+          dtype: z.string(),
+          shape: z.array(z.number().int().min(0)),
+          data: z.array(z.number()).max(65_536),
+        }),
+      )
+      .optional()
+      .describe('raw, bounded; of a segmentation `mask`: the class of each cell'),
     quality: z.enum(['bad']).optional().describe('Set where the input was doubtful: all zeros, clipped'),
   })
   .meta({ id: 'Result' });

@@ -61,6 +61,8 @@ export const ERROR_TABLE = {
   E_MODEL_RUN: row(500, INTERNAL, false, 'The run failed inside the model.'),
   E_MODEL_TIMEOUT: row(504, DEADLINE, true, 'The run exceeded run_ms_max and was ended.'),
   E_MODEL_CRASH: row(500, INTERNAL, true, 'The runner ended during the run.'),
+  E_MODEL_OOM: row(500, EXHAUSTED, false, 'The run needed more memory than the model may use.'),
+  E_MODEL_PROVIDER: row(503, PRECONDITION, false, 'The execution provider that is asked for is not there.'),
   E_PASSPORT: row(422, INVALID, false, 'The passport is not valid.'),
   E_PASSPORT_CHANGED: row(409, ABORTED, true, 'The unit was prepared for another passport.'),
   // links and processes

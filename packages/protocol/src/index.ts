@@ -92,15 +92,25 @@ export {
   RetiredSchema,
   StreamCountsSchema,
 } from './messages.ts';
+export { type Expect, ExpectSchema, type Golden, GoldenSchema } from './passport/golden.ts';
 export {
-  GoldenSchema,
+  type AudioInput,
+  AudioInputSchema,
+  type ConstantInput,
+  ConstantInputSchema,
   type ImageInput,
   ImageInputSchema,
-  OutputSchema,
-  type OutputSpec,
-  type Passport,
-  PassportSchema,
-} from './passport.ts';
+  InputSchema,
+  type InputSpec,
+  type Mfcc,
+  MfccSchema,
+  type SignalInput,
+  SignalInputSchema,
+  StateSchema,
+  type StateSpec,
+} from './passport/inputs.ts';
+export { OutputSchema, type OutputSpec } from './passport/output.ts';
+export { type Passport, PassportSchema } from './passport/passport.ts';
 export {
   type ActionExplanation,
   ActionExplanationSchema,

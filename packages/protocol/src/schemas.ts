@@ -11,7 +11,7 @@ import {
   ReceiptSchema,
   RetiredSchema,
 } from './messages.ts';
-import { PassportSchema } from './passport.ts';
+import { PassportSchema } from './passport/passport.ts';
 import {
   ActionExplanationSchema,
   ActionRecordSchema,

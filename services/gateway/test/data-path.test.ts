@@ -15,7 +15,7 @@ import { expect, it } from 'vitest';
 import { readConfig } from '../src/config.ts';
 import { applyPlan, createDataPath, finish } from '../src/data-path.ts';
 import { planOf } from '../src/ingest/plan.ts';
-import { decided, writePassport } from './harness/neighbours.ts';
+import { decided, resultPayloads, writePassport } from './harness/neighbours.ts';
 import { expectLaws, until } from './harness/site.ts';
 
 const FRAGILE = fileURLToPath(new URL('./harness/fragile-child.ts', import.meta.url));
@@ -31,7 +31,7 @@ async function startPath() {
     const results = units.map(() => create(link.UnitResultSchema, decided()));
     return {
       body: { case: 'decided', value: create(link.DecidedSchema, { results }) },
-      payloads: [],
+      payloads: resultPayloads(results),
       release: () => {},
     };
   };

@@ -24,6 +24,7 @@ export function createAnnouncer(
       state: version.status.state,
       passportSha256: version.status.passportSha256,
       batchBest: version.status.batchBest,
+      copies: 1,
       serving: d.repository.serving(version.name) === version,
       reason: reasonOf(version.status),
     }));

@@ -6,9 +6,14 @@ import type { FinishedRun, Head, Job } from './scheduler/job.ts';
 
 type DecideHandler = NonNullable<LinkHandlers['decide']>;
 
-/** The header of an answer holds 64 KiB; a few results too many would break the link's rules. */
-const RESULTS_BYTES_MAX = 56 * 1024;
+/** The header of an answer holds 64 KiB: some 350 bytes for each unit. */
 const UNITS_MAX = 128;
+
+interface UnitAnswer {
+  readonly said: link.UnitResult;
+  /** Its result as JSON, then its states. */
+  readonly payloads: readonly Uint8Array[];
+}
 
 /**
  * Units in, results out. Each unit waits for itself and is answered for itself; the request is answered when the last one is.
@@ -28,18 +33,20 @@ export function createDecide(d: { repository: Repository; clock: Clock; language
       throw new BrinkError('E_TOO_LARGE', `${request.units.length} units in one request; at most ${UNITS_MAX}`);
     }
     return new Promise((resolve) => {
-      const results: link.UnitResult[] = new Array(request.units.length);
+      const answers: UnitAnswer[] = new Array(request.units.length);
       let open = request.units.length;
-      let bytes = 0;
       /** Every unit came back from a runner, so no socket holds its tensors any more. */
       let ranAll = true;
       const answer = () => {
         if (ranAll) context.release();
-        resolve({ body: { case: 'decided', value: { results } } });
+        const results = answers.map(({ said }) => said);
+        resolve({
+          body: { case: 'decided', value: { results } },
+          payloads: answers.flatMap((one) => one.payloads),
+        });
       };
-      const settle = (index: number, result: link.UnitResult) => {
-        bytes += result.resultJson.length + result.topJson.length + 200;
-        results[index] = bytes > RESULTS_BYTES_MAX ? tooMuch() : result;
+      const settle = (index: number, of: UnitAnswer) => {
+        answers[index] = of;
         open -= 1;
         if (open === 0) answer();
       };
@@ -97,12 +104,13 @@ function decided(
   run: FinishedRun,
   slice: number,
   of: { version: ModelVersion; model: LoadedModel; language: string; clock: Clock },
-): link.UnitResult {
+): UnitAnswer {
   const startedAt = of.clock.monotonic();
   try {
     const { result, top } = of.model.decode(run.outputs, slice, of.language);
-    return create(link.UnitResultSchema, {
-      resultJson: JSON.stringify(result),
+    const payloads = [Buffer.from(JSON.stringify(result))];
+    const said = create(link.UnitResultSchema, {
+      payloads: payloads.length,
       topJson: JSON.stringify(top),
       batch: run.outputs.batch,
       queueMs: run.startedAt - job.arrivedAt,
@@ -111,20 +119,13 @@ function decided(
       provider: of.version.status.provider,
       modelSha256: of.model.modelSha256,
     });
+    return { said, payloads };
   } catch (reason) {
     return failed(BrinkError.from(reason), false);
   }
 }
 
-function failed(error: BrinkError, attempt: boolean): link.UnitResult {
-  return create(link.UnitResultSchema, { failure: { code: error.code, detail: error.detail.slice(0, 1000) }, attempt });
+function failed(error: BrinkError, attempt: boolean): UnitAnswer {
+  const failure = { code: error.code, detail: error.detail.slice(0, 200) };
+  return { said: create(link.UnitResultSchema, { failure, attempt }), payloads: [] };
 }
-
-const tooMuch = () =>
-  failed(
-    new BrinkError(
-      'E_BUSY',
-      `the results of this request are more than ${RESULTS_BYTES_MAX} bytes; ask for fewer units`,
-    ),
-    false,
-  );

@@ -1,7 +1,7 @@
 import { mkdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { encode, graph, model, node, value } from '@brink/onnx';
-import type { Passport } from '@brink/protocol';
+import type { ImageInput, Passport } from '@brink/protocol';
 import { describe, expect, it } from 'vitest';
 import { pixels, startInference, temporaryFolder } from './harness/inference.ts';
 import { pixelsGraph, WIDTH, writeModel } from './harness/models.ts';
@@ -63,7 +63,7 @@ describe('loading models', () => {
     await writeModel(dir, {
       name: 'shape',
       graph: own,
-      passport: (p) => ({ ...p, inputs: [{ tensor: 'x', image: { ...p.inputs[0]?.image, width: 5 } }] }),
+      passport: (p) => ({ ...p, inputs: [{ tensor: 'x', image: { ...imageOf(p), width: 5 } }] }),
     });
     await writeModel(dir, { name: 'fixed', graph: pixelsGraph(1) });
     await writeModel(dir, { name: 'labels', graph: own, files: { 'labels.txt': 'a\nb', 'labels.zh.txt': 'a\nb' } });
@@ -175,3 +175,8 @@ describe('loading models', () => {
     expect(decided[0]?.detail).toMatch(/uint8 \[1,3,1\] of 3 bytes; expected uint8 \[1,4,1\]/);
   });
 });
+
+function imageOf({ inputs: [input] }: Passport): ImageInput {
+  if (input === undefined || !('image' in input)) throw new Error('no picture');
+  return input.image;
+}

@@ -58,8 +58,10 @@ describe('the models that are shipped', () => {
       const folder = join(MODELS, name, '1');
       const bytes = await readFile(join(folder, 'model.json'));
       const passport = PassportSchema.parse(JSON.parse(bytes.toString()));
-      const [golden, image] = [passport.golden[0], passport.inputs[0]?.image];
-      if (golden === undefined || image === undefined) throw new Error(`${name} has no golden test`);
+      const [golden, input] = [passport.golden[0], passport.inputs[0]];
+      if (golden === undefined || input === undefined || !('image' in input))
+        throw new Error(`${name} has no golden test`);
+      const { image } = input;
       const { pictures } = await decodePicture(await readFile(join(folder, golden.input)), { targets: [image] });
       const unit = { pixels: pictures[0]?.pixels ?? new Uint8Array(), shape: [image.height, image.width, 3] };
       const [decided] = await inference.decide({ name, passport: sha256(bytes) }, [unit]);

@@ -188,7 +188,7 @@ function checkInputs(passport: Passport, info: ModelInfo, problems: ModelProblem
       });
       continue;
     }
-    checkShape(`${path}.image`, input.image, tensor, problems);
+    if ('image' in input) checkShape(`${path}.image`, input.image, tensor, problems);
     const batch = tensor.shape?.[0];
     if (typeof batch === 'number' && passport.batch_max > batch) {
       problems.push({

@@ -18,7 +18,19 @@ export const EXAMPLE = {
       pipelines: { pets: { model: 'cifar-net', priority: 5, deadline_ms: 200, every_ms: 1000 } },
     },
   },
-  models: { 'cifar-net': { serve: 1, batch_wait_ms: 0, queue_max: 64, run_ms_max: 5000 } },
+  models: {
+    'cifar-net': {
+      serve: 1,
+      versions: 'all',
+      copies: 1,
+      providers: ['cpu'],
+      strict: true,
+      memory_mb_max: 2048,
+      batch_wait_ms: 0,
+      queue_max: 64,
+      run_ms_max: 5000,
+    },
+  },
   rules: {
     'cat-at-the-flap': {
       on: 'pets',

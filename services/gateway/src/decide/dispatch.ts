@@ -6,7 +6,7 @@ import { dueAt, type Frame } from '../ingest/frame.ts';
 import type { PipelinePlan } from '../ingest/plan.ts';
 import type { Models, ServingModel } from '../models/models.ts';
 import { createPreparer, type Preparer } from './prepare.ts';
-import { decideBody, failureOf, resultsOf } from './request.ts';
+import { answersOf, decideBody, failureOf, type UnitAnswer } from './request.ts';
 import { createUnit, type Ending, type Unit } from './unit.ts';
 
 export interface DispatchDeps {
@@ -227,33 +227,34 @@ export class Dispatch {
     const { clock, request, onDecide } = this.#d;
     work.deciding += units.length;
     onDecide(units.length);
-    let results: readonly link.UnitResult[] | BrinkError;
+    let answers: readonly UnitAnswer[] | BrinkError;
     try {
       const tensors = units.map((unit) => unit.prepared?.tensor as Uint8Array);
       const options = { timeoutMs: this.#decideTimeoutMs };
-      results = resultsOf(await request(decideBody(model, units, clock.monotonic()), tensors, options), units);
+      answers = answersOf(await request(decideBody(model, units, clock.monotonic()), tensors, options), units);
     } catch (reason) {
-      results = BrinkError.from(reason);
+      answers = BrinkError.from(reason);
     }
     work.deciding -= units.length;
     const back = units.filter((unit, i) => {
-      const result = results instanceof BrinkError ? results : (results[i] as link.UnitResult);
-      return this.#settle(work, model, unit, result);
+      const answer = answers instanceof BrinkError ? answers : (answers[i] as UnitAnswer);
+      return this.#settle(work, model, unit, answer);
     });
     work.ready.unshift(...back);
     this.#pump(work.name);
   }
 
   /** @returns whether the unit is to be sent again; if not, it has ended */
-  #settle(work: ModelWork, model: ServingModel, unit: Unit, result: link.UnitResult | BrinkError): boolean {
-    if (!(result instanceof BrinkError)) {
-      if (result.failure === undefined) {
-        this.#end(unit, { outcome: 'decided', result });
+  #settle(work: ModelWork, model: ServingModel, unit: Unit, answer: UnitAnswer | BrinkError): boolean {
+    if (!(answer instanceof BrinkError)) {
+      const { failure, attempt } = answer.said;
+      if (failure === undefined) {
+        this.#end(unit, { outcome: 'decided', answer });
         return false;
       }
-      if (result.attempt) return this.#mayTryAgain(unit, 'run', failureOf(result.failure));
+      if (attempt) return this.#mayTryAgain(unit, 'run', failureOf(failure));
     }
-    const error = result instanceof BrinkError ? result : failureOf(result.failure as link.Failure);
+    const error = answer instanceof BrinkError ? answer : failureOf(answer.said.failure as link.Failure);
     if (error.retryable || error.code === 'E_MODEL_UNKNOWN') {
       this.#pauseFor(work, model, error);
       return this.#live.has(unit);

@@ -26,9 +26,23 @@ export function decideBody(model: ServingModel, units: readonly Unit[], now: num
   };
 }
 
-/** One result per unit, or what is wrong with the answer. */
-export function resultsOf({ body }: LinkReply, units: readonly Unit[]): readonly link.UnitResult[] | BrinkError {
-  if (body.case === 'decided' && body.value.results.length === units.length) return body.value.results;
+/** What inference says about one unit. */
+export interface UnitAnswer {
+  readonly said: link.UnitResult;
+  /** Its result as JSON; empty where it failed. */
+  readonly resultJson: string;
+}
+
+/** One answer per unit, or what is wrong with them. */
+export function answersOf({ body, payloads }: LinkReply, units: readonly Unit[]): readonly UnitAnswer[] | BrinkError {
+  if (body.case === 'decided' && body.value.results.length === units.length) {
+    let at = 0;
+    return body.value.results.map((said) => {
+      const resultJson = said.payloads > 0 ? (payloads[at]?.toString('utf8') ?? '') : '';
+      at += said.payloads;
+      return { said, resultJson };
+    });
+  }
   return new BrinkError(
     'E_INTERNAL',
     `inference answered "${body.case}" to ${units.length} units; expected one result each`,

@@ -3,6 +3,7 @@ import { type BrinkError, EVIDENCE_BYTES_MAX, type Evidence, formatUnitId, type 
 import { type Frame, sha256Of } from '../ingest/frame.ts';
 import type { PipelinePlan } from '../ingest/plan.ts';
 import type { ServingModel } from '../models/models.ts';
+import type { UnitAnswer } from './request.ts';
 
 /** What gets decided: one picture or tensor, for one pipeline. */
 export interface Unit {
@@ -35,7 +36,7 @@ export function createUnit(frame: Frame, pipeline: PipelinePlan, takenAt: number
 
 /** How a unit ended. */
 export type Ending =
-  | { readonly outcome: 'decided'; readonly result: link.UnitResult }
+  | { readonly outcome: 'decided'; readonly answer: UnitAnswer }
   | { readonly outcome: 'expired' | 'dead'; readonly error: BrinkError; readonly version: number };
 
 const round = (ms: number) => Math.round(ms * 100) / 100;
@@ -67,13 +68,13 @@ export function outcomeJson(unit: Unit, ending: Ending, now: number, gateway: st
     latency_ms: totalMs,
     durable: false,
   });
-  const result = ending.outcome === 'decided' ? `,"result":${ending.result.resultJson}` : '';
+  const result = ending.outcome === 'decided' ? `,"result":${ending.answer.resultJson}` : '';
   return `${head.slice(0, -1)}${result},"evidence":${evidenceJson(unit, ending, totalMs, gateway)}}`;
 }
 
 function evidenceJson(unit: Unit, ending: Ending, totalMs: number, gateway: string): string {
   const { frame, prepared } = unit;
-  const result = ending.outcome === 'decided' ? ending.result : undefined;
+  const result = ending.outcome === 'decided' ? ending.answer.said : undefined;
   const evidence: Evidence = {
     frame: { sha256: sha256Of(frame), bytes: frame.payload.byteLength, type: frame.type },
     ms: { total: totalMs, queue: round(unit.takenAt - frame.receivedAt + (result?.queueMs ?? 0)) },

@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type ImageTarget, imageTarget, type WireHead, wireHead } from '@brink/preprocess';
-import { BrinkError, PassportSchema } from '@brink/protocol';
+import { type ImageTarget, imageTarget, isPrepared, type WireHead, wireHeads } from '@brink/preprocess';
+import { BrinkError, type Passport, PassportSchema } from '@brink/protocol';
 
 /** What the gateway must know of one version of a model to prepare units for it. */
 export interface Preparation {
@@ -31,13 +31,29 @@ export async function readPreparation(modelsDir: string, name: string, version: 
     const [issue] = passport.error.issues;
     throw new BrinkError('E_PASSPORT', `${path}: ${issue?.path.join('.')}: ${issue?.message}`);
   }
-  const image = passport.data.inputs[0]?.image;
-  if (image === undefined) throw new BrinkError('E_PASSPORT', `${path}: inputs is empty; expected one input`);
+  const [input, ...more] = passport.data.inputs.filter(isPrepared);
+  const [head] = wireHeads(passport.data);
+  if (
+    input === undefined ||
+    head === undefined ||
+    !('image' in input) ||
+    more.length + passport.data.state.length > 0
+  ) {
+    throw new BrinkError(
+      'E_UNSUPPORTED',
+      `${path}: a stream of this version brings one picture per unit; this model takes ${inputsText(passport.data)}`,
+    );
+  }
   return {
     passportSha256: createHash('sha256').update(bytes).digest('hex'),
-    head: wireHead(passport.data),
-    target: imageTarget(image),
+    head,
+    target: imageTarget(input.image),
   };
+}
+
+function inputsText(passport: Passport): string {
+  const kinds = passport.inputs.filter(isPrepared).map((input) => Object.keys(input).find((key) => key !== 'tensor'));
+  return [...kinds, ...passport.state.map(() => 'recurrent state')].join(', ');
 }
 
 /** The highest version in the folder, or undefined: what a name means while inference has not said it. */

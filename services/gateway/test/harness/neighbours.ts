@@ -39,7 +39,8 @@ export async function startInference(path: string) {
       handlers: {
         async decide(decide, tensors) {
           decides.push({ decide, tensors });
-          return { body: { case: 'decided', value: { results: await answer({ decide, tensors }) } } };
+          const results = await answer({ decide, tensors });
+          return { body: { case: 'decided', value: { results } }, payloads: resultPayloads(results) };
         },
       },
       onPeer(peer) {
@@ -74,13 +75,7 @@ export type Inference = Awaited<ReturnType<typeof startInference>>;
 
 /** A decision for "cat", in the words of inference. */
 export const decided = (): UnitResult => ({
-  resultJson: JSON.stringify({
-    task: 'classification',
-    label: 'cat',
-    label_text: '猫',
-    score: 0.9,
-    classes: [{ label: 'cat', score: 0.9 }],
-  }),
+  payloads: 1,
   batch: 1,
   queueMs: 0.1,
   inferMs: 1.5,
@@ -89,6 +84,19 @@ export const decided = (): UnitResult => ({
   modelSha256: 'f'.repeat(64),
   topJson: JSON.stringify([{ label: 'cat', raw: 3.2 }]),
 });
+
+const CAT = {
+  task: 'classification',
+  label: 'cat',
+  label_text: '猫',
+  score: 0.9,
+  classes: [{ label: 'cat', score: 0.9 }],
+};
+
+/** What goes with these results: one JSON for each that was decided. */
+export function resultPayloads(results: readonly UnitResult[]): Buffer[] {
+  return results.filter(({ payloads = 0 }) => payloads > 0).map(() => Buffer.from(JSON.stringify(CAT)));
+}
 
 export async function startControl(path: string) {
   const outcomes: Outcome[] = [];

@@ -1,5 +1,5 @@
 import type { Dimension, ModelInfo, TensorInfo } from '@brink/onnx';
-import { channelsOf, type WireHead, wireHead } from '@brink/preprocess';
+import { channelsOf, type WireHead, wireHeads } from '@brink/preprocess';
 import { BrinkError, type Passport } from '@brink/protocol';
 
 export interface Agreement {
@@ -22,7 +22,9 @@ export function agree(passport: Passport, info: ModelInfo): Agreement {
       `inputs: the graph also needs ${listed(missing)}; the passport says nothing about it`,
     );
   }
-  for (const [at, { tensor, image }] of passport.inputs.entries()) {
+  for (const [at, input] of passport.inputs.entries()) {
+    if (!('image' in input)) throw new BrinkError('E_UNSUPPORTED', `inputs[${at}] is no picture`);
+    const { tensor, image } = input;
     const given = info.inputs.find(({ name }) => name === tensor);
     if (given === undefined) {
       throw new BrinkError(
@@ -42,7 +44,9 @@ export function agree(passport: Passport, info: ModelInfo): Agreement {
       );
     }
   }
-  return { head: wireHead(passport), batchMax: batchMaxOf(passport, info) };
+  const [head] = wireHeads(passport);
+  if (head === undefined) throw new BrinkError('E_PASSPORT', 'inputs is empty');
+  return { head, batchMax: batchMaxOf(passport, info) };
 }
 
 function compare(path: string, given: TensorInfo, expected: readonly number[]): void {

@@ -22,7 +22,7 @@ export async function testGolden(
     runMsMax: number;
   },
 ): Promise<void> {
-  const targets = passport.inputs.map(({ image }) => imageTarget(image));
+  const targets = passport.inputs.flatMap((input) => ('image' in input ? [imageTarget(input.image)] : []));
   for (const { input, expect, tolerance } of passport.golden) {
     const bytes = d.files.get(input) ?? (await readGolden(folder, input));
     const { pictures } = await decodePicture(bytes, { targets }).catch((reason: unknown) => {
@@ -33,7 +33,8 @@ export async function testGolden(
     const { result } = d.decode(run.outputs, 0, '');
     const score = result.score ?? 0;
     const wrong =
-      result.label !== expect.label || (expect.score !== undefined && Math.abs(score - expect.score) > tolerance.score);
+      (expect.label !== undefined && result.label !== expect.label) ||
+      (expect.score !== undefined && Math.abs(score - expect.score) > tolerance.score);
     if (wrong) {
       const expected = expect.score === undefined ? '' : ` ${expect.score} ± ${tolerance.score}`;
       throw new BrinkError(

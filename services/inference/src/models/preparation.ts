@@ -35,7 +35,7 @@ export async function prepare(
   const native = readModel(graph);
   const { head, batchMax } = agree(passport, native);
   const [input] = passport.inputs;
-  if (input === undefined) throw new BrinkError('E_PASSPORT', 'inputs is empty');
+  if (input === undefined || !('image' in input)) throw new BrinkError('E_PASSPORT', 'inputs is empty');
   return {
     passport,
     passportSha256: sha256,

@@ -150,7 +150,12 @@ export async function startInference(modelsDir: string, o: InferenceOptions = {}
         units.map(({ pixels }) => pixels),
       );
       if (reply.body.case !== 'decided') throw new Error(`answered with ${reply.body.case}`);
-      return reply.body.value.results.map(decidedOf);
+      let at = 0;
+      return reply.body.value.results.map((result) => {
+        const own = reply.payloads.slice(at, at + result.payloads);
+        at += result.payloads;
+        return decidedOf(result, own);
+      });
     },
     async metrics() {
       const { host, port } = service.addresses.ops;
@@ -164,9 +169,9 @@ export async function startInference(modelsDir: string, o: InferenceOptions = {}
   };
 }
 
-function decidedOf(result: link.UnitResult): Decided {
+function decidedOf(result: link.UnitResult, [json]: readonly Buffer[]): Decided {
   return {
-    result: result.resultJson === '' ? undefined : (JSON.parse(result.resultJson) as Result),
+    result: json === undefined ? undefined : (JSON.parse(json.toString('utf8')) as Result),
     code: result.failure?.code,
     detail: result.failure?.detail,
     attempt: result.attempt,

@@ -144,6 +144,7 @@ export async function writeModel(dir: string, o: ModelFolder): Promise<string> {
         },
       },
     ],
+    state: [],
     batch_max: 8,
     output: {
       decoder: 'classification',

@@ -242,7 +242,7 @@ export declare type Done = Message<"brink.v1.Done"> & {
 export declare const DoneSchema: GenMessage<Done>;
 
 /**
- * gateway → inference. Payloads: the input tensors, unit by unit.
+ * gateway → inference. Payloads: the input tensors, unit by unit: inputs of the passport without its constants, then its states.
  *
  * @generated from message brink.v1.Decide
  */
@@ -271,6 +271,13 @@ export declare type Decide = Message<"brink.v1.Decide"> & {
    * @generated from field: repeated brink.v1.Unit units = 5;
    */
   units: Unit[];
+
+  /**
+   * computed only when nothing else waits, and shed first
+   *
+   * @generated from field: bool shadow = 6;
+   */
+  shadow: boolean;
 };
 
 /**
@@ -347,7 +354,7 @@ export declare const TensorHeadSchema: GenMessage<TensorHead>;
  */
 export declare type Decided = Message<"brink.v1.Decided"> & {
   /**
-   * in the order of the units
+   * in the order of the units; each has `payloads` of the reply's payloads
    *
    * @generated from field: repeated brink.v1.UnitResult results = 1;
    */
@@ -365,11 +372,11 @@ export declare const DecidedSchema: GenMessage<Decided>;
  */
 export declare type UnitResult = Message<"brink.v1.UnitResult"> & {
   /**
-   * Result, where it was computed
+   * 0 where it failed; else its Result as JSON, then its recurrent state, one payload each
    *
-   * @generated from field: string result_json = 1;
+   * @generated from field: uint32 payloads = 11;
    */
-  resultJson: string;
+  payloads: number;
 
   /**
    * else why not
@@ -550,6 +557,13 @@ export declare type ModelState = Message<"brink.v1.ModelState"> & {
    * @generated from field: string reason = 7;
    */
   reason: string;
+
+  /**
+   * runners that take batches side by side
+   *
+   * @generated from field: uint32 copies = 8;
+   */
+  copies: number;
 };
 
 /**

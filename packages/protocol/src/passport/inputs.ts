@@ -1,0 +1,107 @@
+import { z } from 'zod';
+
+// How a frame becomes the input tensors of a model. Shapes and types stand in the ONNX file and are never asked for here.
+
+const Triple = z.tuple([z.number(), z.number(), z.number()]).or(z.tuple([z.number()]));
+const Count = z.number().int().min(1);
+const Rate = z.number().positive().max(384_000);
+
+/** How a picture becomes the tensor. Normalisation is (x·scale − mean) / std on values of 0..255. */
+export const ImageInputSchema = z.strictObject({
+  width: z.number().int().min(1).max(4096),
+  height: z.number().int().min(1).max(4096),
+  fit: z.enum(['stretch', 'letterbox', 'crop']).default('stretch'),
+  pad: z.number().int().min(0).max(255).default(0).describe('grey level around a letterboxed picture'),
+  kernel: z
+    .enum(['nearest', 'bilinear', 'bicubic', 'lanczos3'])
+    .default('bilinear')
+    .describe('anti-aliased when shrinking'),
+  colour: z.enum(['rgb', 'bgr', 'grey']).default('rgb'),
+  layout: z.enum(['nhwc', 'nchw']).default('nchw'),
+  scale: z.number().default(1),
+  mean: Triple.default([0, 0, 0]),
+  std: Triple.default([1, 1, 1]),
+});
+export type ImageInput = z.infer<typeof ImageInputSchema>;
+
+/** Mel-frequency cepstral coefficients, or with `bins` absent the log-mel spectrum itself. */
+export const MfccSchema = z.strictObject({
+  bins: Count.max(128).optional().describe('coefficients that are kept of the DCT-II; absent: the log-mel bands'),
+  mels: Count.max(512),
+  frame: Count.max(65_536).describe('samples under one Hann window'),
+  stride: Count.max(65_536).describe('samples from one window to the next'),
+  fft: Count.max(65_536).describe('length of the transform, a power of two, at least `frame`'),
+  low_hz: z.number().min(0).default(20),
+  high_hz: z.number().positive().default(4000),
+  log_offset: z.number().min(0).default(1e-6).describe('added before the logarithm'),
+  layout: z.enum(['time-bins', 'bins-time', 'time-bins-1', '1-time-bins']).default('time-bins'),
+});
+export type Mfcc = z.infer<typeof MfccSchema>;
+
+export const AudioInputSchema = z.strictObject({
+  rate_hz: Rate,
+  window: Count.max(10_000_000).describe('samples that one unit decides about'),
+  hop: Count.max(10_000_000).optional().describe('samples from one window to the next; default: window'),
+  context: z
+    .number()
+    .int()
+    .min(0)
+    .max(1_000_000)
+    .default(0)
+    .describe('samples before the window that go in front of it'),
+  normalise: z.enum(['none', 'peak']).default('none').describe('none: samples of -1..1; peak: divided by the largest'),
+  mfcc: MfccSchema.optional(),
+});
+export type AudioInput = z.infer<typeof AudioInputSchema>;
+
+export const SignalInputSchema = z.strictObject({
+  rate_hz: Rate,
+  window: Count.max(1_000_000),
+  hop: Count.max(1_000_000).optional().describe('default: window'),
+  channels: z.array(z.string().min(1).max(64)).min(1).max(256),
+  normalise: z.enum(['none', 'z-score', 'min-max']).default('none').describe('per window and channel'),
+  layout: z.enum(['channels-time', 'time-channels']).default('channels-time'),
+});
+export type SignalInput = z.infer<typeof SignalInputSchema>;
+
+const tensor = z.string().min(1).max(200).describe('as the graph calls it');
+
+/** A tensor that is the same for every unit. */
+export const ConstantInputSchema = z.strictObject({
+  tensor,
+  constant: z
+    .union([z.number(), z.array(z.number()).max(65_536)])
+    .describe('a number is a scalar where the graph takes one'),
+  dtype: z.enum([
+    'float32',
+    'float64',
+    'float16',
+    'int8',
+    'uint8',
+    'int16',
+    'uint16',
+    'int32',
+    'uint32',
+    'int64',
+    'uint64',
+    'bool',
+  ]),
+});
+export type ConstantInput = z.infer<typeof ConstantInputSchema>;
+
+export const InputSchema = z.union([
+  z.strictObject({ tensor, image: ImageInputSchema }),
+  z.strictObject({ tensor, audio: AudioInputSchema }),
+  z.strictObject({ tensor, signal: SignalInputSchema }),
+  ConstantInputSchema,
+]);
+export type InputSpec = z.infer<typeof InputSchema>;
+
+/** Recurrent state travels by value: the output of one unit is the input of the next of its stream. */
+export const StateSchema = z.strictObject({
+  in: tensor,
+  out: tensor,
+  shape: z.array(Count.max(65_536)).max(8).describe('for one unit, with 1 where the graph has its batch'),
+  init: z.number().default(0).describe('every element, for the first unit'),
+});
+export type StateSpec = z.infer<typeof StateSchema>;
