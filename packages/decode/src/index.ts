@@ -8,6 +8,7 @@ export {
   PIXELS_MAX_DEFAULT,
   type PreparedPicture,
 } from './picture.ts';
+export { type PreparedUnit, prepareFile } from './prepare.ts';
 export { isPicture, type SniffedType, sniff } from './sniff.ts';
 
 /** What `createChild` runs: a process that decodes what its parent sends. */
