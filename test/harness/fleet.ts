@@ -94,6 +94,7 @@ function environment(folder: string, options: FleetOptions, mqttUrl: string) {
     BRINK_CONFIG_DIR: config,
     BRINK_OPS_PORT: '0',
     BRINK_HTTP_PORT: '0',
+    BRINK_GRPC_PORT: '0',
     BRINK_LINK_LISTEN: `unix:${join(folder, `${service}.sock`)}`,
     BRINK_INFERENCE_LINK: `unix:${join(folder, 'inference.sock')}`,
     BRINK_CONTROL_LINK: `unix:${join(folder, 'control.sock')}`,

@@ -85,14 +85,14 @@ export async function startUp(options: UpOptions) {
 
 /** Starts `brink up` without waiting for it: for the tests in which it must refuse. */
 export async function spawnUp(options: UpOptions) {
-  const ports = await freePorts(6);
+  const ports = await freePorts(8);
   const args = [
     ...[join(repository, 'packages/cli/bin/brink.js'), 'up', '--json'],
     ...(options.demo === true ? [] : ['--no-demo']),
     ...['--data', join(options.folder, 'data')],
     ...['--config', options.config ?? join(repository, 'config')],
     ...['--models', options.models ?? join(repository, 'models')],
-    ...['--port', ports[0], '--mqtt-port', ports[1], '--oip-port', ports[2], '--ops-port', ports[3]].map(String),
+    ...['--port', ports[0], '--mqtt-port', ports[1], '--oip-port', ports[2], '--ops-port', ports[4]].map(String),
     ...(options.args ?? []),
   ];
   const env = { ...process.env, ...options.env };

@@ -57,6 +57,7 @@ export function wantedPorts(o: UpOptions): WantedPort[] {
     { port: o.mqttPort, use: 'MQTT', option: '--mqtt-port' },
     { port: o.port, use: 'HTTP', option: '--port' },
     { port: o.oipPort, use: 'Open Inference Protocol', option: '--oip-port' },
+    { port: o.oipPort + 1, use: 'Open Inference Protocol over gRPC', option: '--oip-port' },
     ...['gateway', 'inference', 'control', 'broker'].map((service, index) => ({
       port: o.opsPort + index,
       use: `health and metrics of ${service}`,
@@ -126,6 +127,7 @@ export function planProcesses(o: UpOptions, place: Place, root: string): Process
       BRINK_LINK_LISTEN: inferenceLink,
       BRINK_HTTP_HOST: HOST,
       BRINK_HTTP_PORT: String(o.oipPort),
+      BRINK_GRPC_PORT: String(o.oipPort + 1),
     }),
     service('gateway', o.opsPort, { BRINK_INFERENCE_LINK: inferenceLink, BRINK_CONTROL_LINK: controlLink }),
     ...(o.demo ? [simulator] : []),

@@ -27,7 +27,7 @@ export function addUp(program: Command, edge: Edge): void {
     .option('--models <folder>', '(default: models/ of the project)')
     .option('--port <n>', 'HTTP: API, docs, events', port, 8080)
     .option('--mqtt-port <n>', 'the embedded broker', port, 1883)
-    .option('--oip-port <n>', 'Open Inference Protocol', port, 8000)
+    .option('--oip-port <n>', 'Open Inference Protocol: this one over HTTP, the one after it over gRPC', port, 8000)
     .option('--ops-port <n>', 'health and metrics: this one and the three after it', port, 9101);
   const example = ['brink up', 'brink up --no-demo', 'brink up --data /tmp/brink --port 8090 --mqtt-port 1884'];
   verb<UpFlags>(edge, command, example, async (context, flags) => {

@@ -340,8 +340,9 @@ export class Dispatch {
  * a late gateway leaves the runner idle; `npm run bench -- loop` shows what it costs.
  */
 const BATCHES_IN_FLIGHT = 4;
+/** Each copy of the model takes batches of its own. */
 const hasRoom = (work: ModelWork, model: ServingModel) =>
-  work.ready.length + work.deciding < BATCHES_IN_FLIGHT * model.batchBest;
+  work.ready.length + work.deciding < BATCHES_IN_FLIGHT * model.batchBest * model.copies;
 
 function goesWith(unit: Unit, head: Unit | undefined): boolean {
   if (head === undefined) return true;

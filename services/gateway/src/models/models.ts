@@ -8,6 +8,8 @@ export interface ServingModel extends Preparation {
   readonly version: number;
   /** Units that run best together. */
   readonly batchBest: number;
+  /** Runners that take batches side by side. */
+  readonly copies: number;
 }
 
 type ModelState = link.ModelState;
@@ -142,7 +144,7 @@ async function prepared(
   announced: ModelState,
   known: ServingModel | undefined,
 ): Promise<ServingModel> {
-  const { name, version, passportSha256, batchBest, state, reason } = announced;
+  const { name, version, passportSha256, batchBest, copies, state, reason } = announced;
   if (state !== 'ready') {
     throw new BrinkError('E_MODEL_NOT_READY', `${name}@${version} is ${state}${reason === '' ? '' : `: ${reason}`}`);
   }
@@ -156,5 +158,7 @@ async function prepared(
     );
   }
   const { head, target } = preparation;
-  return { name, version, passportSha256, batchBest: Math.max(1, batchBest), head, target };
+  // 0 comes of an inference that does not say it yet.
+  const room = { batchBest: Math.max(1, batchBest), copies: Math.max(1, copies) };
+  return { name, version, passportSha256, ...room, head, target };
 }

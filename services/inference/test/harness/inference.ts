@@ -18,7 +18,7 @@ export interface Inference {
   readonly announced: readonly Announced[];
   /** Resolves when an announcement matches. */
   until(matches: (models: readonly Announced[]) => boolean): Promise<readonly Announced[]>;
-  /** One Decide. @param units their pixels; attempts and deadline as given */
+  /** One Decide. @param units their tensors; attempts and deadline as given */
   decide(
     of: { name: string; version?: number; passport: string },
     units: readonly Unit[],
@@ -28,11 +28,20 @@ export interface Inference {
   [Symbol.asyncDispose](): Promise<void>;
 }
 
-export interface Unit {
-  readonly pixels: Uint8Array;
-  readonly shape: readonly number[];
+interface AskedUnit {
   readonly deadlineMs?: number;
   readonly attempts?: number;
+}
+
+/** A picture, or whatever the passport asks for: its inputs in their order, then its states. */
+export type Unit = AskedUnit &
+  ({ readonly pixels: Uint8Array; readonly shape: readonly number[] } | { readonly tensors: readonly UnitTensor[] });
+
+export interface UnitTensor {
+  readonly name?: string;
+  readonly dtype: string;
+  readonly shape: readonly number[];
+  readonly bytes: Uint8Array;
 }
 
 export interface Decided {
@@ -42,6 +51,8 @@ export interface Decided {
   readonly attempt: boolean;
   readonly batch: number;
   readonly top: { label: string; raw: number }[];
+  /** What its recurrent state is now, in the order of the passport. */
+  readonly states: readonly Buffer[];
 }
 
 /** A folder that is gone afterwards. */
@@ -71,6 +82,7 @@ export async function startInference(modelsDir: string, o: InferenceOptions = {}
     BRINK_DATA_DIR: join(folder.path, 'data'),
     BRINK_LINK_LISTEN: `unix:${join(folder.path, 'link.sock')}`,
     BRINK_HTTP_PORT: '0',
+    BRINK_GRPC_PORT: '0',
     BRINK_OPS_PORT: '0',
     // Nobody listens there: the service must do without.
     BRINK_MQTT_URL: 'mqtt://127.0.0.1:1',
@@ -143,11 +155,11 @@ export async function startInference(modelsDir: string, o: InferenceOptions = {}
               id: `unit-${index}`,
               deadlineMs: unit.deadlineMs ?? 0,
               attempts: unit.attempts ?? 0,
-              inputs: [{ name: 'x', dtype: 'uint8', shape: [...unit.shape] }],
+              inputs: tensorsOf(unit).map(({ name = 'x', dtype, shape }) => ({ name, dtype, shape: [...shape] })),
             })),
           },
         },
-        units.map(({ pixels }) => pixels),
+        units.flatMap((unit) => tensorsOf(unit).map(({ bytes }) => bytes)),
       );
       if (reply.body.case !== 'decided') throw new Error(`answered with ${reply.body.case}`);
       let at = 0;
@@ -169,7 +181,11 @@ export async function startInference(modelsDir: string, o: InferenceOptions = {}
   };
 }
 
-function decidedOf(result: link.UnitResult, [json]: readonly Buffer[]): Decided {
+function tensorsOf(unit: Unit): readonly UnitTensor[] {
+  return 'tensors' in unit ? unit.tensors : [{ dtype: 'uint8', shape: unit.shape, bytes: unit.pixels }];
+}
+
+function decidedOf(result: link.UnitResult, [json, ...states]: readonly Buffer[]): Decided {
   return {
     result: json === undefined ? undefined : (JSON.parse(json.toString('utf8')) as Result),
     code: result.failure?.code,
@@ -177,6 +193,7 @@ function decidedOf(result: link.UnitResult, [json]: readonly Buffer[]): Decided 
     attempt: result.attempt,
     batch: result.batch,
     top: result.topJson === '' ? [] : (JSON.parse(result.topJson) as { label: string; raw: number }[]),
+    states,
   };
 }
 
