@@ -1,3 +1,4 @@
+import type { Decode } from '@brink/decoders';
 import { BrinkError, create, link } from '@brink/protocol';
 import type { Clock, LinkHandlers } from '@brink/runtime';
 import type { Repository } from './models/repository.ts';
@@ -29,6 +30,9 @@ export function createDecide(d: { repository: Repository; clock: Clock; language
       );
     }
     const model = version.ready();
+    const { decode } = model;
+    if (decode === undefined)
+      throw new BrinkError('E_UNSUPPORTED', `${version.name} has no model.json: it takes no units`);
     if (request.units.length > UNITS_MAX) {
       throw new BrinkError('E_TOO_LARGE', `${request.units.length} units in one request; at most ${UNITS_MAX}`);
     }
@@ -70,7 +74,7 @@ export function createDecide(d: { repository: Repository; clock: Clock; language
           payloads: own,
           cancelled: () => signal.aborted,
           done: (run, slice) =>
-            settle(index, decided(job, run, slice, { version, model, language: d.language(), clock: d.clock })),
+            settle(index, decided(job, run, slice, { version, model, decode, language: d.language(), clock: d.clock })),
           failed: (error, attempt) => {
             ranAll = false;
             settle(index, failed(error, attempt));
@@ -103,11 +107,11 @@ function decided(
   job: Job,
   run: FinishedRun,
   slice: number,
-  of: { version: ModelVersion; model: LoadedModel; language: string; clock: Clock },
+  of: { version: ModelVersion; model: LoadedModel; decode: Decode; language: string; clock: Clock },
 ): UnitAnswer {
   const startedAt = of.clock.monotonic();
   try {
-    const { result, top } = of.model.decode(run.outputs, slice, of.language);
+    const { result, top } = of.decode(run.outputs, slice, of.language);
     const payloads = [Buffer.from(JSON.stringify(result))];
     const said = create(link.UnitResultSchema, {
       payloads: payloads.length,

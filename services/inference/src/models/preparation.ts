@@ -19,6 +19,7 @@ export interface Preparation {
   /** What a unit brings, as the derived graph calls it. */
   readonly heads: readonly Head[];
   readonly batchMax: number;
+  readonly labels: Labels | undefined;
   readonly decode: Decode;
 }
 
@@ -36,6 +37,7 @@ export async function prepare(
   const { head, batchMax } = agree(passport, native);
   const [input] = passport.inputs;
   if (input === undefined || !('image' in input)) throw new BrinkError('E_PASSPORT', 'inputs is empty');
+  const labels = labelsOf(passport, files);
   return {
     passport,
     passportSha256: sha256,
@@ -45,7 +47,8 @@ export async function prepare(
     derived: prependPictureInput(graph, input.tensor, input.image),
     heads: [{ name: PICTURE_INPUT, dtype: head.dtype, shape: head.shape }],
     batchMax,
-    decode: createDecoder({ task: passport.task, output: passport.output, labels: labelsOf(passport, files) }),
+    labels,
+    decode: createDecoder({ task: passport.task, output: passport.output, labels }),
   };
 }
 

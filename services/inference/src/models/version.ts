@@ -1,6 +1,6 @@
-import type { Decode } from '@brink/decoders';
+import type { Decode, Labels } from '@brink/decoders';
 import type { ModelInfo } from '@brink/onnx';
-import { BrinkError, type ModelPolicy } from '@brink/protocol';
+import { BrinkError, type InputSpec, type ModelPolicy, type Passport } from '@brink/protocol';
 import { type ChildMetrics, type Clock, type LinkMetrics, type Logger, wait } from '@brink/runtime';
 import { type Metrics, metricsOf } from '../metrics.ts';
 import { createRunnerProcess, type RunnerProcess } from '../runner/process.ts';
@@ -17,11 +17,20 @@ type VersionState = 'loading' | 'ready' | 'failed' | 'draining';
 
 /** A version that takes units. */
 export interface LoadedModel {
-  /** As the file has it, not as it is prepared for pictures. */
+  /** As the file has it, not as it is prepared for units. */
   readonly native: ModelInfo;
-  /** What a unit brings. */
+  /** What a unit brings, as the derived graph calls it: prepared inputs in the order of the passport, then states. */
   readonly heads: readonly Head[];
-  readonly decode: Decode;
+  /** Outputs of the derived graph that carry the next state, whole batch, in the order of the passport; bytes of one unit. */
+  readonly states: readonly { readonly name: string; readonly bytes: number }[];
+  /** undefined: a folder without model.json. It takes requests of the Open Inference Protocol and no units. */
+  readonly passport: Passport | undefined;
+  /** What is known of its inputs: those of the passport, or what the file says about itself; empty where nothing is. */
+  readonly inputs: readonly InputSpec[];
+  /** Names of its classes. */
+  readonly labels: Labels | undefined;
+  /** undefined where there is no passport. */
+  readonly decode: Decode | undefined;
   readonly modelSha256: string;
   readonly lane: Lane;
 }
@@ -132,8 +141,8 @@ export function createModelVersion(
       const metrics = metricsOf(d.metrics, name, version);
       const lane = d.scheduler.addLane({ name: title, heads: ready.heads }, { metrics, policy });
       // By name: the files and the graph's bytes are not needed any more.
-      const { native, heads, decode, modelSha256 } = ready;
-      model = { native, heads, decode, modelSha256, lane };
+      const { native, heads, passport, labels, decode, modelSha256 } = ready;
+      model = { native, heads, states: [], passport, inputs: passport.inputs, labels, decode, modelSha256, lane };
     } else {
       await warmUp(process, ready.heads, status.batchBest, runMsMax);
     }
