@@ -847,6 +847,13 @@ export declare type Load = Message<"brink.v1.Load"> & {
    * @generated from field: string session = 3;
    */
   session: string;
+
+  /**
+   * fail rather than run, wholly or in part, on another than the first provider
+   *
+   * @generated from field: bool strict = 4;
+   */
+  strict: boolean;
 };
 
 /**
@@ -860,6 +867,8 @@ export declare const LoadSchema: GenMessage<Load>;
  */
 export declare type Loaded = Message<"brink.v1.Loaded"> & {
   /**
+   * in use
+   *
    * @generated from field: string provider = 1;
    */
   provider: string;
@@ -875,6 +884,13 @@ export declare type Loaded = Message<"brink.v1.Loaded"> & {
    * @generated from field: repeated brink.v1.TensorHead outputs = 3;
    */
   outputs: TensorHead[];
+
+  /**
+   * why it is not the first of those that were asked for, or not for every node; else empty
+   *
+   * @generated from field: string fallback = 4;
+   */
+  fallback: string;
 };
 
 /**
@@ -884,18 +900,21 @@ export declare type Loaded = Message<"brink.v1.Loaded"> & {
 export declare const LoadedSchema: GenMessage<Loaded>;
 
 /**
- * Payloads: for every unit its inputs, in the order of `inputs`; the runner stacks them.
+ * Payloads: job by job its inputs, in the order of `inputs`; a payload may hold several rows. The runner joins them.
+ * Strings: each element 4 bytes of length, little-endian, then UTF-8.
  *
  * @generated from message brink.v1.Run
  */
 export declare type Run = Message<"brink.v1.Run"> & {
   /**
+   * rows in all
+   *
    * @generated from field: uint32 batch = 1;
    */
   batch: number;
 
   /**
-   * of one unit, without the batch dimension; batch 0: whole tensors, nothing to stack
+   * of one row, without the batch dimension; batch 0: whole tensors
    *
    * @generated from field: repeated brink.v1.TensorHead inputs = 2;
    */
