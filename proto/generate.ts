@@ -9,6 +9,7 @@ const here = dirname(fileURLToPath(import.meta.url));
 const root = dirname(here);
 const targets: ReadonlyArray<readonly [file: string, out: string]> = [
   ['brink/v1/link.proto', 'packages/protocol/src/gen'],
+  ['inference/open_inference.proto', 'packages/protocol/src/gen'],
   ['onnx/onnx.proto', 'packages/onnx/src/gen'],
 ];
 

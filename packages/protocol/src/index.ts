@@ -1,5 +1,5 @@
-// What builds, writes and reads the headers of the framed link.
-export { create, fromBinary, type MessageInitShape, toBinary } from '@bufbuild/protobuf';
+// What builds, writes and reads protobuf: the headers of the framed link, and the Open Inference Protocol over gRPC.
+export { create, fromBinary, fromJson, type JsonValue, type MessageInitShape, toBinary } from '@bufbuild/protobuf';
 export {
   type ActionConfig,
   ActionSchema,
@@ -50,6 +50,7 @@ export {
   problemOf,
 } from './errors.ts';
 export * as link from './gen/brink/v1/link_pb.js';
+export * as oip from './gen/inference/open_inference_pb.js';
 export {
   ConfigProblemSchema,
   type Credentials,
