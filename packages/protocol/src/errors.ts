@@ -113,11 +113,14 @@ export class BrinkError extends Error {
   override readonly name = 'BrinkError';
   readonly code: ErrorCode;
   readonly detail: string;
+  /** Of a refusal: when it may go better, as far as that can be told. HTTP says it as Retry-After, the link in `Failure`. */
+  readonly retryAfterMs: number | undefined;
 
-  constructor(code: ErrorCode, detail: string, options?: { cause?: unknown }) {
+  constructor(code: ErrorCode, detail: string, options?: { cause?: unknown; retryAfterMs?: number | undefined }) {
     super(`${code}: ${detail}`, options);
     this.code = code;
     this.detail = detail;
+    this.retryAfterMs = options?.retryAfterMs;
   }
 
   get retryable(): boolean {

@@ -70,7 +70,12 @@ export function createDecide(d: { repository: Repository; clock: Clock; language
           priority: request.priority,
           deadlineAt: unit.deadlineMs === 0 ? Number.POSITIVE_INFINITY : now + unit.deadlineMs,
           arrivedAt: now,
+          shadow: request.shadow,
+          client: context.peer.instance,
           alone: unit.attempts > 0,
+          session: '',
+          heads: model.heads,
+          rows: 1,
           payloads: own,
           cancelled: () => signal.aborted,
           done: (run, slice) =>

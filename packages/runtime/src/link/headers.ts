@@ -21,11 +21,15 @@ export function headerOf<S extends HeaderSchema>(schema: S, frame: Frame) {
 
 /** What the peer said went wrong. A code that this side does not know becomes E_INTERNAL. */
 export function failureOf(frame: Frame): BrinkError {
-  const { code, detail } = headerOf(link.FailureSchema, frame);
-  return isErrorCode(code) ? new BrinkError(code, detail) : new BrinkError('E_INTERNAL', `${code}: ${detail}`);
+  const { code, detail, retryAfterMs } = headerOf(link.FailureSchema, frame);
+  if (!isErrorCode(code)) return new BrinkError('E_INTERNAL', `${code}: ${detail}`);
+  return new BrinkError(code, detail, retryAfterMs === 0 ? {} : { retryAfterMs });
 }
 
 export function encodeFailure(error: BrinkError): Uint8Array {
   const detail = error.detail.length > DETAIL_CHARS_MAX ? `${error.detail.slice(0, DETAIL_CHARS_MAX)}…` : error.detail;
-  return toBinary(link.FailureSchema, create(link.FailureSchema, { code: error.code, detail }));
+  return toBinary(
+    link.FailureSchema,
+    create(link.FailureSchema, { code: error.code, detail, retryAfterMs: error.retryAfterMs ?? 0 }),
+  );
 }

@@ -29,7 +29,7 @@ export async function testGolden(
       throw new BrinkError('E_MODEL_GOLDEN', `${input}: ${BrinkError.from(reason).message}`, { cause: reason });
     });
     const payloads = pictures.map(({ pixels }) => pixels);
-    const run = ranOrThrow(await d.runner.run({ batch: 1, heads: d.heads, payloads }, d.runMsMax));
+    const run = ranOrThrow(await d.runner.run({ session: '', batch: 1, heads: d.heads, payloads }, d.runMsMax));
     const { result } = d.decode(run.outputs, 0, '');
     const score = result.score ?? 0;
     const wrong =

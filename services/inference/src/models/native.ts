@@ -11,7 +11,7 @@ export function withNative(process: RunnerProcess, readGraph: () => Promise<Uint
   let loaded: Promise<unknown> | undefined;
   return {
     async run(request, runMsMax) {
-      if (request.batch > 0) return process.run(request, runMsMax);
+      if (request.session === '') return process.run(request, runMsMax);
       loaded ??= readGraph().then((graph) => process.load(graph, 'native'));
       try {
         await loaded;

@@ -5,7 +5,7 @@ import { type ChildMetrics, type Clock, type LinkMetrics, type Logger, wait } fr
 import { type Metrics, metricsOf } from '../metrics.ts';
 import { createRunnerProcess, type RunnerProcess } from '../runner/process.ts';
 import type { Head } from '../scheduler/job.ts';
-import type { Lane } from '../scheduler/lane.ts';
+import type { BatchRunner, Lane } from '../scheduler/lane.ts';
 import type { Scheduler } from '../scheduler/scheduler.ts';
 import { readPassport, type VersionFolder } from './folder.ts';
 import { testGolden } from './golden.ts';
@@ -112,6 +112,7 @@ export function createModelVersion(
   const status: Mutable<VersionStatus> = { ...UNREAD };
   let model: LoadedModel | undefined;
   let runner: RunnerProcess | undefined;
+  let runsOn: BatchRunner | undefined;
   let prepared: Preparation | undefined;
   let stopped = false;
 
@@ -139,14 +140,15 @@ export function createModelVersion(
     if (model === undefined) {
       status.batchBest = await d.measuring(() => proveModel(folder, ready, process, runMsMax));
       const metrics = metricsOf(d.metrics, name, version);
-      const lane = d.scheduler.addLane({ name: title, heads: ready.heads }, { metrics, policy });
+      const lane = d.scheduler.addLane({ name: title }, { metrics, policy });
       // By name: the files and the graph's bytes are not needed any more.
       const { native, heads, passport, labels, decode, modelSha256 } = ready;
       model = { native, heads, states: [], passport, inputs: passport.inputs, labels, decode, modelSha256, lane };
     } else {
       await warmUp(process, ready.heads, status.batchBest, runMsMax);
     }
-    model.lane.open(withNative(process, readGraph), status.batchBest);
+    runsOn = withNative(process, readGraph);
+    model.lane.open(runsOn, status.batchBest, { pid: process.pid, provider: status.provider });
     if (status.state !== 'loading') return;
     status.state = 'ready';
     logger.info({ batch_best: status.batchBest, provider: status.provider }, 'model ready');
@@ -160,6 +162,7 @@ export function createModelVersion(
       fail(reason);
     });
 
+  const onDown = () => runsOn !== undefined && model?.lane.pause(runsOn);
   const onGiveUp = () => fail(new BrinkError('E_MODEL_CRASH', 'its runner crashed five times in a minute'));
 
   async function start(signal: AbortSignal): Promise<void> {
@@ -169,7 +172,7 @@ export function createModelVersion(
       if (stopped) return;
       const process: RunnerProcess = createRunnerProcess(
         { name: `runner-${name}-${version}`, cwd: o.emptyFolder },
-        { ...d, logger, events: { onUp: () => onUp(process), onDown: () => model?.lane.pause(), onGiveUp } },
+        { ...d, logger, events: { onUp: () => onUp(process), onDown, onGiveUp } },
       );
       runner = process;
       await process.start(signal);
@@ -229,7 +232,7 @@ async function drain(
   d.logger.info('its folder is gone: it answers what it has and ends');
   d.changed();
   const limit = d.clock.monotonic() + RETIRE_MS_MAX;
-  while (lane !== undefined && (lane.inFlight > 0 || lane.first !== undefined) && d.clock.monotonic() < limit) {
+  while (lane !== undefined && (lane.inFlight > 0 || lane.waiting > 0) && d.clock.monotonic() < limit) {
     if (signal.aborted) return;
     await wait(RETIRE_LOOK_MS, d.clock, signal).catch(() => {});
   }

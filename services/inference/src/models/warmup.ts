@@ -85,7 +85,7 @@ async function runZeros(runner: BatchRunner, heads: readonly Head[], batch: numb
   });
   const payloads = Array.from({ length: batch }, () => unit).flat();
   // The first run of a graph may take longer than run_ms_max allows later.
-  return ranOrThrow(await runner.run({ batch, heads, payloads }, Math.max(runMsMax, RUN_MS_MAX)));
+  return ranOrThrow(await runner.run({ session: '', batch, heads, payloads }, Math.max(runMsMax, RUN_MS_MAX)));
 }
 
 function sizes(most: number): number[] {

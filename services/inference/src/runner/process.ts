@@ -118,7 +118,7 @@ export function createRunnerProcess(
 
 function runBody(request: RunRequest): RequestBody {
   const inputs = request.heads.map((head) => ({ ...head, shape: [...head.shape] }));
-  return { case: 'run', value: { batch: request.batch, inputs, session: request.batch === 0 ? 'native' : '' } };
+  return { case: 'run', value: { batch: request.batch, inputs, session: request.session } };
 }
 
 function ranOf(request: RunRequest, ran: link.Ran, payloads: readonly Uint8Array[]): RunEnd {

@@ -2,18 +2,22 @@ import type { BrinkError, ModelPolicy } from '@brink/protocol';
 import type { Clock, Timer } from '@brink/runtime';
 import type { ModelMetrics } from '../metrics.ts';
 import { type Admission, createAdmission } from './admission.ts';
-import type { FinishedRun, Head, Job } from './job.ts';
-import { isSingle } from './queue.ts';
+import { type FinishedRun, type Head, type Job, joinKey, type Session } from './job.ts';
+import { createLaneStats, type LaneStats, spend, statsOfBatch } from './stats.ts';
 
 /** What computes batches for a lane: one runner process. Runs one after the other, in the order in which they were given. */
 export interface BatchRunner {
-  /** Never rejects. `batch` 0: `heads` are whole tensors for the native graph. */
+  /** Never rejects. */
   run(request: RunRequest, runMsMax: number): Promise<RunEnd>;
 }
 
 export interface RunRequest {
+  readonly session: Session;
+  /** Rows in all; 0: `heads` are whole tensors. */
   readonly batch: number;
+  /** Of one row, without the batch dimension. */
   readonly heads: readonly Head[];
+  /** Job by job, one per head; each holds all rows of its job. */
   readonly payloads: readonly Uint8Array[];
 }
 
@@ -30,54 +34,79 @@ export type LanePolicy = Pick<ModelPolicy, 'batch_wait_ms' | 'queue_max' | 'run_
 export interface LaneOptions {
   /** For messages: "cifar-net 3". */
   readonly name: string;
-  /** Inputs of one unit, without the batch dimension. */
-  readonly heads: readonly Head[];
 }
 
-/** What waits for one model version, and its runner. */
+/** What is shown of a runner. */
+export interface RunnerFacts {
+  /** for its memory */
+  readonly pid?: number | undefined;
+  /** What really computes there. */
+  readonly provider?: string;
+}
+
+/** What waits for one model version, and its runners. */
 export interface Lane {
+  /** Jobs that wait. */
+  readonly waiting: number;
+  /** Batches that runners have. */
   readonly inFlight: number;
-  /** ms on the monotonic clock: when the oldest run in flight began. */
-  readonly runningSince: number;
-  readonly first: Job | undefined;
+  readonly stats: LaneStats;
   /** Answers with `failed` at once where it cannot wait. */
   add(job: Job): void;
-  /** @param batchMax the largest useful batch */
-  open(runner: BatchRunner, batchMax: number): void;
-  /** The runner is gone; what waits, waits on. */
-  pause(): void;
+  /** One more runner takes batches. @param batchMax the largest useful batch, in rows */
+  open(runner: BatchRunner, batchMax: number, facts?: RunnerFacts): void;
+  /** This runner is gone; what waits, waits on. */
+  pause(runner: BatchRunner): void;
   /** No runner will come: what waits and what comes is answered with this. */
   close(error: BrinkError): void;
   setPolicy(policy: LanePolicy): void;
+}
+
+/** What the scheduler sees of a lane. */
+export interface ScheduledLane extends Lane {
+  readonly first: Job | undefined;
+  /** Runners at work that began after `sinceMs`. */
+  busy(sinceMs: number): number;
   /** Whether it could run now if a slot is there. Sets a timer where it only waits for a fuller batch. */
   readonly wantsRun: boolean;
   /** Whether a second batch should go out while one is running: only a whole one, a partial one could still fill. */
   readonly wantsAhead: boolean;
-  /** Sends the next batch to the runner. */
+  /** Sends the next batch to a runner. */
   dispatch(): void;
 }
 
 /** In flight per runner: one that runs, one in the socket, so that the runner never waits for us. */
 const AHEAD_MAX = 2;
 
+interface Seat {
+  readonly runner: BatchRunner;
+  readonly batchMax: number;
+  inFlight: number;
+  /** ms on the monotonic clock: when the oldest run in flight began, or the last one ended. */
+  since: number;
+}
+
 export function createLane(
   o: LaneOptions,
   d: { clock: Clock; metrics: ModelMetrics; policy: LanePolicy; changed: () => void; finished: () => void },
-): Lane {
+): ScheduledLane {
   const { clock, metrics } = d;
+  const stats = createLaneStats();
   const admission = createAdmission({ name: o.name, queueMax: () => policy.queue_max }, d);
   let policy = d.policy;
-  let runner: BatchRunner | undefined;
-  let batchMax = 1;
+  let seats: Seat[] = [];
   let inFlight = 0;
-  let runningSince = 0;
   let waitTimer: Timer | undefined;
+
+  const batchMax = () => seats.reduce((most, seat) => Math.max(most, seat.batchMax), 1);
+  const freeSeat = () => seats.find((seat) => seat.inFlight === 0);
+  const aheadSeat = () => seats.find((seat) => seat.inFlight < AHEAD_MAX);
 
   function isWaitingForMore(): boolean {
     const { first } = admission;
-    if (policy.batch_wait_ms === 0 || first === undefined || isSingle(first)) return false;
+    if (policy.batch_wait_ms === 0 || first === undefined || joinKey(first) === undefined) return false;
     const left = first.arrivedAt + policy.batch_wait_ms - clock.monotonic();
-    if (left <= 0 || admission.length >= batchMax) return false;
+    if (left <= 0 || admission.length >= batchMax()) return false;
     waitTimer ??= clock.setTimeout(() => {
       waitTimer = undefined;
       d.changed();
@@ -85,42 +114,47 @@ export function createLane(
     return true;
   }
 
-  async function compute(on: BatchRunner, batch: Job[]): Promise<void> {
-    const startedAt = clock.monotonic();
-    if (inFlight === 0) runningSince = startedAt;
+  async function compute(seat: Seat, batch: Job[]): Promise<void> {
+    const sentAt = clock.monotonic();
+    if (seat.inFlight === 0) seat.since = sentAt;
+    seat.inFlight += 1;
     inFlight += 1;
-    const end = await on.run(requestOf(batch, o.heads), policy.run_ms_max);
+    const end = await seat.runner.run(requestOf(batch), policy.run_ms_max);
+    const startedAt = Math.max(sentAt, seat.since);
+    seat.inFlight -= 1;
     inFlight -= 1;
-    runningSince = clock.monotonic();
+    seat.since = clock.monotonic();
     if (end.kind === 'failed') settleFailed(admission, batch, end);
     // The runner gets its next batch before this one is decoded.
     d.finished();
-    if (end.kind === 'ran') settleRan(metrics, batch, { ...end.run, startedAt });
+    if (end.kind === 'ran') settleRan({ metrics, stats, clock }, batch, { ...end.run, startedAt });
   }
 
   return {
+    stats,
+    get waiting() {
+      return admission.length;
+    },
     get inFlight() {
       return inFlight;
-    },
-    get runningSince() {
-      return runningSince;
     },
     get first() {
       return admission.first;
     },
+    busy: (sinceMs) => seats.filter((seat) => seat.inFlight > 0 && seat.since > sinceMs).length,
     add(job) {
       if (admission.add(job)) d.changed();
     },
-    open(on, most) {
-      runner = on;
-      batchMax = most;
+    open(runner, most) {
+      seats.push({ runner, batchMax: most, inFlight: 0, since: 0 });
       d.changed();
     },
-    pause() {
-      runner = undefined;
+    pause(runner) {
+      seats = seats.filter((seat) => seat.runner !== runner);
+      d.changed();
     },
     close(error) {
-      runner = undefined;
+      seats = [];
       if (waitTimer !== undefined) clock.clearTimeout(waitTimer);
       admission.close(error);
     },
@@ -129,33 +163,52 @@ export function createLane(
       d.changed();
     },
     get wantsRun() {
-      if (runner === undefined || inFlight > 0) return false;
+      if (freeSeat() === undefined) return false;
       admission.dropLate();
       return admission.length > 0 && !isWaitingForMore();
     },
     get wantsAhead() {
-      return runner !== undefined && inFlight > 0 && inFlight < AHEAD_MAX && admission.length >= batchMax;
+      return freeSeat() === undefined && aheadSeat() !== undefined && admission.length >= batchMax();
     },
     dispatch() {
       admission.dropLate();
-      const batch = runner === undefined ? [] : admission.takeBatch(batchMax);
-      if (runner !== undefined && batch.length > 0) void compute(runner, batch);
+      const seat = freeSeat() ?? aheadSeat();
+      const batch = seat === undefined ? [] : admission.takeBatch(seat.batchMax);
+      if (seat !== undefined && batch.length > 0) void compute(seat, batch);
     },
   };
 }
 
-function requestOf(batch: readonly Job[], heads: readonly Head[]): RunRequest {
-  const [first] = batch;
-  if (first?.native !== undefined) return { batch: 0, heads: first.native, payloads: first.payloads };
-  return { batch: batch.length, heads, payloads: batch.flatMap((job) => job.payloads) };
+const rowsOf = (batch: readonly Job[]) => batch.reduce((rows, job) => rows + job.rows, 0);
+
+function requestOf(batch: readonly Job[]): RunRequest {
+  const { session, heads } = batch[0] as Job;
+  return { session, batch: rowsOf(batch), heads, payloads: batch.flatMap((job) => job.payloads) };
 }
 
-function settleRan(metrics: ModelMetrics, batch: readonly Job[], run: FinishedRun): void {
-  metrics.batch.observe(batch.length);
+function settleRan(
+  d: { metrics: ModelMetrics; stats: LaneStats; clock: Clock },
+  batch: readonly Job[],
+  run: FinishedRun,
+): void {
+  const { metrics, stats } = d;
+  const rows = Math.max(1, rowsOf(batch));
+  metrics.batch.observe(rows);
   metrics.run.observe(run.runMs / 1000);
   metrics.queue.observe(batch.reduce((most, job) => Math.max(most, run.startedAt - job.arrivedAt), 0) / 1000);
-  metrics.units.inc(batch.length);
-  for (const [index, job] of batch.entries()) job.done(run, index);
+  metrics.units.inc(rows);
+  stats.inferenceCount += rows;
+  stats.executionCount += 1;
+  stats.lastInferenceMs = d.clock.now();
+  spend(stats.compute_infer, run.runMs, batch.length);
+  spend(statsOfBatch(stats, rows).compute_infer, run.runMs);
+  let row = 0;
+  for (const job of batch) {
+    job.done(run, row);
+    row += job.rows;
+    spend(stats.queue, run.startedAt - job.arrivedAt);
+    spend(stats.success, d.clock.monotonic() - job.arrivedAt);
+  }
 }
 
 function settleFailed(admission: Admission, batch: readonly Job[], end: Extract<RunEnd, { kind: 'failed' }>): void {

@@ -1,4 +1,4 @@
-import { before, type Job } from './job.ts';
+import { before, type Job, joinKey } from './job.ts';
 
 /** Jobs in the order in which they run. */
 export interface JobQueue {
@@ -33,10 +33,16 @@ export function createJobQueue(): JobQueue {
     takeBatch(max) {
       const first = jobs[0];
       if (first === undefined) return [];
-      if (isSingle(first)) return jobs.splice(0, 1);
+      const key = joinKey(first);
+      if (key === undefined) return jobs.splice(0, 1);
       const batch: Job[] = [];
       const rest: Job[] = [];
-      for (const job of jobs) (batch.length < max && !isSingle(job) ? batch : rest).push(job);
+      let rows = 0;
+      for (const job of jobs) {
+        const fits = joinKey(job) === key && (job === first || rows + job.rows <= max);
+        if (fits) rows += job.rows;
+        (fits ? batch : rest).push(job);
+      }
       jobs = rest;
       return batch;
     },
@@ -61,9 +67,4 @@ export function createJobQueue(): JobQueue {
       return oldest;
     },
   };
-}
-
-/** Goes into no run with others. */
-export function isSingle(job: Job): boolean {
-  return job.alone || job.native !== undefined;
 }

@@ -39,7 +39,7 @@ function startScheduler(runSlots = 1) {
         }),
     };
     const lane = scheduler.addLane(
-      { name: model, heads: [] },
+      { name: model },
       { metrics: metricsOf(metrics, model, 1), policy: { ...POLICY, ...o.policy } },
     );
     lane.open(runner, o.batchMax ?? 4);
@@ -49,6 +49,11 @@ function startScheduler(runSlots = 1) {
         deadlineAt: Number.POSITIVE_INFINITY,
         arrivedAt: clock.monotonic(),
         alone: false,
+        shadow: false,
+        client: 'c',
+        session: '',
+        heads: [],
+        rows: 1,
         payloads: [Uint8Array.of(unit)],
         cancelled: () => false,
         done: (_run: FinishedRun, index: number) => answers.push(`${model}${unit}=${index}`),
@@ -148,7 +153,7 @@ describe('scheduler', () => {
   it('refuses at queue_max, the oldest of the lowest priority first', async () => {
     const { clock, answers, addModel } = startScheduler();
     const a = addModel('a', { policy: { queue_max: 2 } });
-    a.lane.pause();
+    a.lane.pause(a.runner);
     a.add(0, { priority: 5 });
     await clock.advance(1);
     a.add(1, { priority: 5 });
@@ -163,7 +168,7 @@ describe('scheduler', () => {
   it('makes room by dropping what is expired before it sheds', async () => {
     const { clock, answers, addModel } = startScheduler();
     const a = addModel('a', { policy: { queue_max: 1 } });
-    a.lane.pause();
+    a.lane.pause(a.runner);
     a.add(0, { deadlineAt: clock.monotonic() + 10 });
     await clock.advance(10);
     a.add(1);
@@ -219,7 +224,7 @@ describe('scheduler', () => {
     await clock.advance(0);
     expect(ran()).toEqual(['a:0', 'a:1']);
     const error = new BrinkError('E_MODEL_CRASH', 'gone');
-    a.lane.pause();
+    a.lane.pause(a.runner);
     await calls[0]?.end({ kind: 'failed', error, fate: 'attempt' });
     await calls[1]?.end({ kind: 'failed', error, fate: 'again' });
     expect(answers).toEqual(['a0 E_MODEL_CRASH!']);
@@ -251,7 +256,7 @@ describe('scheduler', () => {
   it('answers everything that waits, and all that comes, when the model is closed', async () => {
     const { clock, answers, addModel } = startScheduler();
     const a = addModel('a');
-    a.lane.pause();
+    a.lane.pause(a.runner);
     a.add(0);
     a.lane.close(new BrinkError('E_MODEL_NOT_READY', 'a 1 is failed'));
     a.add(1);

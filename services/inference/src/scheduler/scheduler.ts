@@ -1,7 +1,7 @@
 import type { Clock, Timer } from '@brink/runtime';
 import type { Metrics, ModelMetrics } from '../metrics.ts';
 import { before, type Job } from './job.ts';
-import { createLane, type Lane, type LaneOptions, type LanePolicy } from './lane.ts';
+import { createLane, type Lane, type LaneOptions, type LanePolicy, type ScheduledLane } from './lane.ts';
 
 export interface Scheduler {
   /** A queue for one model version. Its units run when a slot is free, in the order of all lanes together. */
@@ -17,7 +17,7 @@ const SLOT_MS_MAX = 500;
  * then arrival. Work-conserving: when a run ends, what waits goes out at once, up to the largest useful batch.
  */
 export function createScheduler(o: { runSlots: number }, d: { clock: Clock; metrics: Metrics }): Scheduler {
-  const lanes = new Set<Lane>();
+  const lanes = new Set<ScheduledLane>();
   const { clock } = d;
   let planned = false;
   let overrun: Timer | undefined;
@@ -41,14 +41,14 @@ export function createScheduler(o: { runSlots: number }, d: { clock: Clock; metr
   /** Runners at work, but those that have been for so long already. */
   function busy(sinceMs: number): number {
     let count = 0;
-    for (const lane of lanes) if (lane.inFlight > 0 && lane.runningSince > sinceMs) count += 1;
+    for (const lane of lanes) count += lane.busy(sinceMs);
     return count;
   }
 
   /** A lane that must wait for a slot keeps those behind it from sending batches ahead, or it would wait for those too. */
-  function next(): Lane | undefined {
+  function next(): ScheduledLane | undefined {
     const found = inOrder(lanes).find((lane) => lane.wantsAhead || lane.wantsRun);
-    if (found === undefined || found.inFlight > 0 || busy(clock.monotonic() - SLOT_MS_MAX) < o.runSlots) return found;
+    if (found === undefined || found.wantsAhead || busy(clock.monotonic() - SLOT_MS_MAX) < o.runSlots) return found;
     if (overrun === undefined) {
       overrun = clock.setTimeout(() => {
         overrun = undefined;
@@ -65,15 +65,15 @@ export function createScheduler(o: { runSlots: number }, d: { clock: Clock; metr
       return lane;
     },
     removeLane(lane) {
-      lanes.delete(lane);
+      lanes.delete(lane as ScheduledLane);
       plan();
     },
   };
 }
 
 /** Lanes in which something waits, in the order of their first jobs. */
-function inOrder(lanes: Iterable<Lane>): Lane[] {
-  const wanting: { lane: Lane; first: Job }[] = [];
+function inOrder(lanes: Iterable<ScheduledLane>): ScheduledLane[] {
+  const wanting: { lane: ScheduledLane; first: Job }[] = [];
   for (const lane of lanes) if (lane.first !== undefined) wanting.push({ lane, first: lane.first });
   return wanting.sort((a, b) => (before(a.first, b.first) ? -1 : 1)).map(({ lane }) => lane);
 }
