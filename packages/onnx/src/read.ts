@@ -62,7 +62,7 @@ export function readModel(bytes: Uint8Array): ModelInfo {
   return info;
 }
 
-function describe(model: ModelProto): ModelInfo {
+export function describe(model: ModelProto): ModelInfo {
   const graph = graphOf(model);
   const initialised = new Set(graph.initializer.map((tensor) => tensor.name));
   const operators = new Set<string>();
@@ -88,7 +88,7 @@ function describe(model: ModelProto): ModelInfo {
   };
 }
 
-function tensorInfo(value: ValueInfoProto): TensorInfo {
+export function tensorInfo(value: ValueInfoProto): TensorInfo {
   const type = value.type?.value;
   if (type?.case !== 'tensorType') return { name: value.name, dtype: undefined, shape: undefined };
   const shape = type.value.shape?.dim.map((dimension) => {
