@@ -110,7 +110,16 @@ export {
   StateSchema,
   type StateSpec,
 } from './passport/inputs.ts';
-export { OutputSchema, type OutputSpec } from './passport/output.ts';
+export {
+  DECODER_TASKS,
+  type DecoderName,
+  labelFiles,
+  type OutputOf,
+  OutputSchema,
+  type OutputSpec,
+  outputFiles,
+  RECONSTRUCTION_ERROR,
+} from './passport/output.ts';
 export { type Passport, PassportSchema } from './passport/passport.ts';
 export {
   type ActionExplanation,

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { type ModelInfo, readModel, type TensorInfo } from '@brink/onnx';
-import { BrinkError, type ImageInput, isName, type Passport, PassportSchema } from '@brink/protocol';
+import { BrinkError, type ImageInput, isName, labelFiles, type Passport, PassportSchema } from '@brink/protocol';
 import { draftPassport, guessImage, sha256, shapeText } from './draft.ts';
 
 /** One thing that is wrong in a model's folder: what the passport says, what was found, and what to write. */
@@ -158,7 +158,7 @@ async function checkFiles(folder: string, passport: Passport, problems: ModelPro
 /** Labels are weights too: what a class is called must not change unnoticed. */
 async function checkLabels(folder: string, passport: Passport, problems: ModelProblem[]): Promise<void> {
   const listed = new Set(passport.files.map((file) => file.path));
-  for (const [key, file] of Object.entries(passport.output.labels ?? {})) {
+  for (const [key, file] of Object.entries(labelFiles(passport.output) ?? {})) {
     if (typeof file !== 'string' || listed.has(file)) continue;
     const bytes = await bytesOf(join(folder, file));
     const write = bytes === undefined ? {} : { write: fileLine(file, bytes) };
@@ -219,6 +219,13 @@ function checkShape(path: string, image: ImageInput, tensor: TensorInfo, problem
   });
 }
 
+const ONE_VALUE_PER_CLASS: ReadonlySet<string> = new Set([
+  'classification',
+  'multi-label',
+  'keyword',
+  'text-classification',
+]);
+
 async function checkOutput(
   folder: string,
   passport: Passport,
@@ -237,6 +244,7 @@ async function checkOutput(
       });
       continue;
     }
+    if (!ONE_VALUE_PER_CLASS.has(passport.output.decoder)) continue;
     const classes = tensor.shape?.at(-1);
     const labels = await labelCount(folder, passport);
     if (typeof classes === 'number' && labels !== undefined && labels !== classes) {
@@ -250,7 +258,7 @@ async function checkOutput(
 }
 
 async function labelCount(folder: string, passport: Passport): Promise<number | undefined> {
-  const file = passport.output.labels?.file;
+  const file = labelFiles(passport.output)?.file;
   if (file === undefined) return undefined;
   const text = (await bytesOf(join(folder, file)))?.toString('utf8');
   return text?.replace(/\r?\n$/, '').split(/\r?\n/).length;
