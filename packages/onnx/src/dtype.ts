@@ -20,6 +20,8 @@ const NAMES = {
 
 export type Dtype = (typeof NAMES)[keyof typeof NAMES];
 
+export const DTYPES: readonly Dtype[] = Object.values(NAMES);
+
 const NUMBERS = new Map<string, number>(Object.entries(NAMES).map(([number, name]) => [name, Number(number)]));
 
 /** @returns undefined for element types that no runtime of ours takes (complex, float8, int4 …) */

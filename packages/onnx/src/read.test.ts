@@ -1,3 +1,5 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { BrinkError } from '@brink/protocol';
 import { create } from '@bufbuild/protobuf';
 import { describe, expect, it } from 'vitest';
@@ -7,6 +9,12 @@ import {
   type GraphProto,
   StringStringEntryProtoSchema,
   TensorProto_DataLocation,
+  type TypeProto,
+  TypeProto_MapSchema,
+  TypeProto_OptionalSchema,
+  TypeProto_SequenceSchema,
+  TypeProto_TensorSchema,
+  TypeProtoSchema,
 } from './gen/onnx/onnx_pb.js';
 import { readModel } from './read.ts';
 import { simpleCnnGraph } from './simple-cnn.ts';
@@ -82,21 +90,54 @@ describe('readModel', () => {
     for (let i = 0; i < small.length * 8; i++) {
       const bytes = small.slice();
       bytes[i >> 3] = (bytes[i >> 3] ?? 0) ^ (1 << (i & 7));
-      expect(codeOf(() => readModel(bytes))).toMatch(/^(no error|E_MODEL_(PARSE|OP|EXTERNAL) )/);
+      expect(codeOf(() => readModel(bytes))).toMatch(/^(no error|(E_MODEL_(PARSE|OP|EXTERNAL)|E_UNSUPPORTED) )/);
     }
   });
 
-  it('refuses external data wherever it hides, E_MODEL_EXTERNAL', () => {
-    const outside = tensor('w', [1], new Float32Array(1));
-    outside.dataLocation = TensorProto_DataLocation.EXTERNAL;
-    outside.externalData = [create(StringStringEntryProtoSchema, { key: 'location', value: '../secret' })];
-    const inner = graph({
-      inputs: [],
-      outputs: [value('z', 'float32', [1])],
-      nodes: [node('Constant', [], ['z'], { value: outside })],
-    });
-    expect(codeOf(() => readModel(encode(through('Loop', { body: inner }))))).toMatch(/^E_MODEL_EXTERNAL "w"/);
-    expect(codeOf(() => readModel(encode(through('Loop'))))).toBe('no error');
+  it.each(['../secret', '/etc/passwd', '/dev/zero', 'weights.bin', ''])(
+    'refuses external data wherever it hides and points: "%s"',
+    (location) => {
+      const outside = tensor('w', [1], new Float32Array(1));
+      outside.dataLocation = TensorProto_DataLocation.EXTERNAL;
+      if (location !== '')
+        outside.externalData = [create(StringStringEntryProtoSchema, { key: 'location', value: location })];
+      const inner = graph({
+        inputs: [],
+        outputs: [value('z', 'float32', [1])],
+        nodes: [node('Constant', [], ['z'], { value: outside })],
+      });
+      const said = `E_MODEL_EXTERNAL "w → ${location || '(no path)'}"; expected all data inside the one file`;
+      expect(codeOf(() => readModel(encode(through('Loop', { body: inner }))))).toBe(said);
+      const initialiser = through('Relu');
+      initialiser.graph!.initializer.push(outside);
+      expect(codeOf(() => readModel(encode(initialiser)))).toBe(said);
+    },
+  );
+
+  it.each(['Loop', 'If', 'Scan'])('takes %s: what bounds it is the runner, not the reader', (operator) => {
+    expect(codeOf(() => readModel(encode(through(operator))))).toBe('no error');
+  });
+
+  it('refuses inputs and outputs that are no tensors by their kind, and elements that nothing here takes', () => {
+    const typed = (side: 'input' | 'output', type: TypeProto['value']) => {
+      const built = through('Relu');
+      built.graph![side][0]!.type = create(TypeProtoSchema, { value: type });
+      return codeOf(() => readModel(encode(built)));
+    };
+    const element = create(TypeProtoSchema, { value: { case: 'tensorType', value: { elemType: 1 } } });
+    const sequence = { case: 'sequenceType', value: create(TypeProto_SequenceSchema, { elemType: element }) } as const;
+    const map = { case: 'mapType', value: create(TypeProto_MapSchema, { keyType: 7, valueType: element }) } as const;
+    const optional = { case: 'optionalType', value: create(TypeProto_OptionalSchema, { elemType: element }) } as const;
+    const float8 = { case: 'tensorType', value: create(TypeProto_TensorSchema, { elemType: 17 }) } as const;
+    expect(typed('input', sequence)).toBe('E_UNSUPPORTED input "x" is of kind sequence; expected a tensor');
+    expect(typed('input', map)).toBe('E_UNSUPPORTED input "x" is of kind map; expected a tensor');
+    expect(typed('input', optional)).toBe('E_UNSUPPORTED input "x" is of kind optional; expected a tensor');
+    expect(typed('output', sequence)).toMatch(
+      /^E_UNSUPPORTED output "y" is of kind sequence; expected a tensor \(sklearn-onnx/,
+    );
+    expect(typed('output', float8)).toMatch(
+      /^E_UNSUPPORTED output "y" is a tensor of float8e4m3fn; expected one of float32/,
+    );
   });
 
   it('refuses operators of foreign domains by name, also inside a body, and takes functions the file defines', () => {
@@ -120,6 +161,32 @@ describe('readModel', () => {
     const one = many.graph!.node[0]!;
     many.graph!.node = Array.from({ length: 20_001 }, () => one);
     expect(codeOf(() => readModel(encode(many)))).toMatch(/^E_MODEL_OP 20001 nodes/);
+  });
+});
+
+const SHARED = join(import.meta.dirname, '../../../../shared/models');
+const shared = (file: string) => readFileSync(join(SHARED, file));
+describe.skipIf(!existsSync(SHARED))("other people's files (skipped where ../shared/models is absent)", () => {
+  it('with operators of foreign domains are refused by the names of those', () => {
+    expect(codeOf(() => readModel(shared('super-resolution/supres.onnx')))).toMatch(
+      /^E_MODEL_OP .*"ai\.onnx\.contrib:SuperResolutionPreProcess"/,
+    );
+    const prepared = 'super-resolution/pytorch_superresolution_with_pre_post_processing_op18.onnx';
+    expect(codeOf(() => readModel(shared(prepared)))).toMatch(/^E_MODEL_OP .*"com\.microsoft\.extensions:DecodeImage"/);
+  });
+
+  it.each([
+    ['mnist/mnist.onnx', 'Input3 [1,1,28,28]', 'Plus214_Output_0 [1,10]'],
+    ['keyword-spotting/kws_dscnn.onnx', 'input [1,49,10,1]', 'output [1,12]'],
+    ['fastestdet/FastestDet.onnx', 'input.1 [1,3,352,352]', '758 [1,85,22,22]'],
+    ['ultraface/version-RFB-320.onnx', 'input [1,3,240,320]', 'scores [1,4420,2] boxes [1,4420,4]'],
+    ['silero-vad/silero_vad.onnx', 'input [,] state [2,,128] sr []', 'output [,1] stateN [,,]'],
+  ])('%s says its inputs and outputs', (file, inputs, outputs) => {
+    const info = readModel(shared(file));
+    const said = (tensors: typeof info.inputs) =>
+      tensors.map(({ name, shape }) => `${name} [${shape?.join()}]`).join(' ');
+    expect(said(info.inputs)).toBe(inputs);
+    expect(said(info.outputs)).toBe(outputs);
   });
 });
 
