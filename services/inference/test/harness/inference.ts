@@ -17,7 +17,7 @@ export interface Inference {
   /** The models of the latest announcement. */
   readonly announced: readonly Announced[];
   /** Resolves when an announcement matches. */
-  until(matches: (models: readonly Announced[]) => boolean): Promise<readonly Announced[]>;
+  until(matches: (models: readonly Announced[]) => boolean, limitMs?: number): Promise<readonly Announced[]>;
   /** One Decide. @param units their tensors; attempts and deadline as given */
   decide(
     of: { name: string; version?: number; passport: string },
@@ -126,12 +126,12 @@ export async function startInference(modelsDir: string, o: InferenceOptions = {}
     get announced() {
       return announced;
     },
-    until(matches) {
+    until(matches, limitMs = 30_000) {
       return new Promise((resolve, reject) => {
         const limit = setTimeout(() => {
           waiting.delete(check);
           reject(new Error(`never announced; last: ${JSON.stringify(announced)}`));
-        }, 30_000);
+        }, limitMs);
         const check = () => {
           if (announced.length === 0 || !matches(announced)) return;
           waiting.delete(check);
