@@ -1,3 +1,5 @@
 export { channelsOf, type ImageTarget, imageTarget, normaliseToFloat } from './image.ts';
+export { resample } from './resample.ts';
 export { firstState } from './state.ts';
+export { audioUnits, signalUnits, type Units } from './units.ts';
 export { checkTensorBytes, isPrepared, type WireHead, wireHeads } from './wire.ts';
