@@ -1,14 +1,17 @@
 import { Counter, type Registry } from 'prom-client';
 
 /**
- * Why a child ended. `oom` is a guess: SIGKILL that we did not send (the kernel's), or V8's own words. `not-up`: no hello, or
- * `onUp` failed. `gave-up` is counted besides, when the restart budget is spent.
+ * Why a child ended. `memory`: it held more than it may. `oom` is a guess: SIGKILL that we did not send (the kernel's), or V8's own
+ * words. `recycled`: it was well and is replaced by a fresh one. `not-up`: no hello, or `onUp` failed. `gave-up` is counted besides,
+ * when the restart budget is spent.
  */
 export type ExitReason =
   | 'stopped'
   | 'crashed'
   | 'killed-deadline'
   | 'killed'
+  | 'memory'
+  | 'recycled'
   | 'oom'
   | 'not-up'
   | 'not-spawned'
@@ -50,10 +53,13 @@ export function reasonOf(end: {
 }): ExitReason {
   if (end.stopping) return 'stopped';
   if (end.killed === 'deadline') return 'killed-deadline';
-  if (end.killed === 'not-up') return 'not-up';
+  if (end.killed === 'not-up' || end.killed === 'memory' || end.killed === 'recycled') return end.killed;
   if (end.killed !== undefined) return 'killed';
   if (end.spawnError !== undefined && end.code === null && end.signal === null) return 'not-spawned';
-  if (end.signal === 'SIGKILL' || /heap out of memory|std::bad_alloc|Cannot allocate memory/.test(end.tail))
+  if (
+    end.signal === 'SIGKILL' ||
+    /heap out of memory|process out of memory|std::bad_alloc|Cannot allocate memory/.test(end.tail)
+  )
     return 'oom';
   return 'crashed';
 }

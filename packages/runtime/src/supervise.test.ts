@@ -114,6 +114,22 @@ describe('a child', () => {
     await expect.poll(() => exits).toMatchObject([{ reason: 'killed-deadline', signal: 'SIGKILL' }]);
   });
 
+  test('that is recycled is replaced at once, and its budget of restarts is not touched', async () => {
+    const { child, exits } = make({
+      module: moduleOf(SERVE),
+      link,
+      restart: { max: 0, withinMs: 60_000, baseMs: 60_000, capMs: 60_000 },
+    });
+    await child.start(never);
+    for (let i = 1; i <= 2; i++) {
+      const { pid } = child;
+      child.kill('recycled');
+      await expect.poll(() => child.peer !== undefined && child.pid !== pid, { timeout: 10_000 }).toBe(true);
+      expect(exits).toHaveLength(i);
+    }
+    expect(exits).toMatchObject([{ reason: 'recycled' }, { reason: 'recycled' }]);
+  });
+
   test('that hangs is SIGKILLed by stop after stopMs', async () => {
     const { child } = make({ module: moduleOf(SERVE), link, stopMs: 100 });
     await child.start(never);

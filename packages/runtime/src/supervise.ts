@@ -10,6 +10,7 @@ import { LINK_FD } from './link/parent.ts';
 import { createLink } from './link/peer.ts';
 import { readingIntoOneBuffer } from './link/reading.ts';
 import type { Logger } from './logger.ts';
+import { limitMemory, type MemoryWatch } from './memory.ts';
 import type { Part } from './part.ts';
 import { createRestarts, type RestartPolicy } from './restarts.ts';
 
@@ -31,6 +32,11 @@ export interface ChildOptions {
   restart: RestartPolicy | 'never';
   /** given: a framed link over fd 3 (`serveParent` is its other end) */
   link?: LinkOptions;
+  /**
+   * What it may take beyond what it holds after the hello: allocations fail, and a child that has more all the same is ended with
+   * the reason 'memory'. Linux only (`limitMemory`); elsewhere a line in the log says so. Default no limit.
+   */
+  memoryBytesMax?: number;
 }
 
 export interface ChildExit {
@@ -61,7 +67,12 @@ export interface Child extends Part {
   /** The link, from the hello on. */
   readonly peer: LinkPeer | undefined;
   readonly restarts: number;
-  /** SIGKILL now. 'deadline' is counted as killed-deadline; the restart policy decides what comes next. */
+  /** What it holds of its own, in bytes; undefined where it has no limit, or none can be set. */
+  readonly memoryBytes: number | undefined;
+  /**
+   * SIGKILL now. 'deadline' is counted as killed-deadline; the restart policy decides what comes next. 'recycled': it did nothing
+   * wrong, so another one is started at once, and the budget of restarts stays as it is.
+   */
   kill(reason: string): void;
 }
 
@@ -94,6 +105,7 @@ interface Run {
   /** what `kill` was told */
   killed: string | undefined;
   spawnError: Error | undefined;
+  memory: MemoryWatch | undefined;
   ended: PromiseWithResolvers<void>;
 }
 
@@ -126,6 +138,10 @@ class SupervisedChild implements Child {
 
   get restarts(): number {
     return this.#restartCount;
+  }
+
+  get memoryBytes(): number | undefined {
+    return this.#run?.memory?.bytes;
   }
 
   kill(reason: string): void {
@@ -175,6 +191,7 @@ class SupervisedChild implements Child {
       tail: forwardLines(child, this.#logger, clock),
       killed: undefined,
       spawnError: undefined,
+      memory: undefined,
       ended: Promise.withResolvers<void>(),
     };
     this.#run = run;
@@ -209,6 +226,7 @@ class SupervisedChild implements Child {
         fd.resume();
       } else {
         const peer = await this.#greet(run, fd, this.#o.link);
+        await this.#limit(run);
         await this.#d.onUp?.(peer);
       }
       if (this.#run === run) this.#first.resolve();
@@ -222,6 +240,25 @@ class SupervisedChild implements Child {
       this.#logger.warn({ err: error }, 'child did not come up');
       this.#kill(run, 'not-up');
     }
+  }
+
+  /** After the hello: what it takes to be there at all is not counted. */
+  async #limit(run: Run): Promise<void> {
+    const { memoryBytesMax } = this.#o;
+    const { pid } = run.process;
+    if (memoryBytesMax === undefined || pid === undefined) return;
+    const memory = await limitMemory(pid, memoryBytesMax, {
+      clock: this.#d.clock,
+      exceeded: (bytes) => {
+        this.#logger.error({ bytes, bytes_max: memoryBytesMax }, 'child holds more memory than it may');
+        this.#kill(run, 'memory');
+      },
+      unlimited: (reason) => {
+        if (this.#restartCount === 0) this.#logger.warn({ reason }, 'memory of the child is not fully limited');
+      },
+    });
+    if (this.#run === run) run.memory = memory;
+    else memory.stop();
   }
 
   async #greet(run: Run, fd: Socket, options: LinkOptions): Promise<LinkPeer> {
@@ -263,6 +300,7 @@ class SupervisedChild implements Child {
     this.#peer?.close();
     this.#peer = undefined;
     this.#run = undefined;
+    run.memory?.stop();
     const { killed, spawnError, startedAt } = run;
     const tail = run.tail();
     const expected = this.#stopping;
@@ -279,7 +317,7 @@ class SupervisedChild implements Child {
   }
 
   #again(exit: ChildExit, livedMs: number, cause: Error | undefined): void {
-    const waitMs = this.#restarts.next(livedMs);
+    const waitMs = exit.reason === 'recycled' ? 0 : this.#restarts.next(livedMs);
     if (waitMs === undefined) {
       this.#giveUp(exit, cause);
       return;

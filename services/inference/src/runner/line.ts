@@ -1,5 +1,5 @@
 import { BrinkError } from '@brink/protocol';
-import type { Clock, LinkPeer, LinkReply, RequestBody, Timer } from '@brink/runtime';
+import type { ChildExit, Clock, LinkPeer, LinkReply, RequestBody, Timer } from '@brink/runtime';
 
 /** How an operation ended, and for one that failed what that means: see `RunEnd`. */
 export type Answer = { reply: LinkReply } | { error: BrinkError; fate: 'attempt' | 'again' | 'final' };
@@ -9,6 +9,14 @@ interface Operation {
   readonly peer: LinkPeer;
   timedOut: boolean;
   fate: 'attempt' | 'again' | undefined;
+}
+
+/** What the parent knows of a runner whose link is gone. */
+export interface Loss {
+  /** It was ended for a reason of ours: nothing that it was asked is to blame. */
+  readonly blameless: boolean;
+  /** How it ended; known a moment after its link has gone. */
+  readonly exit: Promise<Pick<ChildExit, 'reason' | 'signal'>>;
 }
 
 export interface OperationLine {
@@ -21,11 +29,12 @@ export interface OperationLine {
  * @param d overdue: ends the runner; lost: its link is gone, called before anything it was asked is answered
  */
 export function createOperationLine(
-  o: { name: string },
-  d: { clock: Clock; overdue: () => void; lost: () => void },
+  o: { name: string; memoryBytesMax: number },
+  d: { clock: Clock; overdue: () => void; lost: () => Loss },
 ): OperationLine {
   const operations: Operation[] = [];
   let timer: Timer | undefined;
+  let exit: Loss['exit'] | undefined;
 
   /** The time of the oldest operation begins now. */
   function watch(): void {
@@ -47,19 +56,30 @@ export function createOperationLine(
 
   /** The first to hear that the link is gone says what becomes of all. */
   function blame(peer: LinkPeer): void {
-    let oldest = true;
+    const loss = d.lost();
+    exit = loss.exit;
+    let oldest = !loss.blameless;
     for (const operation of operations) {
       if (operation.peer !== peer || operation.fate !== undefined) continue;
       operation.fate = oldest ? 'attempt' : 'again';
       oldest = false;
     }
-    d.lost();
   }
 
-  function endOf(operation: Operation): BrinkError {
-    return operation.timedOut
-      ? new BrinkError('E_MODEL_TIMEOUT', `${o.name} took longer than ${operation.limitMs} ms and was ended`)
-      : new BrinkError('E_MODEL_CRASH', `${o.name} ended unexpectedly`);
+  async function endOf(operation: Operation): Promise<BrinkError> {
+    if (operation.timedOut)
+      return new BrinkError('E_MODEL_TIMEOUT', `${o.name} took longer than ${operation.limitMs} ms and was ended`);
+    const end = await exit;
+    // SIGKILL that nobody here sent may be the kernel short of memory, or anybody's kill -9.
+    if (end?.reason === 'memory' || (end?.reason === 'oom' && end.signal !== 'SIGKILL')) {
+      const megabytes = Math.round(o.memoryBytesMax / 2 ** 20);
+      return new BrinkError(
+        'E_MODEL_OOM',
+        `${o.name} needed more than the ${megabytes} MiB that it may take, and ended`,
+      );
+    }
+    const how = end === undefined ? '' : ` (${end.reason}${end.signal === null ? '' : `, ${end.signal}`})`;
+    return new BrinkError('E_MODEL_CRASH', `${o.name} ended unexpectedly${how}`);
   }
 
   return {
@@ -73,7 +93,7 @@ export function createOperationLine(
         const error = BrinkError.from(reason);
         if (error.code !== 'E_LINK_CLOSED') return { error, fate: 'final' };
         if (operation.fate === undefined) blame(peer);
-        return { error: endOf(operation), fate: operation.fate ?? 'again' };
+        return { error: await endOf(operation), fate: operation.fate ?? 'again' };
       } finally {
         leave(operation);
       }

@@ -1,43 +1,45 @@
 // The child process of one loaded model version: takes graphs (Load) and batches (Run) over the link, in the order in which they
-// come. It has no settings and no files; its working directory is empty. It ends by SIGKILL or when its link closes.
+// come. This thread reads and writes the link, another one runs the sessions. It has no settings and no files; its working
+// directory is empty. It ends by SIGKILL: Node's own ways to exit wait for the other thread, or abort where that is in a run.
+
 import { BrinkError } from '@brink/protocol';
 import { serveParent } from '@brink/runtime';
+import type { Head } from '../scheduler/job.ts';
 import { RUNNER_LINK } from './link.ts';
-import { createSession, type Session } from './session.ts';
+import { createSessionThread } from './thread.ts';
 
-const sessions = new Map<string, Session>();
-let last: Promise<unknown> = Promise.resolve();
-
-/** One after the other: ONNX Runtime blocks the thread anyway, and the parent counts on answers in order. */
-function inOrder<T>(work: () => Promise<T>): Promise<T> {
-  const result = last.then(work);
-  last = result.catch(() => {});
-  return result;
-}
-
-await serveParent(RUNNER_LINK, {
-  handlers: {
-    load: (value, payloads) =>
-      inOrder(async () => {
-        const [graph] = payloads;
-        if (graph === undefined) throw new BrinkError('E_MODEL_PARSE', 'no graph came with Load');
-        const session = await createSession(graph, value.providers);
-        sessions.set(value.session, session);
-        const heads = { inputs: session.inputs.map(sent), outputs: session.outputs.map(sent) };
-        return { body: { case: 'loaded', value: { provider: value.providers[0] ?? 'cpu', ...heads } } };
-      }),
-    run: (value, payloads, context) =>
-      inOrder(async () => {
-        const session = sessions.get(value.session);
-        if (session === undefined) throw new BrinkError('E_MODEL_NOT_READY', `no graph "${value.session}" was loaded`);
-        const { heads, payloads: outputs, runMs } = await session.run(value.batch, value.inputs, payloads);
-        // ONNX Runtime allocates every output anew, so nobody looks at the inputs any more.
-        context.release();
-        return { body: { case: 'ran', value: { outputs: heads.map(sent), runMs } }, payloads: [...outputs] };
-      }),
+const end = () => process.kill(process.pid, 'SIGKILL');
+const thread = createSessionThread({
+  lost(reason) {
+    process.stderr.write(`${reason instanceof Error ? reason.stack : String(reason)}\n`, end);
   },
 });
 
-function sent(head: Session['inputs'][number]) {
+await serveParent(RUNNER_LINK, {
+  onEnd: end,
+  // This thread never computes, so it hears at once when the parent is gone.
+  watchParent: false,
+  handlers: {
+    load: async ({ session, providers, strict }, payloads) => {
+      const [graph] = payloads;
+      if (graph === undefined) throw new BrinkError('E_MODEL_PARSE', 'no graph came with Load');
+      const { provider, fallback, inputs, outputs } = await thread.load(session, graph, { wanted: providers, strict });
+      const value = { provider, fallback, inputs: inputs.map(sent), outputs: outputs.map(sent) };
+      return { body: { case: 'loaded', value } };
+    },
+    run: async ({ session, batch, inputs }, payloads, context) => {
+      const running = thread.run(session, batch, inputs, payloads);
+      // They are copied: their memory carries the next batch while this one is computed.
+      context.release();
+      const { outputs, runMs } = await running;
+      return {
+        body: { case: 'ran', value: { outputs: outputs.map(({ head }) => sent(head)), runMs } },
+        payloads: outputs.map(({ bytes }) => bytes),
+      };
+    },
+  },
+});
+
+function sent(head: Head) {
   return { ...head, shape: [...head.shape] };
 }

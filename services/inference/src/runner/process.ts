@@ -2,6 +2,7 @@ import { fileURLToPath } from 'node:url';
 import type { BatchOutputs, BatchTensor } from '@brink/decoders';
 import { BrinkError, type link } from '@brink/protocol';
 import {
+  type ChildExit,
   type ChildMetrics,
   type Clock,
   createChild,
@@ -13,22 +14,39 @@ import {
 } from '@brink/runtime';
 import type { Head } from '../scheduler/job.ts';
 import type { BatchRunner, RunEnd, RunRequest } from '../scheduler/lane.ts';
-import { type Answer, createOperationLine } from './line.ts';
+import { type Answer, createOperationLine, type Loss } from './line.ts';
 import { RUNNER_LINK } from './link.ts';
 
 export interface RunnerProcess extends BatchRunner {
   start(signal: AbortSignal): Promise<void>;
   stop(): Promise<void>;
   readonly pid: number | undefined;
+  /** What it holds of its own, in bytes; undefined where that cannot be seen. */
+  readonly memoryBytes: number | undefined;
   /**
    * Gives the runner a graph. "" is the one that units run on.
-   * @throws BrinkError E_MODEL_PARSE and the like; E_MODEL_TIMEOUT, E_MODEL_CRASH
+   * @throws BrinkError E_MODEL_PARSE, E_MODEL_OP, E_MODEL_PROVIDER, E_UNSUPPORTED; E_MODEL_OOM, E_MODEL_TIMEOUT, E_MODEL_CRASH
    */
   load(graph: Uint8Array, session: '' | 'native'): Promise<Loaded>;
 }
 
-interface Loaded {
+export interface RunnerOptions {
+  readonly name: string;
+  /** An empty folder, since ONNX Runtime lets a graph refer to files under the working directory. */
+  readonly cwd: string;
+  /** as ONNX Runtime calls them, the preferred one first */
+  readonly providers: readonly string[];
+  /** Rather none than another than the first provider. */
+  readonly strict: boolean;
+  /** Beyond what the process takes without a model. */
+  readonly memoryBytesMax: number;
+}
+
+export interface Loaded {
+  /** in use */
   readonly provider: string;
+  /** Why it is not the preferred one, or not for every node; '' where it is. */
+  readonly fallback: string;
   readonly inputs: readonly Head[];
   readonly outputs: readonly Head[];
 }
@@ -42,17 +60,17 @@ export interface RunnerEvents {
   onGiveUp(): void;
 }
 
-/** Five crashes in a minute are too many: four restarts, and the fifth end is the last. */
+/**
+ * Five crashes in a minute are too many: four restarts, and the fifth end is the last. The waits before them stay below 50, 100, 200
+ * and 400 ms, so that a runner is there again within 2 s.
+ */
 const RESTART = { max: 4, withinMs: 60_000, baseMs: 50, capMs: 1000 };
 const LOAD_MS_MAX = 60_000;
 const MODULE = fileURLToPath(new URL('./main.ts', import.meta.url));
 
-/**
- * The parent's side of one runner.
- * @param o cwd: an empty folder, since ONNX Runtime lets a graph refer to files under the working directory
- */
+/** The parent's side of one runner. */
 export function createRunnerProcess(
-  o: { name: string; cwd: string },
+  o: RunnerOptions,
   d: {
     logger: Logger;
     clock: Clock;
@@ -63,36 +81,61 @@ export function createRunnerProcess(
   },
 ): RunnerProcess {
   const { clock, events } = d;
-  const line = createOperationLine({ name: o.name }, { clock, overdue: () => child.kill('deadline'), lost: down });
+  const { providers, strict, memoryBytesMax } = o;
+  const line = createOperationLine(o, { clock, overdue: () => child.kill('deadline'), lost: down });
   let up: LinkPeer | undefined;
+  /** It was up with everything that belongs to it. */
+  let served = false;
+  let recycled = false;
+  let exit = Promise.withResolvers<ChildExit>();
 
   const child = createChild(
-    { name: o.name, module: MODULE, cwd: o.cwd, stopMs: 2000, restart: RESTART, link: RUNNER_LINK },
+    { name: o.name, module: MODULE, cwd: o.cwd, stopMs: 2000, restart: RESTART, link: RUNNER_LINK, memoryBytesMax },
     {
       logger: d.logger,
       clock,
       random: d.random,
       metrics: d.childMetrics,
       linkMetrics: d.linkMetrics,
-      onUp(peer) {
+      async onUp(peer) {
         up = peer;
-        return events.onUp();
+        served = false;
+        recycled = false;
+        exit = Promise.withResolvers();
+        await events.onUp();
+        served = true;
       },
-      onExit: down,
+      onExit(end) {
+        exit.resolve(end);
+        down();
+      },
       onGiveUp: events.onGiveUp,
     },
   );
 
   /** Heard from the link or from the process, whichever comes first. */
-  function down(): void {
-    if (up === undefined) return;
+  function down(): Loss {
+    const loss = { blameless: recycled, exit: exit.promise };
+    if (up === undefined) return loss;
     up = undefined;
     events.onDown();
+    return loss;
   }
 
   function ask(body: RequestBody, payloads: readonly Uint8Array[], limitMs: number): Promise<Answer> {
     if (up !== undefined) return line.ask(up, body, payloads, limitMs);
     return Promise.resolve({ error: new BrinkError('E_MODEL_CRASH', `${o.name} is not running`), fate: 'again' });
+  }
+
+  /**
+   * After an allocation that failed, ONNX Runtime's arena remembers its size and takes all that is left the next time it grows, which
+   * then would end the run of somebody else. Nothing but another process helps.
+   */
+  function recycle(): void {
+    if (!served || recycled) return;
+    recycled = true;
+    d.logger.warn({ runner: o.name }, 'out of memory in a run; a fresh runner takes over');
+    child.kill('recycled');
   }
 
   return {
@@ -101,15 +144,22 @@ export function createRunnerProcess(
     get pid() {
       return child.pid;
     },
+    get memoryBytes() {
+      return child.memoryBytes;
+    },
     async load(graph, session) {
-      const answer = await ask({ case: 'load', value: { providers: ['cpu'], session } }, [graph], LOAD_MS_MAX);
+      const value = { providers: [...providers], strict, session };
+      const answer = await ask({ case: 'load', value }, [graph], LOAD_MS_MAX);
       if ('error' in answer) throw answer.error;
       if (answer.reply.body.case !== 'loaded') throw unexpected(o.name, answer.reply);
       return answer.reply.body.value;
     },
     async run(request, runMsMax): Promise<RunEnd> {
       const answer = await ask(runBody(request), request.payloads, runMsMax);
-      if ('error' in answer) return { kind: 'failed', ...answer };
+      if ('error' in answer) {
+        if (answer.fate === 'final' && answer.error.code === 'E_MODEL_OOM') recycle();
+        return { kind: 'failed', ...answer };
+      }
       if (answer.reply.body.case === 'ran') return ranOf(request, answer.reply.body.value, answer.reply.payloads);
       return { kind: 'failed', error: unexpected(o.name, answer.reply), fate: 'final' };
     },
