@@ -1,91 +1,143 @@
 import { BrinkError } from '@brink/protocol';
-import type { Clock } from '@brink/runtime';
+import type { Clock, Timer } from '@brink/runtime';
 import type { ModelMetrics } from '../metrics.ts';
 import type { Job } from './job.ts';
 import { createJobQueue, type JobQueue } from './queue.ts';
+import { type LaneStats, spend } from './stats.ts';
 
 /** The bounded waiting room of one model version. What cannot wait or need not be computed is answered here. */
-export interface Admission extends Pick<JobQueue, 'length' | 'first' | 'takeBatch'> {
+export interface Admission extends Pick<JobQueue, 'length' | 'rows'> {
+  /** What runs next; what is late before it is answered. */
+  readonly first: Job | undefined;
   /** @returns whether it waits now */
   add(job: Job): boolean;
-  /** Puts back what was taken and not computed; the limit was kept when it came. */
-  addAgain(job: Job): void;
-  /** Answers what passed its deadline and what nobody waits for. */
-  dropLate(): void;
+  /** Puts back what was taken and not computed, before what came later; the limit was kept when it came. */
+  addAgain(jobs: readonly Job[]): void;
+  /** What goes into the next run. */
+  take(rowsMax: number): Job[];
   refuse(job: Job, error: BrinkError, attempt: boolean): void;
   /** Answers everything that waits, and from now on everything that comes. */
   close(error: BrinkError): void;
 }
 
-/** @param o name: for messages */
-export function createAdmission(
-  o: { name: string; queueMax: () => number },
-  d: { clock: Clock; metrics: ModelMetrics },
-): Admission {
+interface AdmissionOptions {
+  /** For messages. */
+  readonly name: string;
+  readonly queueMax: () => number;
+  /** When so many rows will have been computed. */
+  readonly retryAfterMs: (rows: number) => number;
+}
+
+interface AdmissionDependencies {
+  readonly clock: Clock;
+  readonly metrics: ModelMetrics;
+  readonly stats: LaneStats;
+}
+
+/** So often it is looked for what expired or was given up, while no runner takes anything. */
+const LOOK_MS = 100;
+
+export function createAdmission(o: AdmissionOptions, d: AdmissionDependencies): Admission {
   const { clock, metrics } = d;
   const queue = createJobQueue();
+  const refuse = createRefuse(d);
   let closed: BrinkError | undefined;
+  let looking: Timer | undefined;
 
-  function refuse(job: Job, error: BrinkError, attempt: boolean): void {
-    metrics.refused(error.code);
-    job.failed(error, attempt);
+  const isLate = (job: Job) => job.deadlineAt <= clock.monotonic() || job.cancelled();
+
+  function answerLate(jobs: readonly Job[]): void {
+    for (const job of jobs) refuse(job, lateError(job, clock.monotonic(), o.name), false);
   }
 
-  function dropLate(): void {
-    const now = clock.monotonic();
-    for (const job of queue.takeWhere((waiting) => waiting.deadlineAt <= now || waiting.cancelled())) {
-      const waited = Math.round(now - job.arrivedAt);
-      const expired = `its deadline passed after ${waited} ms in the queue of ${o.name}`;
-      const error =
-        job.deadlineAt <= now
-          ? new BrinkError('E_EXPIRED', expired)
-          : new BrinkError('E_CANCELLED', 'the caller gave up');
-      refuse(job, error, false);
-    }
+  /** Nobody waits longer for an answer because a runner hangs or is being started again. */
+  function look(): void {
+    looking = undefined;
+    answerLate(queue.takeWhere(isLate));
+    counted();
+  }
+
+  function counted(): void {
+    metrics.waiting.set(queue.length);
+    if (queue.length > 0) looking ??= clock.setTimeout(look, LOOK_MS);
   }
 
   /** @returns whether there is room for it; if not, it was answered */
   function makeRoom(job: Job): boolean {
     const most = o.queueMax();
-    if (queue.length < most) return true;
-    dropLate();
-    if (queue.length < most) return true;
-    const shed = queue.victim(job) ?? job;
-    refuse(shed, new BrinkError('E_BUSY', `${most} units wait for ${o.name}; no more may (queue_max)`), false);
-    return shed !== job;
+    if (queue.length >= most) answerLate(queue.takeExpired(clock.monotonic()));
+    // More than one where the limit was lowered.
+    while (queue.length >= most) {
+      const shed = queue.victim(job);
+      queue.remove(shed);
+      refuse(shed, busyError(o.name, most, o.retryAfterMs(queue.rows)), false);
+      if (shed === job) return false;
+    }
+    return true;
   }
 
   return {
     get length() {
       return queue.length;
     },
-    get first() {
-      return queue.first;
+    get rows() {
+      return queue.rows;
     },
-    takeBatch(max) {
-      const batch = queue.takeBatch(max);
-      metrics.waiting.set(queue.length);
-      return batch;
+    get first() {
+      for (let { first } = queue; first !== undefined; { first } = queue) {
+        if (!isLate(first)) return first;
+        queue.remove(first);
+        answerLate([first]);
+      }
+      return undefined;
     },
     add(job) {
       if (closed !== undefined) refuse(job, closed, false);
       else if (makeRoom(job)) {
         queue.add(job);
-        metrics.waiting.set(queue.length);
+        counted();
         return true;
       }
       return false;
     },
-    addAgain(job) {
-      if (closed !== undefined) refuse(job, closed, false);
-      else queue.add(job);
+    addAgain(jobs) {
+      for (const job of jobs.toReversed()) {
+        if (closed === undefined) queue.addFirst(job);
+        else refuse(job, closed, false);
+      }
+      counted();
     },
-    dropLate,
+    take(rowsMax) {
+      const { batch, late } = queue.take(rowsMax, isLate);
+      metrics.waiting.set(queue.length);
+      answerLate(late);
+      return batch;
+    },
     refuse,
     close(error) {
       closed = error;
+      if (looking !== undefined) clock.clearTimeout(looking);
       for (const job of queue.takeWhere(() => true)) refuse(job, error, false);
       metrics.waiting.set(0);
     },
   };
+}
+
+function createRefuse({ clock, metrics, stats }: AdmissionDependencies): Admission['refuse'] {
+  return (job, error, attempt) => {
+    metrics.answered(error.code);
+    spend(stats.fail, clock.monotonic() - job.arrivedAt);
+    job.failed(error, attempt);
+  };
+}
+
+function lateError(job: Job, now: number, name: string): BrinkError {
+  if (job.deadlineAt > now) return new BrinkError('E_CANCELLED', 'the caller gave up');
+  const waited = Math.round(now - job.arrivedAt);
+  return new BrinkError('E_EXPIRED', `its deadline passed after ${waited} ms in the queue of ${name}`);
+}
+
+function busyError(name: string, most: number, retryAfterMs: number): BrinkError {
+  const detail = `${most} requests wait for ${name}; no more may (queue_max). It should go in ${retryAfterMs} ms`;
+  return new BrinkError('E_BUSY', detail, { retryAfterMs });
 }

@@ -1,47 +1,22 @@
 import type { BrinkError, ModelPolicy } from '@brink/protocol';
-import type { Clock, Timer } from '@brink/runtime';
-import type { ModelMetrics } from '../metrics.ts';
-import { type Admission, createAdmission } from './admission.ts';
-import { type FinishedRun, type Head, type Job, joinKey, type Session } from './job.ts';
-import { createLaneStats, type LaneStats, spend, statsOfBatch } from './stats.ts';
+import type { Clock } from '@brink/runtime';
+import type { ModelMetrics, RunnerFacts } from '../metrics.ts';
+import { createAdmission } from './admission.ts';
+import type { BatchRunner } from './batch.ts';
+import { createFlights } from './flights.ts';
+import { type Job, joinKey, rankOf } from './job.ts';
+import { createPace } from './pace.ts';
+import { createSeats } from './seats.ts';
+import { createLaneStats, type LaneStats } from './stats.ts';
+import { createArrivals, createHold } from './waits.ts';
 
-/** What computes batches for a lane: one runner process. Runs one after the other, in the order in which they were given. */
-export interface BatchRunner {
-  /** Never rejects. */
-  run(request: RunRequest, runMsMax: number): Promise<RunEnd>;
-}
-
-export interface RunRequest {
-  readonly session: Session;
-  /** Rows in all; 0: `heads` are whole tensors. */
-  readonly batch: number;
-  /** Of one row, without the batch dimension. */
-  readonly heads: readonly Head[];
-  /** Job by job, one per head; each holds all rows of its job. */
-  readonly payloads: readonly Uint8Array[];
-}
-
-/**
- * attempt: the runner crashed or was ended while it computed this. again: it crashed before it came to it.
- * final: the runner lives and says that it cannot be computed.
- */
-export type RunEnd =
-  | { kind: 'ran'; run: Omit<FinishedRun, 'startedAt'> }
-  | { kind: 'failed'; error: BrinkError; fate: 'attempt' | 'again' | 'final' };
+export type { BatchRunner, RunEnd, RunRequest } from './batch.ts';
 
 export type LanePolicy = Pick<ModelPolicy, 'batch_wait_ms' | 'queue_max' | 'run_ms_max'>;
 
 export interface LaneOptions {
   /** For messages: "cifar-net 3". */
   readonly name: string;
-}
-
-/** What is shown of a runner. */
-export interface RunnerFacts {
-  /** for its memory */
-  readonly pid?: number | undefined;
-  /** What really computes there. */
-  readonly provider?: string;
 }
 
 /** What waits for one model version, and its runners. */
@@ -64,160 +39,119 @@ export interface Lane {
 
 /** What the scheduler sees of a lane. */
 export interface ScheduledLane extends Lane {
+  /** What would run next. What is late is answered on the way. */
   readonly first: Job | undefined;
+  readonly runners: number;
+  /** ms on the monotonic clock: when something came or ran last. */
+  readonly activeAt: number;
   /** Runners at work that began after `sinceMs`. */
   busy(sinceMs: number): number;
   /** Whether it could run now if a slot is there. Sets a timer where it only waits for a fuller batch. */
   readonly wantsRun: boolean;
-  /** Whether a second batch should go out while one is running: only a whole one, a partial one could still fill. */
+  /** Whether a second batch may go out while one is running: a whole one, since a partial one could still fill. */
   readonly wantsAhead: boolean;
   /** Sends the next batch to a runner. */
   dispatch(): void;
 }
 
-/** In flight per runner: one that runs, one in the socket, so that the runner never waits for us. */
-const AHEAD_MAX = 2;
-
-interface Seat {
-  readonly runner: BatchRunner;
-  readonly batchMax: number;
-  inFlight: number;
-  /** ms on the monotonic clock: when the oldest run in flight began, or the last one ended. */
-  since: number;
+export interface LaneDependencies {
+  readonly clock: Clock;
+  readonly metrics: ModelMetrics;
+  readonly policy: LanePolicy;
+  /** Something may want to run now. */
+  readonly changed: () => void;
+  /** A runner is free. */
+  readonly finished: () => void;
 }
 
-export function createLane(
-  o: LaneOptions,
-  d: { clock: Clock; metrics: ModelMetrics; policy: LanePolicy; changed: () => void; finished: () => void },
-): ScheduledLane {
+/** What is said while nothing was measured, and the limits of what is said. */
+const RETRY_MS = { unknown: 1000, min: 10, max: 60_000 };
+
+export function createLane(o: LaneOptions, d: LaneDependencies): ScheduledLane {
   const { clock, metrics } = d;
   const stats = createLaneStats();
-  const admission = createAdmission({ name: o.name, queueMax: () => policy.queue_max }, d);
+  const seats = createSeats(metrics);
+  const pace = createPace();
+  const hold = createHold(clock, d.changed);
+  const arrivals = createArrivals(clock);
+  const retryAfterMs = (rows: number) => retryMs(seats.length === 0 ? undefined : pace.msFor(rows));
+  const admission = createAdmission({ name: o.name, queueMax: () => policy.queue_max, retryAfterMs }, { ...d, stats });
+  const flights = createFlights({ clock, metrics, stats, admission, pace, finished: d.finished });
   let policy = d.policy;
-  let seats: Seat[] = [];
-  let inFlight = 0;
-  let waitTimer: Timer | undefined;
+  let isClosed = false;
 
-  const batchMax = () => seats.reduce((most, seat) => Math.max(most, seat.batchMax), 1);
-  const freeSeat = () => seats.find((seat) => seat.inFlight === 0);
-  const aheadSeat = () => seats.find((seat) => seat.inFlight < AHEAD_MAX);
+  /** Its batch cannot grow any more. */
+  const isWhole = (first: Job) => joinKey(first) === undefined || admission.rows >= seats.batchMax;
 
-  function isWaitingForMore(): boolean {
-    const { first } = admission;
-    if (policy.batch_wait_ms === 0 || first === undefined || joinKey(first) === undefined) return false;
-    const left = first.arrivedAt + policy.batch_wait_ms - clock.monotonic();
-    if (left <= 0 || admission.length >= batchMax()) return false;
-    waitTimer ??= clock.setTimeout(() => {
-      waitTimer = undefined;
-      d.changed();
-    }, left);
-    return true;
+  /** A batch may wait to fill, but no longer than its first unit can wait to be computed in time. */
+  function isHeld(first: Job): boolean {
+    if (policy.batch_wait_ms === 0 || isWhole(first)) return false;
+    const inTime = first.deadlineAt - (pace.msFor(seats.batchMax) ?? 0);
+    return hold.isOn(Math.min(first.arrivedAt + policy.batch_wait_ms, inTime));
   }
 
-  async function compute(seat: Seat, batch: Job[]): Promise<void> {
-    const sentAt = clock.monotonic();
-    if (seat.inFlight === 0) seat.since = sentAt;
-    seat.inFlight += 1;
-    inFlight += 1;
-    const end = await seat.runner.run(requestOf(batch), policy.run_ms_max);
-    const startedAt = Math.max(sentAt, seat.since);
-    seat.inFlight -= 1;
-    inFlight -= 1;
-    seat.since = clock.monotonic();
-    if (end.kind === 'failed') settleFailed(admission, batch, end);
-    // The runner gets its next batch before this one is decoded.
-    d.finished();
-    if (end.kind === 'ran') settleRan({ metrics, stats, clock }, batch, { ...end.run, startedAt });
-  }
-
-  return {
+  const users: Omit<Lane, 'waiting' | 'inFlight'> = {
     stats,
-    get waiting() {
-      return admission.length;
-    },
-    get inFlight() {
-      return inFlight;
-    },
-    get first() {
-      return admission.first;
-    },
-    busy: (sinceMs) => seats.filter((seat) => seat.inFlight > 0 && seat.since > sinceMs).length,
     add(job) {
+      arrivals.add(job);
       if (admission.add(job)) d.changed();
     },
-    open(runner, most) {
-      seats.push({ runner, batchMax: most, inFlight: 0, since: 0 });
+    open(runner, batchMax, facts = {}) {
+      if (!isClosed) seats.open(runner, batchMax, facts);
       d.changed();
     },
     pause(runner) {
-      seats = seats.filter((seat) => seat.runner !== runner);
+      seats.leave(runner, true);
       d.changed();
     },
     close(error) {
-      seats = [];
-      if (waitTimer !== undefined) clock.clearTimeout(waitTimer);
+      isClosed = true;
+      seats.close();
+      hold.stop();
       admission.close(error);
     },
     setPolicy(next) {
       policy = next;
       d.changed();
     },
+  };
+
+  return {
+    ...users,
+    get waiting() {
+      return admission.length;
+    },
+    get inFlight() {
+      return flights.count;
+    },
+    get first() {
+      return admission.first;
+    },
+    get runners() {
+      return seats.length;
+    },
+    get activeAt() {
+      return flights.count > 0 || admission.length > 0 ? clock.monotonic() : arrivals.lastAt;
+    },
+    busy: seats.busy,
     get wantsRun() {
-      if (freeSeat() === undefined) return false;
-      admission.dropLate();
-      return admission.length > 0 && !isWaitingForMore();
+      if (seats.free === undefined) return false;
+      const { first } = admission;
+      return first !== undefined && !isHeld(first);
     },
     get wantsAhead() {
-      return freeSeat() === undefined && aheadSeat() !== undefined && admission.length >= batchMax();
+      if (seats.free !== undefined || seats.ahead === undefined) return false;
+      const { first } = admission;
+      return first !== undefined && !first.shadow && isWhole(first) && !arrivals.hadHigher(rankOf(first));
     },
     dispatch() {
-      admission.dropLate();
-      const seat = freeSeat() ?? aheadSeat();
-      const batch = seat === undefined ? [] : admission.takeBatch(seat.batchMax);
-      if (seat !== undefined && batch.length > 0) void compute(seat, batch);
+      const seat = seats.free ?? seats.ahead;
+      const batch = seat === undefined ? [] : admission.take(seat.batchMax);
+      if (seat !== undefined && batch.length > 0) void flights.start(seat, batch, policy.run_ms_max);
     },
   };
 }
 
-const rowsOf = (batch: readonly Job[]) => batch.reduce((rows, job) => rows + job.rows, 0);
-
-function requestOf(batch: readonly Job[]): RunRequest {
-  const { session, heads } = batch[0] as Job;
-  return { session, batch: rowsOf(batch), heads, payloads: batch.flatMap((job) => job.payloads) };
-}
-
-function settleRan(
-  d: { metrics: ModelMetrics; stats: LaneStats; clock: Clock },
-  batch: readonly Job[],
-  run: FinishedRun,
-): void {
-  const { metrics, stats } = d;
-  const rows = Math.max(1, rowsOf(batch));
-  metrics.batch.observe(rows);
-  metrics.run.observe(run.runMs / 1000);
-  metrics.queue.observe(batch.reduce((most, job) => Math.max(most, run.startedAt - job.arrivedAt), 0) / 1000);
-  metrics.units.inc(rows);
-  stats.inferenceCount += rows;
-  stats.executionCount += 1;
-  stats.lastInferenceMs = d.clock.now();
-  spend(stats.compute_infer, run.runMs, batch.length);
-  spend(statsOfBatch(stats, rows).compute_infer, run.runMs);
-  let row = 0;
-  for (const job of batch) {
-    job.done(run, row);
-    row += job.rows;
-    spend(stats.queue, run.startedAt - job.arrivedAt);
-    spend(stats.success, d.clock.monotonic() - job.arrivedAt);
-  }
-}
-
-function settleFailed(admission: Admission, batch: readonly Job[], end: Extract<RunEnd, { kind: 'failed' }>): void {
-  const { error, fate } = end;
-  // One unit that the graph refuses must not take its batch-mates along: each shows by itself what it is.
-  const apart = fate === 'final' && batch.length > 1;
-  for (const job of batch) {
-    if (apart) job.alone = true;
-    if (apart || fate === 'again') admission.addAgain(job);
-    else admission.refuse(job, error, fate === 'attempt');
-  }
+function retryMs(measured: number | undefined): number {
+  return Math.min(RETRY_MS.max, Math.max(RETRY_MS.min, Math.ceil(measured ?? RETRY_MS.unknown)));
 }

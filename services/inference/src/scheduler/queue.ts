@@ -1,70 +1,104 @@
-import { before, type Job, joinKey } from './job.ts';
+import { type Job, joinKey, rankOf } from './job.ts';
+import { createOrder } from './order.ts';
 
-/** Jobs in the order in which they run. */
+/** Jobs that wait, in the order in which they run. */
 export interface JobQueue {
   readonly length: number;
+  /** Of all jobs; whole tensors count as one. */
+  readonly rows: number;
   readonly first: Job | undefined;
   add(job: Job): void;
-  /** Takes the first job, and with it as many others as go into one run with it. */
-  takeBatch(max: number): Job[];
-  /** Takes everything that matches. */
+  /** Before everything else of its client, of its rank and deadline. */
+  addFirst(job: Job): void;
+  /**
+   * Takes the first job and as many others as go into one run with it: up to `rowsMax`, but the first one whole. What is late on
+   * the way is taken too, apart.
+   */
+  take(rowsMax: number, isLate: (job: Job) => boolean): Taken;
+  /** Takes what has its deadline at `now` or before it. */
+  takeExpired(now: number): Job[];
   takeWhere(matches: (job: Job) => boolean): Job[];
-  /** The one to shed: of the lowest priority the one that waits longest. Undefined if `than` itself is of lower priority. */
-  victim(than: Job): Job | undefined;
+  /**
+   * Which is to go so that `than` can wait: of the lowest rank the oldest job of the client with the most there. `than` itself where
+   * it is of lower rank than all. Whoever it is, it stays in the queue.
+   */
+  victim(than: Job): Job;
+  remove(job: Job): void;
+}
+
+interface Taken {
+  readonly batch: Job[];
+  readonly late: Job[];
 }
 
 export function createJobQueue(): JobQueue {
-  let jobs: Job[] = [];
+  const order = createOrder();
+
+  function takeAll(jobs: Job[]): Job[] {
+    for (const job of jobs) order.remove(job);
+    return jobs;
+  }
 
   return {
     get length() {
-      return jobs.length;
+      return order.length;
+    },
+    get rows() {
+      return order.rows;
     },
     get first() {
-      return jobs[0];
+      return firstOf(order);
     },
-    add(job) {
-      // Mostly it belongs at the end.
-      let at = jobs.length;
-      for (let last = jobs[at - 1]; last !== undefined && before(job, last); last = jobs[at - 1]) at -= 1;
-      if (at === jobs.length) jobs.push(job);
-      else jobs.splice(at, 0, job);
-    },
-    takeBatch(max) {
-      const first = jobs[0];
-      if (first === undefined) return [];
-      const key = joinKey(first);
-      if (key === undefined) return jobs.splice(0, 1);
-      const batch: Job[] = [];
-      const rest: Job[] = [];
-      let rows = 0;
-      for (const job of jobs) {
-        const fits = joinKey(job) === key && (job === first || rows + job.rows <= max);
-        if (fits) rows += job.rows;
-        (fits ? batch : rest).push(job);
+    add: (job) => order.add(job, false),
+    addFirst: (job) => order.add(job, true),
+    take(rowsMax, isLate) {
+      const taken = choose(order, rowsMax, isLate);
+      // In this sequence: without a job a client has no place in the turns.
+      for (const job of taken.batch) {
+        order.takeTurn(job);
+        order.remove(job);
       }
-      jobs = rest;
-      return batch;
-    },
-    takeWhere(matches) {
-      // Asked before every run, and mostly in vain.
-      if (!jobs.some(matches)) return [];
-      const taken: Job[] = [];
-      const rest: Job[] = [];
-      for (const job of jobs) (matches(job) ? taken : rest).push(job);
-      jobs = rest;
+      takeAll(taken.late);
       return taken;
     },
+    takeExpired: (now) => takeAll([...order.past(now)].filter(({ deadlineAt }) => deadlineAt <= now)),
+    takeWhere: (matches) => takeAll([...order].filter(matches)),
     victim(than) {
-      const lowest = jobs.at(-1)?.priority ?? Number.POSITIVE_INFINITY;
-      if (than.priority < lowest) return undefined;
-      let oldest: Job | undefined;
-      for (let at = jobs.length - 1; at >= 0 && jobs[at]?.priority === lowest; at--) {
-        const job = jobs[at];
-        if (job !== undefined && (oldest === undefined || job.arrivedAt <= oldest.arrivedAt)) oldest = job;
-      }
-      if (oldest !== undefined) jobs.splice(jobs.indexOf(oldest), 1);
-      return oldest;
+      const { lowest } = order;
+      const largest = lowest?.shares.largest;
+      if (lowest === undefined || largest === undefined || rankOf(than) < lowest.rank) return than;
+      const { shares } = lowest;
+      const own = rankOf(than) === lowest.rank ? shares.countOf(than.client) : 0;
+      // With this one it would have the most itself. A client without any is let in before one that has as much as all others.
+      const isLargest = own > 0 && own + 1 >= shares.countOf(largest);
+      return shares.oldestOf(isLargest ? than.client : largest) ?? than;
     },
+    remove: order.remove,
   };
+}
+
+function firstOf(jobs: Iterable<Job>): Job | undefined {
+  for (const job of jobs) return job;
+  return undefined;
+}
+
+/** Through the whole queue if need be: a batch is filled exactly, with whatever is alike and fits. */
+function choose(jobs: Iterable<Job>, rowsMax: number, isLate: (job: Job) => boolean): Taken {
+  const taken: Taken = { batch: [], late: [] };
+  const { batch } = taken;
+  let rows = 0;
+  for (const job of jobs) {
+    const [first] = batch;
+    if (isLate(job)) taken.late.push(job);
+    else if (first === undefined || (joins(job, first) && rows + job.rows <= rowsMax)) {
+      batch.push(job);
+      rows += job.rows;
+      if (rows >= rowsMax || joinKey(job) === undefined) break;
+    }
+  }
+  return taken;
+}
+
+function joins(job: Job, first: Job): boolean {
+  return job.session === first.session && joinKey(job) === joinKey(first);
 }

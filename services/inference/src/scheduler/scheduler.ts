@@ -1,7 +1,8 @@
 import type { Clock, Timer } from '@brink/runtime';
 import type { Metrics, ModelMetrics } from '../metrics.ts';
-import { before, type Job } from './job.ts';
+import { dueOf, type Job, rankOf } from './job.ts';
 import { createLane, type Lane, type LaneOptions, type LanePolicy, type ScheduledLane } from './lane.ts';
+import { QUIET_MS } from './waits.ts';
 
 export interface Scheduler {
   /** A queue for one model version. Its units run when a slot is free, in the order of all lanes together. */
@@ -12,15 +13,23 @@ export interface Scheduler {
 /** A run that takes longer gives its slot back: nobody waits for a model that hangs until run_ms_max ends it. */
 const SLOT_MS_MAX = 500;
 
+interface Member {
+  readonly lane: ScheduledLane;
+  readonly metrics: ModelMetrics;
+  /** Which dispatch of the machine was its last: lanes take turns. */
+  turn: number;
+}
+
 /**
- * One admission for the machine: at most `runSlots` runners work at once over all models, picked by priority, then deadline,
- * then arrival. Work-conserving: when a run ends, what waits goes out at once, up to the largest useful batch.
+ * One admission for the machine: at most `runSlots` runners work at once over all models, picked by priority, then deadline, then
+ * in turns. Work-conserving: when a run ends, what waits goes out at once, up to the largest useful batch.
  */
 export function createScheduler(o: { runSlots: number }, d: { clock: Clock; metrics: Metrics }): Scheduler {
-  const lanes = new Set<ScheduledLane>();
+  const members = new Map<Lane, Member>();
   const { clock } = d;
   let planned = false;
   let overrun: Timer | undefined;
+  let turns = 0;
   d.metrics.slots.set(o.runSlots);
 
   /** After the current turn: what arrived in one read of the socket goes into one batch. */
@@ -34,21 +43,56 @@ export function createScheduler(o: { runSlots: number }, d: { clock: Clock; metr
   }
 
   function pump(): void {
-    for (let lane = next(); lane !== undefined; lane = next()) lane.dispatch();
+    for (let member = next(); member !== undefined; member = next()) {
+      turns += 1;
+      member.turn = turns;
+      member.lane.dispatch();
+    }
     d.metrics.busy.set(busy(Number.NEGATIVE_INFINITY));
   }
 
   /** Runners at work, but those that have been for so long already. */
   function busy(sinceMs: number): number {
     let count = 0;
-    for (const lane of lanes) count += lane.busy(sinceMs);
+    for (const { lane } of members.values()) count += lane.busy(sinceMs);
     return count;
   }
 
+  /**
+   * A batch that is sent ahead cannot be called back: whoever comes then waits for two batches instead of one. So it is only sent
+   * where nobody else is likely to come, or where a slot is left for each of them. Where it is not, a runner waits some tenths of
+   * a millisecond for its next batch, which is a few percent of the throughput of what made the others wait.
+   */
+  function mayGoAhead(): boolean {
+    const since = clock.monotonic() - QUIET_MS;
+    let lanes = 0;
+    let runners = 0;
+    for (const { lane } of members.values()) {
+      if (lane.activeAt <= since) continue;
+      lanes += 1;
+      runners += lane.runners;
+    }
+    return lanes <= 1 || runners <= o.runSlots;
+  }
+
+  /** Of the lanes that want to run, the one that goes first. */
+  function foremost(): Wanting | undefined {
+    const calm = mayGoAhead();
+    let found: Wanting | undefined;
+    for (const member of members.values()) {
+      const ahead = calm && member.lane.wantsAhead;
+      const first = ahead || member.lane.wantsRun ? member.lane.first : undefined;
+      if (first === undefined) continue;
+      const wanting = { member, first, ahead };
+      if (found === undefined || goesBefore(wanting, found)) found = wanting;
+    }
+    return found;
+  }
+
   /** A lane that must wait for a slot keeps those behind it from sending batches ahead, or it would wait for those too. */
-  function next(): ScheduledLane | undefined {
-    const found = inOrder(lanes).find((lane) => lane.wantsAhead || lane.wantsRun);
-    if (found === undefined || found.wantsAhead || busy(clock.monotonic() - SLOT_MS_MAX) < o.runSlots) return found;
+  function next(): Member | undefined {
+    const found = foremost();
+    if (found === undefined || found.ahead || busy(clock.monotonic() - SLOT_MS_MAX) < o.runSlots) return found?.member;
     if (overrun === undefined) {
       overrun = clock.setTimeout(() => {
         overrun = undefined;
@@ -61,19 +105,30 @@ export function createScheduler(o: { runSlots: number }, d: { clock: Clock; metr
   return {
     addLane(options, { metrics, policy }) {
       const lane = createLane(options, { clock, metrics, policy, changed: plan, finished: pump });
-      lanes.add(lane);
+      members.set(lane, { lane, metrics, turn: 0 });
       return lane;
     },
     removeLane(lane) {
-      lanes.delete(lane as ScheduledLane);
+      members.get(lane)?.metrics.forget();
+      members.delete(lane);
       plan();
     },
   };
 }
 
-/** Lanes in which something waits, in the order of their first jobs. */
-function inOrder(lanes: Iterable<ScheduledLane>): ScheduledLane[] {
-  const wanting: { lane: ScheduledLane; first: Job }[] = [];
-  for (const lane of lanes) if (lane.first !== undefined) wanting.push({ lane, first: lane.first });
-  return wanting.sort((a, b) => (before(a.first, b.first) ? -1 : 1)).map(({ lane }) => lane);
+interface Wanting {
+  readonly member: Member;
+  readonly first: Job;
+  /** Its runner is at work: it needs no slot of its own. */
+  readonly ahead: boolean;
+}
+
+/** Of equal rank and deadline, lanes take turns, whatever waits in them: the one that got nothing for longest goes first. */
+function goesBefore(a: Wanting, b: Wanting): boolean {
+  const rank = rankOf(a.first) - rankOf(b.first);
+  if (rank !== 0) return rank > 0;
+  const [dueA, dueB] = [dueOf(a.first), dueOf(b.first)];
+  if (dueA !== dueB) return dueA < dueB;
+  if (a.member.turn !== b.member.turn) return a.member.turn < b.member.turn;
+  return a.first.arrivedAt < b.first.arrivedAt;
 }

@@ -1,0 +1,69 @@
+import type { ModelMetrics, RunnerFacts } from '../metrics.ts';
+import type { BatchRunner } from './batch.ts';
+
+/** One runner of a lane, and what it has to do. */
+export interface Seat {
+  readonly runner: BatchRunner;
+  readonly batchMax: number;
+  inFlight: number;
+  /** ms on the monotonic clock: when the oldest run in flight began, or the last one ended. */
+  since: number;
+}
+
+/** The runners that take batches now: the copies of one model version. */
+export interface Seats {
+  readonly length: number;
+  /** The largest useful batch, in rows. */
+  readonly batchMax: number;
+  /** A runner that has nothing to do. */
+  readonly free: Seat | undefined;
+  /** Where none is free: one that has room for a second batch. The one that began first, as it will probably end first. */
+  readonly ahead: Seat | undefined;
+  /** Runners at work that began after `sinceMs`. */
+  busy(sinceMs: number): number;
+  open(runner: BatchRunner, batchMax: number, facts: RunnerFacts): void;
+  /** @param lost it ended by itself */
+  leave(runner: BatchRunner, lost: boolean): void;
+  close(): void;
+}
+
+/** In flight per runner: one that runs, one in the socket, so that the runner never waits for us. */
+const AHEAD_MAX = 2;
+
+export function createSeats(metrics: ModelMetrics): Seats {
+  let seats: (Seat & { leave: (lost: boolean) => void })[] = [];
+
+  function leave(runner: BatchRunner, lost: boolean): void {
+    for (const seat of seats) if (seat.runner === runner) seat.leave(lost);
+    seats = seats.filter((seat) => seat.runner !== runner);
+  }
+
+  return {
+    get length() {
+      return seats.length;
+    },
+    get batchMax() {
+      return seats.reduce((most, seat) => Math.max(most, seat.batchMax), 1);
+    },
+    get free() {
+      return seats.find((seat) => seat.inFlight === 0);
+    },
+    get ahead() {
+      let first: Seat | undefined;
+      for (const seat of seats) {
+        if (seat.inFlight < AHEAD_MAX && (first === undefined || seat.since < first.since)) first = seat;
+      }
+      return first;
+    },
+    busy: (sinceMs) => seats.reduce((count, seat) => count + (seat.inFlight > 0 && seat.since > sinceMs ? 1 : 0), 0),
+    open(runner, batchMax, facts) {
+      leave(runner, false);
+      seats.push({ runner, batchMax, inFlight: 0, since: 0, leave: metrics.seat(facts) });
+    },
+    leave,
+    close() {
+      for (const seat of seats) seat.leave(false);
+      seats = [];
+    },
+  };
+}
