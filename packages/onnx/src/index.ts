@@ -1,7 +1,7 @@
 export { encode, type GraphParts, graph, model, node, tensor, value } from './build.ts';
 export { type DerivedGraph, deriveGraph } from './derive/derive.ts';
 export { type Fit, fitShape } from './derive/fit.ts';
-export { RECONSTRUCTION_ERROR } from './derive/reconstruction.ts';
+export { type DraftOptions, draftPassport, type PassportDraft } from './draft/draft.ts';
 export type { Dtype } from './dtype.ts';
 export { foldNormalisation, PICTURE_INPUT, prependPictureInput } from './picture.ts';
 export { type Dimension, type ModelInfo, NODES_MAX, readModel, type TensorInfo } from './read.ts';

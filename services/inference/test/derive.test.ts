@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { deriveGraph, encode, graph, model, node, value } from '@brink/onnx';
 import { normaliseToFloat, wireHeads } from '@brink/preprocess';
-import { ImageInputSchema, InputSchema, type OutputSpec, type Passport, StateSchema } from '@brink/protocol';
+import { ImageInputSchema, InputSchema, OutputSchema, type Passport, StateSchema } from '@brink/protocol';
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 import { describe, expect, it } from 'vitest';
 
@@ -16,7 +16,7 @@ type Dtype = Parameters<typeof value>[1];
 const asked = (inputs: unknown[], outputs: Record<string, string> = { scores: 'y' }, state: unknown[] = []): Asked => ({
   inputs: inputs.map((input) => InputSchema.parse(input)),
   state: state.map((one) => StateSchema.parse(one)),
-  output: { decoder: 'classification', tensors: outputs, activation: 'none', score_min: 0, top: 5 } as OutputSpec,
+  output: OutputSchema.parse({ decoder: 'raw', tensors: outputs }),
 });
 
 const identity = (shape: Shape, o: { dtype?: Dtype; opset?: number; irVersion?: number } = {}) => {
@@ -318,31 +318,40 @@ describe('states', () => {
 });
 
 describe('anomaly by reconstruction', () => {
-  it.each([[13], [18]])(
-    'gives the mean squared difference of what the graph took and gave, operator set %i',
-    async (opset) => {
+  const image = { width: 2, height: 2, colour: 'grey', scale: 1 / 100 };
+  const pixels = Uint8Array.of(0, 0, 0, 200, 100, 100, 100, 100);
+  it.each([
+    [13, 'squared', ['n', 1, 2, 2], [0.25, 0.25]],
+    [18, 'squared', ['n', 1, 2, 2], [0.25, 0.25]],
+    [17, 'absolute', ['n', 1, 2, 2], [0.25, 0.5]],
+    [17, 'absolute', [1, 1, 2, 2], [0.25]],
+    [17, 'absolute', [2, 2], [0.25]],
+  ] as [number, string, Shape, number[]][])(
+    'gives the mean difference of what the graph took and gave: operator set %i, %s, %j',
+    async (opset, error, shape, expected) => {
       const native = encode(
         model(
           graph({
-            inputs: [value('x', 'float32', ['n', 1, 2, 2])],
-            outputs: [value('y', 'float32', ['n', 1, 2, 2])],
+            inputs: [value('x', 'float32', shape)],
+            outputs: [value('y', 'float32', shape)],
             nodes: [node('Constant', [], ['half'], { value_float: { f: 0.5 } }), node('Mul', ['x', 'half'], ['y'])],
           }),
           { opset },
         ),
       );
-      const image = { width: 2, height: 2, colour: 'grey', scale: 1 / 100 };
-      const passport = asked([{ tensor: 'x', image }]);
-      const output = { decoder: 'anomaly-reconstruction', tensors: { reconstruction: 'y' } } as unknown as OutputSpec;
-      const { outputs } = await run(
-        native,
-        { ...passport, output },
-        [Uint8Array.of(0, 0, 0, 200, 100, 100, 100, 100)],
-        2,
-      );
-      expect(outputs['brink_error']?.dims).toEqual([2]);
-      expect(numbers(outputs['brink_error'])[0]).toBeCloseTo(0.25, 6);
-      expect(numbers(outputs['brink_error'])[1]).toBeCloseTo(0.25, 6);
+      const output = OutputSchema.parse({
+        decoder: 'anomaly-reconstruction',
+        tensors: { image: 'y' },
+        error,
+        threshold: 1,
+      });
+      const batch = expected.length;
+      const passport = { ...asked([{ tensor: 'x', image }]), output };
+      const { outputs } = await run(native, passport, [pixels.subarray(0, batch * 4)], batch);
+      // The reconstruction itself stays in the runner.
+      expect(Object.keys(outputs)).toEqual(['brink_error']);
+      expect(outputs['brink_error']?.dims).toEqual([batch]);
+      for (const [at, mean] of expected.entries()) expect(numbers(outputs['brink_error'])[at]).toBeCloseTo(mean, 6);
     },
   );
 });

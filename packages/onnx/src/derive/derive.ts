@@ -169,7 +169,7 @@ function addStates(work: Work, passport: Pick<Passport, 'inputs' | 'state'>, nam
 
 function finish(
   work: Work,
-  { output, state }: Pick<Passport, 'output' | 'state'>,
+  { output }: Pick<Passport, 'output'>,
   names: readonly string[],
   more: readonly ValueInfoProto[],
 ): void {
@@ -186,9 +186,9 @@ function finish(
   const others = graph.input.filter(({ name }) => byName.has(name));
   graph.input = [...names.map((name) => byName.get(name)).filter((input) => input !== undefined), ...others];
   graph.node = [...work.before, ...graph.node, ...work.after];
-  const asked = new Set<unknown>(Object.values(output.tensors));
-  const carried = new Set(state.map((one) => one.out));
-  const kept = graph.output.filter(({ name }) => asked.has(name) || (asked.size === 0 && !carried.has(name)));
+  const asked = new Set(Object.values(output.tensors));
+  // Of a reconstruction only its error travels.
+  const kept = output.decoder === 'anomaly-reconstruction' ? [] : graph.output.filter(({ name }) => asked.has(name));
   graph.output = [...kept, ...more];
 }
 

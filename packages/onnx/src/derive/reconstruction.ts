@@ -1,11 +1,8 @@
-import { BrinkError, type Passport } from '@brink/protocol';
+import { BrinkError, type Passport, RECONSTRUCTION_ERROR } from '@brink/protocol';
 import { tensor, value } from '../build.ts';
 import type { ValueInfoProto } from '../gen/onnx/onnx_pb.js';
 import { createChain } from './chain.ts';
 import { batchOf, type Work } from './work.ts';
-
-/** Output of the derived graph: float32 [batch], how far each unit is from its reconstruction. */
-export const RECONSTRUCTION_ERROR = 'brink_error';
 
 const AXES_AS_INPUT_OPSET = 18;
 
@@ -15,16 +12,15 @@ export function addReconstructionError(
   { inputs, output }: Pick<Passport, 'inputs' | 'output'>,
   batched: string,
 ): ValueInfoProto[] {
-  if (String(output.decoder) !== 'anomaly-reconstruction') return [];
-  const named: Readonly<Record<string, unknown>> = output.tensors;
-  const tensorName = String(named['reconstruction'] ?? '');
+  if (output.decoder !== 'anomaly-reconstruction') return [];
+  const [[role, tensorName] = ['', '']] = Object.entries(output.tensors);
   const rebuilt = work.outputs.get(tensorName);
   const original = inputs.find((input) => !('constant' in input))?.tensor ?? '';
   const native = work.inputs.get(original);
   if (rebuilt === undefined || native === undefined) {
     throw new BrinkError(
       'E_PASSPORT',
-      `output.tensors.reconstruction is "${tensorName}"; the graph gives ${[...work.outputs.keys()].join(', ')}`,
+      `output.tensors.${role} is "${tensorName}"; the graph gives ${[...work.outputs.keys()].join(', ')}`,
     );
   }
   const size = batchOf(work, batched);
@@ -37,7 +33,7 @@ export function addReconstructionError(
   error.reshape(flat);
   error.cast(rebuilt.dtype ?? 'float32', 'float32');
   error.add('Sub', ['brink_original']);
-  if ('metric' in output && String(output.metric) === 'mae') error.add('Abs');
+  if (output.error === 'absolute') error.add('Abs');
   else error.add('Mul', [error.at]);
   if (work.opset < AXES_AS_INPUT_OPSET) error.add('ReduceMean', [], { axes: [1], keepdims: 0 });
   else error.add('ReduceMean', [error.constant(tensor('', [1], BigInt64Array.of(1n)))], { keepdims: 0 });
