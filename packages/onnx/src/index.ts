@@ -1,4 +1,5 @@
 export { encode, type GraphParts, graph, model, node, tensor, value } from './build.ts';
+export { comparePassport, type Disagreement } from './compare.ts';
 export { type DerivedGraph, deriveGraph } from './derive/derive.ts';
 export { type Fit, fitShape } from './derive/fit.ts';
 export { type DraftOptions, draftPassport, type PassportDraft } from './draft/draft.ts';

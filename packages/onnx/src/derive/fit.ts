@@ -22,6 +22,8 @@ export function fitShape(wire: readonly number[], native: readonly Dimension[] |
     const shape = assign(wire, native.slice(1));
     if (shape !== undefined)
       return { batched: true, shape, reshape: shape.length !== wire.length || !same(shape, wire) };
+    // A free first dimension is the batch, and no place for channels; alone it may be the samples.
+    if (typeof first !== 'number' && native.length > 1) return undefined;
   }
   const shape = assign(wire, native);
   return shape === undefined ? undefined : { batched: false, shape, reshape: true };

@@ -1,0 +1,202 @@
+import { BrinkError, type ConstantInput, type InputSpec, type Passport, type StateSpec } from '@brink/protocol';
+import { constantShape } from './derive/constant.ts';
+import { fitShape, takes } from './derive/fit.ts';
+import { pictureShape, shapeText } from './draft/part.ts';
+import type { Dimension, ModelInfo, TensorInfo } from './read.ts';
+
+/** Something that passport and graph say differently. */
+export interface Disagreement {
+  /** in the passport: `inputs[0].image` */
+  readonly path: string;
+  readonly given: string;
+  readonly expected: string;
+  /** A line for the passport that puts it right, where one does. */
+  readonly write?: string;
+}
+
+type Asked = Pick<Passport, 'inputs' | 'state' | 'batch_max' | 'output'>;
+interface Head {
+  readonly name: string;
+  readonly shape: readonly number[];
+}
+
+/**
+ * Everything in which a passport and a graph differ, dimension by dimension; empty where `deriveGraph` would take both.
+ * @param heads of what a unit brings, as `wireHeads` of the passport
+ */
+export function comparePassport(passport: Asked, info: ModelInfo, heads: readonly Head[]): Disagreement[] {
+  const found = passport.inputs.flatMap((input, index) => compareInput(input, `inputs[${index}]`, heads, info));
+  found.push(...passport.state.flatMap((state, index) => compareState(state, `state[${index}]`, info)));
+  found.push(...forgotten(passport, info), ...compareBatch(passport, info));
+  for (const [role, name] of Object.entries(passport.output.tensors)) {
+    if (info.outputs.some((output) => output.name === name)) continue;
+    found.push(
+      unknown(`output.tensors.${role}`, name, info.outputs, `"tensors": { "${role}": "${info.outputs[0]?.name}" }`),
+    );
+  }
+  return found;
+}
+
+function unknown(path: string, given: string, there: readonly TensorInfo[], write: string): Disagreement {
+  const expected = `one of ${there.map((tensor) => `"${tensor.name}" ${shapeText(tensor)}`).join(', ')}`;
+  return { path, given: `"${given}"`, expected, write };
+}
+
+function compareInput(input: InputSpec, path: string, heads: readonly Head[], info: ModelInfo): Disagreement[] {
+  const tensor = info.inputs.find(({ name }) => name === input.tensor);
+  if (tensor === undefined) {
+    return [unknown(`${path}.tensor`, input.tensor, info.inputs, `"tensor": "${info.inputs[0]?.name}"`)];
+  }
+  if ('constant' in input) return compareConstant(input, tensor, path);
+  const wire = heads.find(({ name }) => name === input.tensor)?.shape ?? [];
+  if (!('image' in input)) {
+    const form = 'audio' in input ? 'audio' : 'signal';
+    return compareShape(`${path}.${form}`, wire, tensor, windowLine(input, tensor));
+  }
+  const { image } = input;
+  const [height = 0, width = 0, channels = 0] = wire;
+  const shape = image.layout === 'nchw' ? [channels, height, width] : [height, width, channels];
+  const picture = pictureShape(tensor);
+  const sizes = { width: picture?.width ?? width, height: picture?.height ?? height, layout: picture?.layout };
+  const colour =
+    picture?.channels === 1 ? 'grey' : picture?.channels === 3 && image.colour === 'grey' ? 'rgb' : image.colour;
+  const write = picture === undefined ? undefined : `"image": ${JSON.stringify({ ...image, ...sizes, colour })}`;
+  return compareShape(`${path}.image`, shape, tensor, write);
+}
+
+/** The window with which the sound or signal would fit, where the graph has one dimension for it. */
+function windowLine(
+  input: Exclude<InputSpec, ConstantInput | { image: unknown }>,
+  { shape }: TensorInfo,
+): string | undefined {
+  const sizes = (shape ?? []).slice(1).filter((size) => size !== 1);
+  const numbers = sizes.filter((size) => typeof size === 'number');
+  if ('audio' in input) {
+    const [samples] = numbers;
+    if (input.audio.mfcc !== undefined || sizes.length !== 1 || samples === undefined) return undefined;
+    return samples > input.audio.context ? `"window": ${samples - input.audio.context}` : undefined;
+  }
+  const { channels, layout } = input.signal;
+  const [a, b] = layout === 'channels-time' ? sizes : sizes.toReversed();
+  const window = channels.length === 1 ? numbers[0] : a === channels.length ? b : undefined;
+  return typeof window === 'number' ? `"window": ${window}` : undefined;
+}
+
+function compareShape(
+  path: string,
+  wire: readonly number[],
+  tensor: TensorInfo,
+  write: string | undefined,
+): Disagreement[] {
+  const { shape } = tensor;
+  if (shape === undefined || fitShape(wire, shape) !== undefined) return [];
+  const given = `[batch, ${wire.join(', ')}]`;
+  const expected = `what the graph takes: "${tensor.name}" ${shapeText(tensor)}${differences(['batch', ...wire], shape)}`;
+  return [{ path, given, expected, ...(write === undefined ? {} : { write }) }];
+}
+
+/** Which dimensions differ, counted as ONNX does, from 0. */
+function differences(given: readonly Dimension[], native: readonly Dimension[]): string {
+  if (given.length !== native.length) return `, ${native.length} dimensions instead of ${given.length}`;
+  const differ = given.flatMap((size, axis) =>
+    typeof size !== 'number' || takes(native[axis], size) ? [] : [`dimension ${axis} is ${native[axis]}, not ${size}`],
+  );
+  return differ.length === 0 ? '' : `; ${differ.join(', ')}`;
+}
+
+function compareConstant(input: ConstantInput, tensor: TensorInfo, path: string): Disagreement[] {
+  const found: Disagreement[] = [];
+  if (tensor.dtype !== undefined && tensor.dtype !== input.dtype) {
+    const expected = `${tensor.dtype}: the graph takes "${tensor.name}" ${shapeText(tensor)}`;
+    found.push({ path: `${path}.dtype`, given: input.dtype, expected, write: `"dtype": "${tensor.dtype}"` });
+  }
+  try {
+    constantShape(input, tensor, path);
+  } catch (reason) {
+    const length = typeof input.constant === 'number' ? 'one number' : `${input.constant.length} numbers`;
+    if (!(reason instanceof BrinkError)) throw reason;
+    found.push({
+      path: `${path}.constant`,
+      given: length,
+      expected: `as many as "${tensor.name}" ${shapeText(tensor)} has`,
+    });
+  }
+  return found;
+}
+
+function compareState(state: StateSpec, path: string, info: ModelInfo): Disagreement[] {
+  const taken = info.inputs.find(({ name }) => name === state.in);
+  const next = info.outputs.find(({ name }) => name === state.out);
+  const found: Disagreement[] = [];
+  if (taken === undefined)
+    found.push(unknown(`${path}.in`, state.in, info.inputs, `"in": "${info.inputs.at(-1)?.name}"`));
+  if (next === undefined)
+    found.push(unknown(`${path}.out`, state.out, info.outputs, `"out": "${info.outputs.at(-1)?.name}"`));
+  for (const tensor of [taken, next]) {
+    const { shape } = tensor ?? {};
+    if (tensor === undefined || shape === undefined) continue;
+    const fits =
+      shape.length === state.shape.length && shape.every((size, axis) => takes(size, state.shape[axis] ?? 0));
+    if (fits) continue;
+    const expected = `as the graph has "${tensor.name}": ${shapeText(tensor)}${differences(state.shape, shape)}; 1 where its batch is`;
+    found.push({
+      path: `${path}.shape`,
+      given: `[${state.shape.join(', ')}]`,
+      expected,
+      write: `"shape": ${stateShape(shape)}`,
+    });
+    break;
+  }
+  return found;
+}
+
+/** A free dimension is the batch, most likely. */
+const stateShape = (shape: readonly Dimension[]) =>
+  `[${shape.map((size) => (typeof size === 'number' ? size : 1)).join(', ')}]`;
+
+/** Inputs of the graph that the passport passes over, and those that it names twice. */
+function forgotten({ inputs, state }: Asked, info: ModelInfo): Disagreement[] {
+  const names = [...inputs.map(({ tensor }) => tensor), ...state.map((one) => one.in)];
+  const twice = names.filter((name, at) => names.indexOf(name) !== at);
+  return [
+    ...twice.map((name) => ({ path: 'inputs', given: `"${name}" twice`, expected: 'each input of the graph once' })),
+    ...info.inputs
+      .filter(({ name }) => !names.includes(name))
+      .map((tensor) => {
+        const expected = `"${tensor.name}" ${shapeText(tensor)}, which the graph takes`;
+        const write = lineFor(tensor, info);
+        return { path: 'inputs', given: 'nothing', expected, ...(write === undefined ? {} : { write }) };
+      }),
+  ];
+}
+
+/** A line to begin with for an input that nobody spoke of: a scalar is a constant, what comes out again is a state. */
+export function lineFor(tensor: TensorInfo, info: ModelInfo): string | undefined {
+  const { name, dtype, shape } = tensor;
+  if (shape === undefined) return undefined;
+  if (shape.length === 0) return `{ "tensor": "${name}", "constant": 0, "dtype": "${dtype}" }`;
+  const next = info.outputs.find(
+    (output) =>
+      output.name.startsWith(name) && output.dtype === dtype && (output.shape?.length ?? shape.length) === shape.length,
+  );
+  if (next !== undefined) return `"state": [{ "in": "${name}", "out": "${next.name}", "shape": ${stateShape(shape)} }]`;
+  const picture = pictureShape(tensor);
+  if (picture?.width === undefined || picture.height === undefined) return undefined;
+  const image = {
+    width: picture.width,
+    height: picture.height,
+    layout: picture.layout,
+    colour: picture.channels === 1 ? 'grey' : 'rgb',
+  };
+  return `{ "tensor": "${name}", "image": ${JSON.stringify(image)} }`;
+}
+
+function compareBatch({ inputs, batch_max }: Asked, info: ModelInfo): Disagreement[] {
+  const prepared = new Set(inputs.flatMap((input) => ('constant' in input ? [] : [input.tensor])));
+  const sizes = info.inputs.filter(({ name }) => prepared.has(name)).map(({ shape }) => shape?.[0]);
+  const fixed = sizes.find((size) => typeof size === 'number');
+  if (fixed === undefined || batch_max === 1) return [];
+  const expected =
+    '1: the graph takes one unit at a time (its first dimension is fixed); `copies` of it run side by side';
+  return [{ path: 'batch_max', given: String(batch_max), expected, write: '"batch_max": 1' }];
+}
