@@ -1,120 +1,203 @@
 import type { TensorInfo } from '@brink/onnx';
 import { BrinkError } from '@brink/protocol';
-import type { Clock } from '@brink/runtime';
+import type { ChildMetrics, Clock, LinkMetrics, Logger, Part } from '@brink/runtime';
 import type { Repository } from '../models/repository.ts';
-import type { ModelVersion } from '../models/version.ts';
+import type { LoadedModel, ModelVersion } from '../models/version.ts';
 import type { FinishedRun, Head, Job } from '../scheduler/job.ts';
-import { oipDatatype } from './datatypes.ts';
+import { classify } from './classification.ts';
+import { checkTensors } from './inputs.ts';
+import { createPictureDecoder } from './picture-decoder.ts';
+import { picturesIn, readPictures } from './pictures.ts';
+import { canJoin, joinedHeads, rowsOf } from './rows.ts';
 
 /** What every face of the Open Inference Protocol does. It shows and runs the native graph, as the file has it. */
-export interface OipEngine {
+export interface OipEngine extends Part {
   readonly repository: Repository;
-  /** @param version undefined: the one that the bare name means @throws BrinkError E_MODEL_UNKNOWN, E_MODEL_NOT_READY */
+  /** @param version undefined or '': the one that the bare name means @throws BrinkError E_MODEL_UNKNOWN, E_MODEL_NOT_READY */
   find(model: string, version: string | undefined): ModelVersion;
-  metadata(version: ModelVersion): OipMetadata;
-  /** Through the same queue as units. @throws BrinkError E_SHAPE, E_BUSY, E_MODEL_… */
-  infer(version: ModelVersion, tensors: readonly OipTensor[], signal: AbortSignal): Promise<FinishedRun>;
+  /** Through the same queue as units. @throws BrinkError E_SHAPE, E_BAD_REQUEST, E_BUSY, E_MODEL_… */
+  infer(version: ModelVersion, request: OipRequest): Promise<readonly OipTensor[]>;
 }
 
+/** A tensor between a face and the engine: dtype as ONNX Runtime calls it; strings are packed as BYTES are. */
 export interface OipTensor {
   readonly head: Head;
   readonly bytes: Uint8Array;
 }
 
-interface OipMetadata {
-  readonly name: string;
-  readonly versions: readonly string[];
-  readonly platform: 'onnx_onnxv1';
-  readonly inputs: readonly OipTensorMetadata[];
-  readonly outputs: readonly OipTensorMetadata[];
+export interface OipRequest {
+  readonly tensors: readonly OipTensor[];
+  /** undefined: all, in the order of the graph */
+  readonly outputs: readonly WantedOutput[] | undefined;
+  /** 9 first */
+  readonly priority: number;
+  /** how long it may wait for its run; Infinity for no limit of its own */
+  readonly timeoutMs: number;
+  /** for fairness between clients */
+  readonly client: string;
+  /** Aborts when nobody waits for the answer any more. */
+  readonly signal: AbortSignal;
 }
 
-interface OipTensorMetadata {
+export interface WantedOutput {
   readonly name: string;
-  readonly datatype: string;
-  readonly shape: readonly number[];
+  /** 0: the tensor; n: its n highest classes */
+  readonly classification: number;
 }
 
-/** Between pipelines that name no priority, and as long as a handler of HTTP may take. */
-const PRIORITY = 5;
+/** As long as a handler of HTTP may take, with some time for the run. */
 const DEADLINE_MS = 18_000;
 
-export function createOipEngine(d: { repository: Repository; clock: Clock }): OipEngine {
+type Ask = Pick<OipRequest, 'priority' | 'timeoutMs' | 'client' | 'signal'>;
+
+/** @param o pictureModule: for tests, what runs in place of the decoder of pictures */
+export function createOipEngine(
+  o: { instance: string; pictureModule?: string },
+  d: {
+    repository: Repository;
+    logger: Logger;
+    clock: Clock;
+    random: () => number;
+    childMetrics: ChildMetrics;
+    linkMetrics: LinkMetrics;
+  },
+): OipEngine {
   const { repository, clock } = d;
+  const pictures = createPictureDecoder(
+    { instance: o.instance, ...(o.pictureModule === undefined ? {} : { module: o.pictureModule }) },
+    d,
+  );
+  /** Versions whose outputs turned out not to lie row by row, although their shapes look like it. */
+  const apart = new WeakSet<ModelVersion>();
+
+  /** One job, and once more alone where it may have been a batch-mate that took the runner along. */
+  function compute(model: LoadedModel, what: Pick<Job, 'session' | 'heads' | 'rows' | 'join' | 'payloads'>, ask: Ask) {
+    const now = clock.monotonic();
+    return new Promise<Finished>((resolve, reject) => {
+      const job: Job = {
+        ...what,
+        priority: ask.priority,
+        shadow: false,
+        client: ask.client,
+        arrivedAt: now,
+        deadlineAt: now + Math.min(ask.timeoutMs, DEADLINE_MS),
+        alone: false,
+        cancelled: () => ask.signal.aborted,
+        done: (run, firstRow) => resolve({ run, firstRow, rows: what.rows }),
+        failed(error, attempt) {
+          if (!attempt || job.alone || what.rows === 0) reject(error);
+          else {
+            job.alone = true;
+            model.lane.add(job);
+          }
+        },
+      };
+      model.lane.add(job);
+    });
+  }
+
+  async function runTensors(version: ModelVersion, model: LoadedModel, tensors: readonly OipTensor[], ask: Ask) {
+    const heads = tensors.map(({ head }) => head);
+    const payloads = tensors.map(({ bytes }) => bytes);
+    const rows = apart.has(version) ? 0 : rowsOf(model, version.status.batchBest, heads);
+    if (rows > 0) {
+      const joined = joinedHeads(heads);
+      const finished = await compute(model, { session: 'native', ...joined, rows, payloads }, ask);
+      if (canJoin(finished.run)) return rowsOutOf(finished);
+      apart.add(version);
+    }
+    return rowsOutOf(await compute(model, { session: 'native', heads, rows: 0, payloads }, ask));
+  }
+
+  /** Each picture is a unit of its own, so that batches are filled as those of gateways are. */
+  async function runPictures(model: LoadedModel, files: readonly Uint8Array[], ask: Ask) {
+    const pixels = await readPictures(model, files, pictures, ask.signal);
+    const units = await Promise.all(
+      pixels.map((one) => compute(model, { session: '', heads: model.heads, rows: 1, payloads: [one] }, ask)),
+    );
+    return stackRows(units.map(rowsOutOf));
+  }
+
   return {
     repository,
+    async start() {},
+    stop: () => pictures.stop(),
     find(model, version) {
-      if (version === undefined) return repository.find(model, 0);
+      if (version === undefined || version === '') return repository.find(model, 0);
       const number = /^[1-9]\d{0,8}$/.test(version) ? Number(version) : undefined;
-      if (number === undefined)
-        throw new BrinkError(
-          'E_MODEL_UNKNOWN',
-          `"${version.slice(0, 40)}" is no version; versions are positive integers`,
-        );
-      return repository.find(model, number);
+      if (number !== undefined) return repository.find(model, number);
+      throw new BrinkError(
+        'E_MODEL_UNKNOWN',
+        `"${version.slice(0, 40)}" is no version; versions are positive integers`,
+      );
     },
-    metadata(version) {
-      const { native } = version.ready();
-      const ready = repository.versions.filter(({ name, status }) => name === version.name && status.state === 'ready');
-      return {
-        name: version.name,
-        versions: ready.map((other) => String(other.version)),
-        platform: 'onnx_onnxv1',
-        inputs: native.inputs.map(metadataOf),
-        outputs: native.outputs.map(metadataOf),
-      };
-    },
-    infer(version, tensors, signal) {
-      const { native, lane } = version.ready();
-      compare(native.inputs, tensors);
-      return new Promise((resolve, reject) => {
-        const now = clock.monotonic();
-        const job: Job = {
-          priority: PRIORITY,
-          arrivedAt: now,
-          deadlineAt: now + DEADLINE_MS,
-          shadow: false,
-          client: 'oip',
-          alone: true,
-          session: 'native',
-          heads: tensors.map(({ head }) => head),
-          rows: 0,
-          payloads: tensors.map(({ bytes }) => bytes),
-          cancelled: () => signal.aborted,
-          done: resolve,
-          failed: reject,
-        };
-        lane.add(job);
+    async infer(version, request) {
+      const model = version.ready();
+      const { outputs } = model.native;
+      const wanted = request.outputs ?? outputs.map(({ name }) => ({ name, classification: 0 }));
+      checkWanted(outputs, wanted);
+      const files = picturesIn(model, request.tensors);
+      const tensors =
+        files === undefined
+          ? await runTensors(version, model, checkTensors(model.native.inputs, request.tensors), request)
+          : await runPictures(model, files, request);
+      return wanted.map(({ name, classification }) => {
+        const tensor = tensors.find(({ head }) => head.name === name);
+        if (tensor === undefined) throw new BrinkError('E_MODEL_OUTPUT', `the run gave no output "${name}"`);
+        return classification === 0 ? tensor : classify(tensor, classification, model.labels?.names ?? []);
       });
     },
   };
 }
 
-function metadataOf({ name, dtype, shape }: TensorInfo): OipTensorMetadata {
-  return {
-    name,
-    datatype: oipDatatype(dtype),
-    shape: (shape ?? []).map((size) => (typeof size === 'number' ? size : -1)),
-  };
+interface Finished {
+  readonly run: FinishedRun;
+  readonly firstRow: number;
+  /** 0: it is all of the run */
+  readonly rows: number;
 }
 
-function compare(inputs: readonly TensorInfo[], tensors: readonly OipTensor[]): void {
-  const expected = inputs.map(({ name }) => `"${name}"`).join(', ');
-  if (tensors.length !== inputs.length)
-    throw new BrinkError('E_SHAPE', `${tensors.length} inputs; expected ${expected}`);
-  for (const { name, dtype, shape } of inputs) {
-    const given = tensors.find(({ head }) => head.name === name)?.head;
-    if (given === undefined) throw new BrinkError('E_SHAPE', `input "${name}" is missing; expected ${expected}`);
-    if (given.dtype !== dtype) {
-      throw new BrinkError('E_SHAPE', `input "${name}" is ${oipDatatype(given.dtype)}; expected ${oipDatatype(dtype)}`);
+/** @throws BrinkError E_BAD_REQUEST */
+function checkWanted(outputs: readonly TensorInfo[], wanted: readonly WantedOutput[]): void {
+  const seen = new Set<string>();
+  for (const { name } of wanted) {
+    if (!outputs.some((output) => output.name === name)) {
+      const known = outputs.map((output) => `"${output.name}"`).join(', ');
+      throw new BrinkError('E_BAD_REQUEST', `no output "${name.slice(0, 80)}"; the model gives ${known}`);
     }
-    const fits =
-      shape === undefined ||
-      (given.shape.length === shape.length &&
-        shape.every((size, at) => typeof size !== 'number' || size === given.shape[at]));
-    if (!fits) {
-      const wanted = shape.map((size) => (typeof size === 'number' ? size : -1));
-      throw new BrinkError('E_SHAPE', `input "${name}" has shape [${given.shape}]; expected [${wanted}]`);
-    }
+    if (seen.has(name)) throw new BrinkError('E_BAD_REQUEST', `output "${name}" is asked for twice`);
+    seen.add(name);
   }
+}
+
+/** The rows of one job out of its run. @throws BrinkError E_UNSUPPORTED where an output does not lie row by row */
+function rowsOutOf({ run, firstRow, rows }: Finished): OipTensor[] {
+  const { batch, tensors } = run.outputs;
+  return run.heads.flatMap((head) => {
+    const data = tensors.get(head.name)?.data;
+    if (data === undefined) return [];
+    if (rows === 0 || rows === batch) return [{ head, bytes: data }];
+    if (head.dtype === 'string' || head.shape[0] !== batch) {
+      throw new BrinkError(
+        'E_UNSUPPORTED',
+        `output "${head.name}" [${head.shape}] of a batch of ${batch} does not lie row by row`,
+      );
+    }
+    const bytes = data.byteLength / batch;
+    const own = data.subarray(firstRow * bytes, (firstRow + rows) * bytes);
+    return [{ head: { ...head, shape: [rows, ...head.shape.slice(1)] }, bytes: own }];
+  });
+}
+
+/** Outputs of several runs of one row, one behind the other. */
+function stackRows(units: readonly (readonly OipTensor[])[]): readonly OipTensor[] {
+  const [first = []] = units;
+  if (units.length === 1) return first;
+  return first.map(({ head }, at) => {
+    const parts = units.map((unit) => unit[at]).filter((part) => part !== undefined);
+    return {
+      head: { ...head, shape: [units.length, ...head.shape.slice(1)] },
+      bytes: Buffer.concat(parts.map(({ bytes }) => bytes)),
+    };
+  });
 }

@@ -1,98 +1,137 @@
 import { BrinkError } from '@brink/protocol';
 import { z } from 'zod';
-import type { FinishedRun } from '../../scheduler/job.ts';
-import { bytesFromJson, jsonFromBytes, oipDatatype } from '../datatypes.ts';
-import type { OipTensor } from '../engine.ts';
+import { datatypeOf } from '../datatypes.ts';
+import type { OipTensor, WantedOutput } from '../engine.ts';
+import { bytesFromJson } from '../json.ts';
+import {
+  classificationOf,
+  type Parameters,
+  type RequestParameters,
+  readParameters,
+  refuseSharedMemory,
+} from '../parameters.ts';
+import type { SplitBody } from './body.ts';
 
-const Parameters = z.record(z.string(), z.union([z.string(), z.number(), z.boolean()]));
+const ParametersSchema = z.record(z.string(), z.union([z.string(), z.number(), z.boolean()])).default({});
 
 /** All but the numbers: those are checked while they are copied into the tensor. */
 const InferRequestSchema = z.object({
   id: z.string().max(1000).optional(),
-  parameters: Parameters.optional(),
+  parameters: ParametersSchema,
   inputs: z
     .array(
       z.object({
         name: z.string(),
-        shape: z
-          .array(
-            z
-              .number()
-              .int()
-              .min(0)
-              .max(2 ** 31),
-          )
-          .max(16),
+        shape: z.array(z.int().min(0)).max(16),
         datatype: z.string(),
-        parameters: Parameters.optional(),
+        parameters: ParametersSchema,
         data: z.custom<unknown[]>(Array.isArray, 'expected an array of numbers, nested or flat').optional(),
       }),
     )
     .max(256),
   outputs: z
-    .array(z.object({ name: z.string(), parameters: Parameters.optional() }))
+    .array(z.object({ name: z.string(), parameters: ParametersSchema }))
     .max(256)
     .optional(),
 });
+type ParsedRequest = z.infer<typeof InferRequestSchema>;
 
-const ELEMENTS_MAX = 2 ** 28;
-
-export interface InferRequest {
+export interface InferRequest extends RequestParameters {
   readonly id: string | undefined;
   readonly tensors: readonly OipTensor[];
   /** undefined: all */
-  readonly outputs: readonly string[] | undefined;
+  readonly outputs: readonly WantedOutput[] | undefined;
+  /** Whether an output is answered as bytes behind the JSON. */
+  readonly isBinary: (output: string) => boolean;
 }
 
-/** @throws BrinkError E_BAD_REQUEST, E_SHAPE, E_UNSUPPORTED */
-export function parseInferRequest(body: unknown): InferRequest {
-  const parsed = InferRequestSchema.safeParse(body);
-  if (!parsed.success) {
-    const problems = parsed.error.issues.map(
-      ({ path, message }) => `${z.core.toDotPath(path) || '(body)'}: ${message}`,
-    );
-    throw new BrinkError('E_BAD_REQUEST', problems.slice(0, 5).join('; '));
-  }
-  const { id, inputs, outputs } = parsed.data;
-  const tensors = inputs.map(({ name, shape, datatype, data, parameters }) => {
-    if (parameters?.['binary_data_size'] !== undefined) {
-      throw new BrinkError('E_UNSUPPORTED', `input "${name}" is binary; this version takes JSON`);
-    }
-    if (shape.reduce((product, size) => product * size, 1) > ELEMENTS_MAX) {
-      throw new BrinkError(
-        'E_SHAPE',
-        `input "${name}" has shape [${shape}]; at most ${ELEMENTS_MAX} elements are taken`,
-      );
-    }
-    const { dtype, bytes } = bytesFromJson(name, datatype, shape, data);
-    return { head: { name, dtype, shape }, bytes };
-  });
-  return { id, tensors, outputs: outputs?.map(({ name }) => name) };
+/** A raw request says nothing of itself; its answer is binary. */
+export function rawRequest(tensor: OipTensor): InferRequest {
+  return { id: undefined, tensors: [tensor], outputs: undefined, isBinary: () => true, ...readParameters({}) };
 }
 
-/** @throws BrinkError E_BAD_REQUEST for an output that there is not */
-export function inferResponse(run: FinishedRun, of: { model: string; version: number; request: InferRequest }) {
-  const wanted = of.request.outputs ?? run.heads.map(({ name }) => name);
-  const outputs = wanted.map((name) => {
-    const head = run.heads.find((candidate) => candidate.name === name);
-    const tensor = run.outputs.tensors.get(name);
-    if (head === undefined || tensor === undefined) {
+/** @param parse JSON that is not to be trusted @throws BrinkError E_BAD_REQUEST, E_SHAPE, E_UNSUPPORTED */
+export function readInferRequest(body: SplitBody, parse: (json: Buffer) => unknown): InferRequest {
+  const parsed = InferRequestSchema.safeParse(parse(body.json));
+  if (!parsed.success) throw notValid(parsed.error);
+  const { id, parameters, inputs, outputs } = parsed.data;
+  const wanted = outputs?.map((output) => ({
+    name: output.name,
+    classification: classificationOf(output.name, output.parameters),
+  }));
+  return {
+    id,
+    ...readParameters(parameters),
+    tensors: readTensors(inputs, body.binary),
+    // Triton takes an empty list for none.
+    outputs: wanted?.length === 0 ? undefined : wanted,
+    isBinary: binaryOutputs(parameters, outputs ?? []),
+  };
+}
+
+/** @throws BrinkError E_BAD_REQUEST naming each problem */
+export function notValid(error: z.ZodError): BrinkError {
+  const problems = error.issues.map(({ path, message }) => `${z.core.toDotPath(path) || '(body)'}: ${message}`);
+  return new BrinkError('E_BAD_REQUEST', problems.slice(0, 5).join('; '));
+}
+
+/** What is said of one output goes before what is said of all. */
+function binaryOutputs(all: Parameters, outputs: NonNullable<ParsedRequest['outputs']>): (name: string) => boolean {
+  const everything = flag('binary_data_output', all['binary_data_output']) ?? false;
+  const own = new Map(
+    outputs.map(({ name, parameters }) => [name, flag(`binary_data of "${name}"`, parameters['binary_data'])]),
+  );
+  return (name) => own.get(name) ?? everything;
+}
+
+function flag(what: string, given: unknown): boolean | undefined {
+  if (given === undefined || typeof given === 'boolean') return given;
+  throw new BrinkError('E_BAD_REQUEST', `parameter ${what} is ${JSON.stringify(given)}; expected true or false`);
+}
+
+function readTensors(inputs: ParsedRequest['inputs'], binary: Buffer | undefined): OipTensor[] {
+  let at = 0;
+  const tensors = inputs.map(({ name, shape, datatype, parameters, data }) => {
+    refuseSharedMemory(`input "${name}"`, parameters);
+    const size = binarySize(name, parameters);
+    if (size === undefined) {
+      const { dtype, bytes } = bytesFromJson(name, datatype, shape, data);
+      return { head: { name, dtype, shape }, bytes };
+    }
+    if (data !== undefined) {
+      throw new BrinkError('E_BAD_REQUEST', `input "${name}" has both "data" and binary_data_size; expected one`);
+    }
+    if (binary === undefined) {
       throw new BrinkError(
         'E_BAD_REQUEST',
-        `no output "${name}"; the model gives ${run.heads.map((other) => `"${other.name}"`).join(', ')}`,
+        `input "${name}" has binary_data_size, and there is no header Inference-Header-Content-Length`,
       );
     }
-    return {
-      name,
-      datatype: oipDatatype(head.dtype),
-      shape: head.shape,
-      data: jsonFromBytes(name, head.dtype, tensor.data),
-    };
+    if (size > binary.length - at) {
+      throw new BrinkError(
+        'E_BAD_REQUEST',
+        `input "${name}" has a binary_data_size of ${size}; behind the JSON and the inputs before it are ${binary.length - at} bytes`,
+      );
+    }
+    const bytes = binary.subarray(at, at + size);
+    at += size;
+    return { head: { name, dtype: datatypeOf(name, datatype).ort, shape }, bytes };
   });
-  return {
-    model_name: of.model,
-    model_version: String(of.version),
-    ...(of.request.id === undefined ? {} : { id: of.request.id }),
-    outputs,
-  };
+  if (binary !== undefined && at !== binary.length) {
+    throw new BrinkError(
+      'E_BAD_REQUEST',
+      `behind the JSON are ${binary.length} bytes; the binary_data_size of all inputs together is ${at}`,
+    );
+  }
+  return tensors;
+}
+
+function binarySize(name: string, parameters: Parameters): number | undefined {
+  const size = parameters['binary_data_size'];
+  if (size === undefined) return undefined;
+  if (typeof size === 'number' && Number.isSafeInteger(size) && size >= 0) return size;
+  throw new BrinkError(
+    'E_BAD_REQUEST',
+    `binary_data_size of input "${name}" is ${JSON.stringify(size)}; expected a number of bytes`,
+  );
 }

@@ -1,11 +1,13 @@
-import { createHash, timingSafeEqual } from 'node:crypto';
-import type { AddressInfo } from 'node:net';
-import { BrinkError, ERROR_TABLE } from '@brink/protocol';
+import type { AddressInfo, Socket } from 'node:net';
+import type { Readable } from 'node:stream';
+import { BrinkError } from '@brink/protocol';
 import { type Logger, listenError, type Part } from '@brink/runtime';
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import type { Metrics } from '../../metrics.ts';
 import type { OipEngine } from '../engine.ts';
-import { inferResponse, parseInferRequest } from './requests.ts';
+import { createTokenCheck, oipStatus, retryAfterSeconds, unauthorised } from '../errors.ts';
+import { createBodyReader, type HeldBody } from './body.ts';
+import { addRoutes } from './routes.ts';
 
 export interface OipHttpOptions {
   readonly host: string;
@@ -13,13 +15,18 @@ export interface OipHttpOptions {
   readonly token: string | undefined;
   readonly bodyBytesMax: number;
   readonly version: string;
+  /** clients at once; further connections are closed. Default 4096 */
+  readonly connectionsMax?: number;
+  /** for a whole request to arrive. Default 30,000 */
+  readonly requestMsMax?: number;
 }
 
-interface ModelParams {
-  Params: { model: string; version?: string };
-}
+const CONNECTIONS_MAX = 4096;
+const REQUEST_MS_MAX = 30_000;
+/** Of the bodies of all clients together: each may be as long as bodyBytesMax, but not all at once. */
+const HELD_BYTES_MAX = 256 * 1024 * 1024;
 
-/** The Open Inference Protocol v2 over HTTP, JSON bodies. @throws BrinkError E_PORT at start */
+/** The Open Inference Protocol v2 over HTTP, with Triton's extensions. @throws BrinkError E_PORT at start */
 export function createOipHttp(
   o: OipHttpOptions,
   d: { engine: OipEngine; metrics: Metrics; logger: Logger },
@@ -44,89 +51,155 @@ export function createOipHttp(
   };
 }
 
-function createApp(o: OipHttpOptions, d: { engine: OipEngine; metrics: Metrics; logger: Logger }): FastifyInstance {
+type Dependencies = { engine: OipEngine; metrics: Metrics; logger: Logger };
+
+function createApp(o: OipHttpOptions, d: Dependencies): FastifyInstance {
+  const requestMsMax = o.requestMsMax ?? REQUEST_MS_MAX;
   const app = Fastify({
     bodyLimit: o.bodyBytesMax,
-    requestTimeout: 30_000,
-    connectionTimeout: 15_000,
+    requestTimeout: requestMsMax,
     handlerTimeout: 20_000,
     keepAliveTimeout: 20_000,
-    maxRequestsPerSocket: 1000,
+    maxRequestsPerSocket: 10_000,
     routerOptions: { maxParamLength: 200 },
+    http: {
+      headersTimeout: Math.min(10_000, requestMsMax),
+      // Node looks every 30 s otherwise, and half a request would be held for as long.
+      connectionsCheckingInterval: Math.min(2000, requestMsMax / 2),
+    },
+    clientErrorHandler: answerClientError,
   });
+  app.server.maxConnections = o.connectionsMax ?? CONNECTIONS_MAX;
   app.setErrorHandler((reason, _request, reply) => refuse(reply, fromFastify(reason), d.logger));
   app.setNotFoundHandler((request, reply) =>
     refuse(reply, new BrinkError('E_NOT_FOUND', `${request.method} ${request.url.slice(0, 200)}`), d.logger),
   );
-  if (o.token !== undefined) app.addHook('onRequest', bearer(o.token));
+  addGuard(app, o.token);
+  addBodies(app, o);
   app.addHook('onResponse', (_request, reply, done) => {
     d.metrics.http.inc({ status: String(reply.statusCode) });
     done();
   });
-  addHealth(app, d.engine, o.version);
-  addModels(app, d.engine);
+  const methods = collectMethods(app);
+  addRoutes(app, o, { engine: d.engine, parse: createJsonParser(app) });
+  refuseOtherMethods(app, methods);
   return app;
 }
 
-function addHealth(app: FastifyInstance, engine: OipEngine, version: string): void {
-  app.get('/v2', () => ({ name: 'brink', version, extensions: [] }));
-  app.get('/v2/health/live', () => ({ live: true }));
-  app.get('/v2/health/ready', () => {
-    const { problems } = engine.repository;
-    if (problems.length > 0) throw new BrinkError('E_MODEL_NOT_READY', problems.join('; ').slice(0, 2000));
-    return { ready: true };
+/**
+ * The token, but for health, which stays open for probes. And no page of another site: a browser would let it post to a service on
+ * loopback that asks for no token.
+ */
+function addGuard(app: FastifyInstance, token: string | undefined): void {
+  const isRight = createTokenCheck(token);
+  app.addHook('onRequest', (request, reply, done) => {
+    const site = request.headers['sec-fetch-site'];
+    if (site === 'cross-site' || site === 'same-site') {
+      done(new BrinkError('E_FORBIDDEN', 'the request comes from a page of another site'));
+    } else if (request.url.startsWith('/v2/health/') || isRight(request.headers.authorization)) done();
+    else {
+      void reply.header('www-authenticate', 'Bearer');
+      done(unauthorised());
+    }
   });
 }
 
-function addModels(app: FastifyInstance, engine: OipEngine): void {
-  for (const path of ['/v2/models/:model', '/v2/models/:model/versions/:version']) {
-    app.get<ModelParams>(path, ({ params }) => engine.metadata(engine.find(params.model, params.version)));
-    app.get<ModelParams>(`${path}/ready`, ({ params }) => {
-      engine.find(params.model, params.version).ready();
-      return { ready: true };
+/** Triton takes any type, and its clients and curl name all sorts: what is certainly something else is refused. */
+const TYPES = new Set(['', 'application/json', 'application/octet-stream', 'application/x-www-form-urlencoded']);
+
+function addBodies(app: FastifyInstance, o: OipHttpOptions): void {
+  const { bodyBytesMax } = o;
+  const reader = createBodyReader({ bodyBytesMax, heldBytesMax: Math.max(HELD_BYTES_MAX, 2 * bodyBytesMax) });
+  const held = new WeakMap<FastifyRequest, HeldBody>();
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser('*', async (request: FastifyRequest, stream: Readable) => {
+    const type = (request.headers['content-type'] ?? '').split(';', 1)[0]?.trim().toLowerCase() ?? '';
+    if (!TYPES.has(type) && !type.startsWith('image/')) {
+      throw new BrinkError(
+        'E_MEDIA_TYPE',
+        `Content-Type is "${type.slice(0, 80)}"; expected application/json or application/octet-stream`,
+      );
+    }
+    const body = await reader.read(stream, request.headers);
+    held.set(request, body);
+    return body.bytes;
+  });
+  app.addHook('onResponse', (request, _reply, done) => {
+    held.get(request)?.release();
+    done();
+  });
+}
+
+/** Fastify's, which refuses keys that would reach a prototype. */
+function createJsonParser(app: FastifyInstance): (json: Buffer) => unknown {
+  const parse = app.getDefaultJsonParser('error', 'error');
+  return (json) => {
+    let result: { error: Error | null; body: unknown } | undefined;
+    void parse({} as FastifyRequest, json.toString('utf8'), (error, body) => {
+      result = { error, body };
     });
-    app.post<ModelParams>(`${path}/infer`, async (request, reply) => {
-      const { params } = request;
-      if (request.headers['inference-header-content-length'] !== undefined) {
-        throw new BrinkError('E_UNSUPPORTED', 'Inference-Header-Content-Length: this version takes JSON bodies only');
-      }
-      const version = engine.find(params.model, params.version);
-      const asked = parseInferRequest(request.body);
-      const run = await engine.infer(version, asked.tensors, goneSignal(request, reply));
-      return inferResponse(run, { model: version.name, version: version.version, request: asked });
+    if (result === undefined || result.error !== null) {
+      const reason = result?.error?.message ?? 'unreadable';
+      throw new BrinkError('E_BAD_REQUEST', `the JSON of ${json.length} bytes cannot be read: ${reason}`);
+    }
+    return result.body;
+  };
+}
+
+const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'];
+
+/** Which methods each address takes. */
+function collectMethods(app: FastifyInstance): Map<string, Set<string>> {
+  const methods = new Map<string, Set<string>>();
+  app.addHook('onRoute', ({ url, method }) => {
+    const known = methods.get(url) ?? new Set();
+    for (const one of [method].flat()) known.add(one);
+    methods.set(url, known);
+  });
+  return methods;
+}
+
+/** 405 with `Allow` instead of 404, for every address that there is. */
+function refuseOtherMethods(app: FastifyInstance, methods: Map<string, Set<string>>): void {
+  for (const [url, known] of [...methods]) {
+    const others = METHODS.filter((method) => !known.has(method));
+    const allow = [...known].sort().join(', ');
+    app.route({
+      method: others,
+      url,
+      // Before the body is looked at: what it is does not matter here.
+      onRequest: (request, reply, done) => {
+        void reply.header('allow', allow);
+        done(new BrinkError('E_METHOD', `${request.method} on ${url}; expected ${allow}`));
+      },
+      handler: () => {},
     });
   }
 }
 
-/** Aborts when the client hangs up before it was answered. */
-function goneSignal(request: FastifyRequest, reply: FastifyReply): AbortSignal {
-  const gone = new AbortController();
-  request.raw.socket.once('close', () => {
-    if (!reply.raw.writableFinished) gone.abort();
-  });
-  return gone.signal;
-}
-
-/** Health stays open for probes. Hashes of equal length are compared, so that time says nothing about the token. */
-function bearer(token: string) {
-  const digest = (text: string) => createHash('sha256').update(text).digest();
-  const expected = digest(`Bearer ${token}`);
-  return (request: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void): void => {
-    const open = request.url.startsWith('/v2/health/');
-    if (open || timingSafeEqual(digest(request.headers.authorization ?? ''), expected)) {
-      done();
-      return;
-    }
-    void reply.header('www-authenticate', 'Bearer');
-    done(new BrinkError('E_UNAUTHORISED', 'expected the header "Authorization: Bearer <token>"'));
-  };
-}
-
 function refuse(reply: FastifyReply, error: BrinkError, logger: Logger): void {
   if (error.code === 'E_INTERNAL') logger.error({ err: error }, 'request failed');
-  const { http, retryable } = ERROR_TABLE[error.code];
-  if (retryable && http === 503) void reply.header('retry-after', '1');
-  void reply.code(http).send({ error: error.message });
+  const status = oipStatus(error);
+  if (status === 503) void reply.header('retry-after', retryAfterSeconds(error));
+  void reply
+    .code(status)
+    .type('application/json')
+    .send(JSON.stringify({ error: error.message }));
+}
+
+/** What is no HTTP, or does not come in time: there is no request to answer, only a socket. */
+function answerClientError(error: NodeJS.ErrnoException, socket: Socket): void {
+  if (!socket.writable || error.code === 'ECONNRESET') {
+    socket.destroy();
+    return;
+  }
+  const late = error.code === 'ERR_HTTP_REQUEST_TIMEOUT';
+  const [status, said] = late
+    ? ['408 Request Timeout', new BrinkError('E_TIMEOUT', 'the request did not arrive in time')]
+    : ['400 Bad Request', new BrinkError('E_BAD_REQUEST', `no HTTP: ${error.message.slice(0, 200)}`)];
+  const body = JSON.stringify({ error: said.message });
+  const head = `HTTP/1.1 ${status}\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: ${Buffer.byteLength(body)}`;
+  socket.end(`${head}\r\n\r\n${body}`);
 }
 
 const FASTIFY_CODES: Readonly<Record<string, 'E_TOO_LARGE' | 'E_MEDIA_TYPE' | 'E_TIMEOUT' | 'E_NOT_FOUND'>> = {

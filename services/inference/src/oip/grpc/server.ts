@@ -1,0 +1,162 @@
+import { BrinkError, ERROR_TABLE, type oip } from '@brink/protocol';
+import { type Logger, listenError, type Part } from '@brink/runtime';
+import {
+  Metadata,
+  ResponderBuilder,
+  Server,
+  ServerCredentials,
+  type ServerDuplexStream,
+  ServerInterceptingCall,
+  type ServerInterceptor,
+  ServerListenerBuilder,
+  type ServerUnaryCall,
+  type sendUnaryData,
+  type UntypedServiceImplementation,
+} from '@grpc/grpc-js';
+import type { Metrics } from '../../metrics.ts';
+import type { OipEngine } from '../engine.ts';
+import { createTokenCheck, retryAfterSeconds, unauthorised } from '../errors.ts';
+import { type CallContext, createCalls } from './calls.ts';
+import { serviceDefinition } from './definition.ts';
+import { serveStream } from './stream.ts';
+
+export interface OipGrpcOptions {
+  readonly host: string;
+  readonly port: number;
+  readonly token: string | undefined;
+  /** of one message, either way */
+  readonly bodyBytesMax: number;
+  readonly version: string;
+}
+
+/** Calls at once over all connections. */
+const CALLS_MAX = 1024;
+const STREAMS_PER_CONNECTION_MAX = 256;
+const STOP_MS = 1000;
+/** Tensors are long, and the flow-control window of HTTP/2 is 64 KiB by default (notes: 529 → 408 µs per frame of eight). */
+const WINDOW_BYTES = 8 * 1024 * 1024;
+
+/** The Open Inference Protocol v2 over gRPC, with Triton's calls. @throws BrinkError E_PORT at start */
+export function createOipGrpc(
+  o: OipGrpcOptions,
+  d: { engine: OipEngine; metrics: Metrics; logger: Logger },
+): Part & { readonly address: { host: string; port: number } } {
+  let server: Server | undefined;
+  let port = o.port;
+  return {
+    get address() {
+      return { host: o.host, port };
+    },
+    async start() {
+      server = new Server({
+        'grpc.max_receive_message_length': o.bodyBytesMax,
+        'grpc.max_send_message_length': -1,
+        'grpc.max_concurrent_streams': STREAMS_PER_CONNECTION_MAX,
+        'grpc-node.flow_control_window': WINDOW_BYTES,
+        interceptors: [createGuard(o.token)],
+      });
+      server.addService(serviceDefinition(), implementation(o, d));
+      port = await bind(server, o);
+    },
+    async stop() {
+      const stopping = server;
+      server = undefined;
+      if (stopping === undefined) return;
+      const timer = setTimeout(() => stopping.forceShutdown(), STOP_MS);
+      await new Promise<void>((resolve) => stopping.tryShutdown(() => resolve()));
+      clearTimeout(timer);
+    },
+  };
+}
+
+function bind(server: Server, { host, port }: OipGrpcOptions): Promise<number> {
+  const address = `${host.includes(':') ? `[${host}]` : host}:${port}`;
+  return new Promise((resolve, reject) => {
+    server.bindAsync(address, ServerCredentials.createInsecure(), (error, bound) => {
+      if (error === null) resolve(bound);
+      else reject(listenError(Object.assign(error, { code: portCode(error) }), address));
+    });
+  });
+}
+
+/** grpc-js puts the reason into its text only. */
+const portCode = (error: Error) => (error.message.includes('EADDRINUSE') ? 'EADDRINUSE' : 'EIO');
+
+/** The token, before a message is read. ServerLive and ServerReady stay open for probes. */
+function createGuard(token: string | undefined): ServerInterceptor {
+  const isRight = createTokenCheck(token);
+  return (method, call) => {
+    const open = method.path.endsWith('/ServerLive') || method.path.endsWith('/ServerReady');
+    const listener = new ServerListenerBuilder()
+      .withOnReceiveMetadata((metadata, next) => {
+        if (open || isRight(metadata.get('authorization')[0]?.toString())) next(metadata);
+        else call.sendStatus(statusOf(unauthorised()));
+      })
+      .build();
+    const responder = new ResponderBuilder().withStart((next) => next(listener)).build();
+    return new ServerInterceptingCall(call, responder);
+  };
+}
+
+type Dependencies = { engine: OipEngine; metrics: Metrics; logger: Logger };
+type AnyCall = ServerUnaryCall<object, object> | ServerDuplexStream<object, object>;
+
+function implementation(o: OipGrpcOptions, d: Dependencies): UntypedServiceImplementation {
+  const calls = createCalls(o, d.engine);
+  let open = 0;
+
+  /** What an error says, counted. */
+  function fail(reason: unknown): ReturnType<typeof statusOf> {
+    const error = BrinkError.from(reason);
+    if (error.code === 'E_INTERNAL') d.logger.error({ err: error }, 'call failed');
+    return statusOf(error);
+  }
+
+  const unary = Object.entries(calls).map(([name, handle]) => {
+    const serve = async (call: ServerUnaryCall<object, object>, done: sendUnaryData<object>) => {
+      open += 1;
+      try {
+        if (open > CALLS_MAX) throw new BrinkError('E_BUSY', `${CALLS_MAX} calls are open; no more may be`);
+        done(null, await handle(call.request as never, contextOf(call)));
+      } catch (reason) {
+        done(fail(reason));
+      } finally {
+        open -= 1;
+      }
+    };
+    return [name, (...of: Parameters<typeof serve>) => void serve(...of)] as const;
+  });
+  const modelStreamInfer = (stream: ServerDuplexStream<oip.ModelInferRequest, oip.ModelStreamInferResponse>) => {
+    if (open >= CALLS_MAX) {
+      stream.destroy(Object.assign(new Error(), fail(new BrinkError('E_BUSY', `${CALLS_MAX} calls are open`))));
+      return;
+    }
+    open += 1;
+    stream.once('close', () => {
+      open -= 1;
+    });
+    serveStream(d.engine, stream, contextOf(stream));
+  };
+  return { ...Object.fromEntries(unary), modelStreamInfer };
+}
+
+function contextOf(call: AnyCall): CallContext {
+  const gone = new AbortController();
+  call.on('cancelled', () => gone.abort());
+  const deadline = call.getDeadline();
+  const at = deadline instanceof Date ? deadline.getTime() : deadline;
+  return {
+    // "127.0.0.1:54321"; one machine is one client.
+    client: `grpc ${call.getPeer().replace(/:\d+$/, '')}`,
+    leftMs: Number.isFinite(at) ? Math.max(0, at - Date.now()) : Number.POSITIVE_INFINITY,
+    signal: gone.signal,
+  };
+}
+
+/** The one error table, for gRPC. */
+function statusOf(error: BrinkError) {
+  const metadata = new Metadata();
+  const { grpc, http } = ERROR_TABLE[error.code];
+  if (http === 503) metadata.set('retry-after', String(retryAfterSeconds(error)));
+  return { code: grpc as number, details: error.message, metadata };
+}
