@@ -68,7 +68,8 @@ describe('classification', () => {
     expect(codeOf(() => decoder({ activation: 'none' })(run([[0, 7, 0]]), 0, 'en'))).toMatch(/^E_MODEL_OUTPUT/);
     expect(codeOf(() => decoder({ tensors: { logits: 'z' } })(run([[0, 7, 0]]), 0, 'en'))).toMatch(/^E_MODEL_OUTPUT/);
     expect(codeOf(() => decoder()({ ...run([[0, 7, 0]]), batch: 2 }, 0, 'en'))).toMatch(/^E_MODEL_OUTPUT/);
-    expect(codeOf(() => decoder({ tensors: {} }))).toMatch(/^E_PASSPORT/);
+    expect(() => decoder({ tensors: {} })).toThrow(/takes exactly one tensor/);
+    expect(() => decoder({ tensors: { a: 'y', b: 'z' } })).toThrow(/takes exactly one tensor/);
   });
 
   it('does not see its batch-mates: a NaN beside a unit leaves it as it is', () => {
