@@ -23,73 +23,98 @@ interface UnitAnswer {
 export function createDecide(d: { repository: Repository; clock: Clock; language: () => string }): DecideHandler {
   return (request, payloads, context) => {
     const version = d.repository.find(request.model, request.version);
-    if (request.passportSha256 !== version.status.passportSha256) {
-      throw new BrinkError(
-        'E_PASSPORT_CHANGED',
-        `${version.name} ${version.version} has passport ${version.status.passportSha256.slice(0, 12)}; the units were prepared for ${request.passportSha256.slice(0, 12)}`,
-      );
-    }
-    const model = version.ready();
-    const { decode } = model;
-    if (decode === undefined)
-      throw new BrinkError('E_UNSUPPORTED', `${version.name} has no model.json: it takes no units`);
-    if (request.units.length > UNITS_MAX) {
-      throw new BrinkError('E_TOO_LARGE', `${request.units.length} units in one request; at most ${UNITS_MAX}`);
-    }
+    const taker = takerOf(version, request);
     return new Promise((resolve) => {
-      const answers: UnitAnswer[] = new Array(request.units.length);
-      let open = request.units.length;
-      /** Every unit came back from a runner, so no socket holds its tensors any more. */
-      let ranAll = true;
-      const answer = () => {
+      const gather = createGather(request.units.length, (answers, ranAll) => {
+        // No socket of a runner holds their tensors any more.
         if (ranAll) context.release();
         const results = answers.map(({ said }) => said);
-        resolve({
-          body: { case: 'decided', value: { results } },
-          payloads: answers.flatMap((one) => one.payloads),
-        });
-      };
-      const settle = (index: number, of: UnitAnswer) => {
-        answers[index] = of;
-        open -= 1;
-        if (open === 0) answer();
-      };
-      if (open === 0) answer();
-      let at = 0;
+        resolve({ body: { case: 'decided', value: { results } }, payloads: answers.flatMap((one) => one.payloads) });
+      });
       const now = d.clock.monotonic();
       const { signal } = context;
+      const shared = {
+        priority: Math.min(9, request.priority),
+        shadow: request.shadow,
+        client: context.peer.instance,
+        arrivedAt: now,
+        session: '',
+        heads: taker.heads,
+        rows: 1,
+        cancelled: () => signal.aborted,
+      } as const;
+      let at = 0;
       request.units.forEach((unit, index) => {
         const own = payloads.slice(at, at + unit.inputs.length);
         at += unit.inputs.length;
-        const wrong = shapeProblem(unit, own, model.heads);
+        const wrong = shapeProblem(unit, own, taker.heads);
         if (wrong !== undefined) {
-          settle(index, failed(new BrinkError('E_SHAPE', `${unit.id}: ${wrong}`), false));
+          gather.settle(index, failed(new BrinkError('E_SHAPE', `${unit.id}: ${wrong}`), false), true);
           return;
         }
         const job: Job = {
-          priority: request.priority,
+          ...shared,
           deadlineAt: unit.deadlineMs === 0 ? Number.POSITIVE_INFINITY : now + unit.deadlineMs,
-          arrivedAt: now,
-          shadow: request.shadow,
-          client: context.peer.instance,
           alone: unit.attempts > 0,
-          session: '',
-          heads: model.heads,
-          rows: 1,
           payloads: own,
-          cancelled: () => signal.aborted,
-          done: (run, slice) =>
-            settle(index, decided(job, run, slice, { version, model, decode, language: d.language(), clock: d.clock })),
-          failed: (error, attempt) => {
-            ranAll = false;
-            settle(index, failed(error, attempt));
+          done: (run, row) => {
+            const of = { provider: version.status.provider, language: d.language(), clock: d.clock };
+            gather.settle(index, decided(job, run, row, taker, of), true);
           },
+          failed: (error, attempt) => gather.settle(index, failed(error, attempt), false),
         };
-        model.lane.add(job);
+        taker.lane.add(job);
       });
     });
   };
 }
+
+/** A model that takes units. */
+type Taker = LoadedModel & { decode: Decode };
+
+/** @throws BrinkError why the request as a whole cannot be computed */
+function takerOf(version: ModelVersion, request: link.Decide): Taker {
+  const { name, version: number } = version;
+  const { passportSha256 } = version.status;
+  if (passportSha256 !== '' && request.passportSha256 !== passportSha256) {
+    const [has, asked] = [passportSha256.slice(0, 12), request.passportSha256.slice(0, 12)];
+    throw new BrinkError(
+      'E_PASSPORT_CHANGED',
+      `${name} ${number} has passport ${has}; the units were prepared for ${asked === '' ? 'none' : asked}`,
+    );
+  }
+  const model = version.ready();
+  const { decode } = model;
+  if (decode === undefined) {
+    throw new BrinkError(
+      'E_UNSUPPORTED',
+      `${name} ${number} has no model.json, so nobody knows what a unit of it is; it can be asked over the Open Inference Protocol`,
+    );
+  }
+  if (request.units.length > UNITS_MAX) {
+    throw new BrinkError('E_TOO_LARGE', `${request.units.length} units in one request; at most ${UNITS_MAX}`);
+  }
+  return { ...model, decode };
+}
+
+/** Waits for the answers of all units. @param all called once; ranAll: each of them came back from a runner, or never went to one */
+function createGather(count: number, all: (answers: readonly UnitAnswer[], ranAll: boolean) => void) {
+  const answers: UnitAnswer[] = new Array(count);
+  let open = count;
+  let ranAll = true;
+  if (open === 0) all(answers, ranAll);
+  return {
+    settle(index: number, answer: UnitAnswer, ran: boolean): void {
+      answers[index] = answer;
+      ranAll &&= ran;
+      open -= 1;
+      if (open === 0) all(answers, ranAll);
+    },
+  };
+}
+
+/** Of the types that units travel in. */
+const BYTES_OF: Readonly<Record<string, number>> = { uint8: 1, float32: 4 };
 
 /** @returns undefined where the unit's tensors are what the model takes */
 function shapeProblem(unit: link.Unit, payloads: readonly Uint8Array[], heads: readonly Head[]): string | undefined {
@@ -99,10 +124,14 @@ function shapeProblem(unit: link.Unit, payloads: readonly Uint8Array[], heads: r
   for (let i = 0; i < heads.length; i++) {
     const [given, expected, bytes] = [unit.inputs[i], heads[i], payloads[i]?.byteLength];
     if (given === undefined || expected === undefined) return 'a tensor is missing';
-    const same = given.dtype === expected.dtype && given.shape.length === expected.shape.length;
-    const elements = expected.shape.reduce((product, size) => product * size, 1);
-    if (!same || given.shape.some((size, dimension) => size !== expected.shape[dimension]) || bytes !== elements) {
-      return `${given.dtype} [${given.shape}] of ${bytes} bytes; expected ${expected.dtype} [${expected.shape}]`;
+    const { dtype, shape } = expected;
+    const isSame =
+      given.dtype === dtype &&
+      given.shape.length === shape.length &&
+      given.shape.every((size, dimension) => size === shape[dimension]);
+    const expectedBytes = shape.reduce((product, size) => product * size, BYTES_OF[dtype] ?? 0);
+    if (!isSame || bytes !== expectedBytes) {
+      return `"${expected.name}" is ${given.dtype} [${given.shape}] of ${bytes} bytes; expected ${dtype} [${shape}] of ${expectedBytes}`;
     }
   }
   return undefined;
@@ -111,13 +140,14 @@ function shapeProblem(unit: link.Unit, payloads: readonly Uint8Array[], heads: r
 function decided(
   job: Job,
   run: FinishedRun,
-  slice: number,
-  of: { version: ModelVersion; model: LoadedModel; decode: Decode; language: string; clock: Clock },
+  row: number,
+  model: Taker,
+  of: { provider: string; language: string; clock: Clock },
 ): UnitAnswer {
   const startedAt = of.clock.monotonic();
   try {
-    const { result, top } = of.decode(run.outputs, slice, of.language);
-    const payloads = [Buffer.from(JSON.stringify(result))];
+    const { result, top } = model.decode(run.outputs, row, of.language);
+    const payloads = [Buffer.from(JSON.stringify(result)), ...statesOf(model, run, row)];
     const said = create(link.UnitResultSchema, {
       payloads: payloads.length,
       topJson: JSON.stringify(top),
@@ -125,8 +155,8 @@ function decided(
       queueMs: run.startedAt - job.arrivedAt,
       inferMs: run.runMs,
       decodeOutputMs: of.clock.monotonic() - startedAt,
-      provider: of.version.status.provider,
-      modelSha256: of.model.modelSha256,
+      provider: of.provider,
+      modelSha256: model.modelSha256,
     });
     return { said, payloads };
   } catch (reason) {
@@ -134,7 +164,27 @@ function decided(
   }
 }
 
+/** What the unit's next one starts from: slices of the run's outputs. @throws BrinkError E_MODEL_OUTPUT */
+function statesOf({ states }: Taker, { outputs }: FinishedRun, row: number): Uint8Array[] {
+  return states.map(({ name, bytes }) => {
+    const { data } = outputs.tensors.get(name) ?? {};
+    const own = data?.subarray(row * bytes, (row + 1) * bytes);
+    if (own === undefined || own.byteLength !== bytes) {
+      throw new BrinkError('E_MODEL_OUTPUT', `state "${name}" has no ${bytes} bytes for unit ${row} of the batch`);
+    }
+    // Kept, it would spoil every unit after this one.
+    if (!isFinite32(own)) throw new BrinkError('E_MODEL_OUTPUT', `state "${name}" is not finite`);
+    return own;
+  });
+}
+
+function isFinite32(bytes: Uint8Array): boolean {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  for (let at = 0; at < bytes.byteLength; at += 4) if (!Number.isFinite(view.getFloat32(at, true))) return false;
+  return true;
+}
+
 function failed(error: BrinkError, attempt: boolean): UnitAnswer {
-  const failure = { code: error.code, detail: error.detail.slice(0, 200) };
+  const failure = { code: error.code, detail: error.detail.slice(0, 200), retryAfterMs: error.retryAfterMs ?? 0 };
   return { said: create(link.UnitResultSchema, { failure, attempt }), payloads: [] };
 }
