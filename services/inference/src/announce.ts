@@ -1,7 +1,7 @@
 import { BrinkError, type link } from '@brink/protocol';
 import type { LinkPeer, Logger } from '@brink/runtime';
 import type { Repository } from './models/repository.ts';
-import { reasonOf } from './models/version.ts';
+import { reasonOf } from './models/status.ts';
 
 export interface Announcer {
   /** A gateway dialled in: it is told at once. */
@@ -24,7 +24,7 @@ export function createAnnouncer(
       state: version.status.state,
       passportSha256: version.status.passportSha256,
       batchBest: version.status.batchBest,
-      copies: 1,
+      copies: version.status.copies,
       serving: d.repository.serving(version.name) === version,
       reason: reasonOf(version.status),
     }));

@@ -24,8 +24,10 @@ import type { Config } from './config.ts';
 import { createDecide } from './decide.ts';
 import { createFleet, lastWill } from './fleet.ts';
 import { createMetrics } from './metrics.ts';
+import { createDerivedGraphs } from './models/derived.ts';
 import { createRepository, type Repository } from './models/repository.ts';
 import { createOipEngine } from './oip/engine.ts';
+import { createOipGrpc, type OipGrpcOptions } from './oip/grpc/server.ts';
 import { createOipHttp, type OipHttpOptions } from './oip/http/server.ts';
 import { createScheduler } from './scheduler/scheduler.ts';
 
@@ -36,6 +38,7 @@ export interface InferenceService {
   readonly addresses: {
     readonly link: LinkAddress;
     readonly http: { host: string; port: number };
+    readonly grpc: { host: string; port: number };
     readonly ops: { host: string; port: number };
   };
   /** Resolves when no model is loading any more. */
@@ -48,7 +51,7 @@ const LINK_WINDOW = 64;
 
 /**
  *  gateways ═link═▶ decide ─▶ lanes ─▶ scheduler ─▶ runners (a child process per model version)
- *  OIP clients ─http─▶ engine ─┘
+ *  OIP clients ─http, grpc─▶ engine ─┘
  *  brink/fleet/config ─▶ fleet ─▶ language, policies        announcer ─▶ gateways
  */
 export function createService(
@@ -69,12 +72,16 @@ export function createService(
   let folder: DataFolder | undefined;
 
   const scheduler = createScheduler({ runSlots: settings.BRINK_RUN_SLOTS }, { clock, metrics });
+  const derived = createDerivedGraphs(
+    { dir: join(dataDir, 'derived'), bytesMax: settings.BRINK_DERIVED_MB_MAX * 2 ** 20 },
+    { logger, clock },
+  );
   const repository = createRepository(
-    { dir: resolve(settings.BRINK_MODELS_DIR), emptyFolder, policies: {} },
-    { logger, clock, random, metrics, childMetrics, linkMetrics, scheduler, changed },
+    { dir: resolve(settings.BRINK_MODELS_DIR), emptyFolder, runSlots: settings.BRINK_RUN_SLOTS, policies: {} },
+    { logger, clock, random, metrics, childMetrics, linkMetrics, scheduler, derived, changed },
   );
   const problems = () => problemsOf(repository);
-  const engine = createOipEngine({ repository, clock });
+  const engine = createOipEngine({ instance }, { repository, logger, clock, random, childMetrics, linkMetrics });
   const linkServer = createLinkServer(linkOptions(config), {
     handlers: { decide: createDecide({ repository, clock, language: () => site.language }) },
     logger,
@@ -84,6 +91,7 @@ export function createService(
   });
   const announcer = createAnnouncer({ instance }, { repository, peers: () => linkServer.peers, logger });
   const http = createOipHttp(httpOptions(config), { engine, metrics, logger });
+  const grpc = createOipGrpc(grpcOptions(config), { engine, metrics, logger });
   const mqtt = createMqtt(mqttOptions(config), { logger, clock, random, metrics: createMqttMetrics(registry) });
   const fleet = createFleet(
     { dataDir, topicRoot, instance, version: VERSION, startedAt: new Date(clock.now()).toISOString() },
@@ -132,13 +140,13 @@ export function createService(
       await mqtt.stop();
     },
   };
-  const parts = [data, ops, repository, http, linkServer, broker];
+  const parts = [data, ops, repository, engine, http, grpc, linkServer, broker];
 
   return {
     start: (signal) => startAll(parts, signal),
     stop: () => stopAll(parts),
     get addresses() {
-      return { link: linkServer.address, http: http.address, ops: ops.address };
+      return { link: linkServer.address, http: http.address, grpc: grpc.address, ops: ops.address };
     },
     settled: repository.settled,
   };
@@ -168,6 +176,16 @@ function httpOptions({ settings, httpToken }: Config): OipHttpOptions {
   return {
     host: settings.BRINK_HTTP_HOST,
     port: settings.BRINK_HTTP_PORT,
+    token: httpToken,
+    bodyBytesMax: settings.BRINK_HTTP_BODY_BYTES_MAX,
+    version: VERSION,
+  };
+}
+
+function grpcOptions({ settings, httpToken }: Config): OipGrpcOptions {
+  return {
+    host: settings.BRINK_GRPC_HOST,
+    port: settings.BRINK_GRPC_PORT,
     token: httpToken,
     bodyBytesMax: settings.BRINK_HTTP_BODY_BYTES_MAX,
     version: VERSION,

@@ -21,16 +21,22 @@ export interface ReadPassport {
 const PASSPORT_BYTES_MAX = 1024 * 1024;
 const FILE_BYTES_MAX = 2 ** 31;
 
-/** Every version folder that has a passport, by name, then version. Folders without one (half copied, `train`) are none. */
-export async function listVersions(dir: string): Promise<VersionFolder[]> {
+/** What a folder without a passport may have beside its model: names of classes, and what Hugging Face puts there. */
+const BESIDE = ['labels.txt', 'config.json', 'preprocessor_config.json'] as const;
+const BESIDE_BYTES_MAX = 4 * 1024 * 1024;
+const MODEL = 'model.onnx';
+
+/** Every version folder that has a passport or a model, by name, then version. Others (half copied, `train`) are none. @param only of this name */
+export async function listVersions(dir: string, only?: string): Promise<VersionFolder[]> {
   const found: VersionFolder[] = [];
-  for (const name of await subfolders(dir)) {
+  for (const name of only === undefined ? await subfolders(dir) : [only]) {
     if (!isName(name)) continue;
     for (const version of await subfolders(join(dir, name))) {
       if (!/^[1-9]\d{0,8}$/.test(version)) continue;
       const path = join(dir, name, version);
-      const passport = await lstat(join(path, 'model.json')).catch(() => undefined);
-      if (passport !== undefined) found.push({ name, version: Number(version), path });
+      if ((await isThere(path, 'model.json')) || (await isThere(path, MODEL))) {
+        found.push({ name, version: Number(version), path });
+      }
     }
   }
   return found.sort((a, b) => (a.name === b.name ? a.version - b.version : a.name < b.name ? -1 : 1));
@@ -45,26 +51,61 @@ const ListSchema = z.object({
   golden: z.array(z.object({ input: z.string() })).catch([]),
 });
 
+/** How the stamp of a folder without a passport begins. */
+const BARE = 'bare';
+export const isBare = (stamp: string) => stamp.startsWith(BARE);
+
 /**
- * Another stamp: the passport, or a file that it lists, was written again. Reads nothing but the passport.
- * @returns GONE where there is no folder, '' where it has no readable passport
+ * Another stamp: the passport, or a file that it lists, was written again; without a passport, the model or what lies beside it.
+ * Reads nothing but the passport.
+ * @returns GONE where there is no folder, '' where it has neither a readable passport nor a model without one
  */
 export async function stampOf({ path }: VersionFolder): Promise<string> {
   const passport = await readPlainFile(join(path, 'model.json'), PASSPORT_BYTES_MAX, 'E_PASSPORT').catch(
     () => undefined,
   );
-  if (passport === undefined) {
-    return lstat(path).then(
-      () => '',
-      (reason: NodeJS.ErrnoException) => (reason.code === 'ENOENT' ? GONE : ''),
-    );
-  }
-  const parts = [sha256(passport)];
-  for (const file of ['model.json', ...listedIn(passport)].slice(0, STAMP_FILES_MAX)) {
+  if (passport !== undefined) return stampOfFiles(path, sha256(passport), ['model.json', ...listedIn(passport)]);
+  const bare = !(await isThere(path, 'model.json')) && (await isThere(path, MODEL));
+  if (bare) return stampOfFiles(path, BARE, [MODEL, ...BESIDE]);
+  return lstat(path).then(
+    () => '',
+    (reason: NodeJS.ErrnoException) => (reason.code === 'ENOENT' ? GONE : ''),
+  );
+}
+
+async function stampOfFiles(path: string, first: string, files: readonly string[]): Promise<string> {
+  const parts = [first];
+  for (const file of files.slice(0, STAMP_FILES_MAX)) {
     const stat = await lstat(join(path, file)).catch(() => undefined);
     parts.push(stat === undefined ? '-' : `${stat.ino} ${stat.size} ${stat.mtimeMs}`);
   }
   return parts.join('\n');
+}
+
+function isThere(path: string, file: string): Promise<boolean> {
+  return lstat(join(path, file)).then(
+    () => true,
+    () => false,
+  );
+}
+
+/**
+ * A folder without a passport: its model, and what is known of it beside it. Nothing says how the files must be, so they are
+ * read while they rest.
+ * @returns by name; `model.onnx` is always there @throws BrinkError E_MODEL_PARSE where a file changes meanwhile, E_PASSPORT (a
+ * link, not a plain file)
+ */
+export async function readBare(folder: VersionFolder): Promise<ReadonlyMap<string, Buffer>> {
+  const before = await stampOf(folder);
+  const files = new Map([[MODEL, await readInside(folder, MODEL, 'E_PASSPORT')]]);
+  for (const name of BESIDE) {
+    const file = join(folder.path, name);
+    if (await isThere(folder.path, name)) files.set(name, await readPlainFile(file, BESIDE_BYTES_MAX, 'E_PASSPORT'));
+  }
+  if ((await stampOf(folder)) !== before || !isBare(before)) {
+    throw new BrinkError('E_MODEL_PARSE', `${folder.path} is being written; expected files that rest`);
+  }
+  return files;
 }
 
 /** Of a passport that may be half written, or wrong. */
@@ -127,7 +168,8 @@ export function readGolden(folder: VersionFolder, path: string): Promise<Buffer>
   return readInside(folder, path, 'E_MODEL_GOLDEN');
 }
 
-function sha256(bytes: Uint8Array): string {
+/** In hex. */
+export function sha256(bytes: Uint8Array): string {
   return createHash('sha256').update(bytes).digest('hex');
 }
 

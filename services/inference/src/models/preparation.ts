@@ -1,67 +1,134 @@
 import { createDecoder, type Decode, type Labels, parseLabels } from '@brink/decoders';
-import { type ModelInfo, PICTURE_INPUT, prependPictureInput, readModel } from '@brink/onnx';
-import { BrinkError, type Passport } from '@brink/protocol';
+import { deriveGraph, type ModelInfo, readModel } from '@brink/onnx';
+import { BrinkError, type InputSpec, labelFiles, type Passport } from '@brink/protocol';
 import type { Head } from '../scheduler/job.ts';
-import { agree } from './agreement.ts';
-import { readFiles, readPassport, type VersionFolder } from './folder.ts';
+import { type Agreement, agree } from './agreement.ts';
+import { bareKnowledge } from './bare.ts';
+import { type DerivedGraphs, derivedKey } from './derived.ts';
+import { readBare, readFiles, readPassport, sha256, type VersionFolder } from './folder.ts';
 
-/** A version's folder, read, verified, and made ready for a runner. */
-export interface Preparation {
-  readonly passport: Passport;
-  readonly passportSha256: string;
+/** What is known of a version's folder, read and verified: what a version that serves keeps. */
+export interface Knowledge {
   readonly modelSha256: string;
-  /** by path */
-  readonly files: ReadonlyMap<string, Buffer>;
   /** The graph as the file has it. */
   readonly native: ModelInfo;
-  /** The graph that units run on: uint8 pictures in, normalisation inside. */
-  readonly derived: Uint8Array;
-  /** What a unit brings, as the derived graph calls it. */
-  readonly heads: readonly Head[];
-  readonly batchMax: number;
+  /** undefined: a folder without model.json. It takes requests of the Open Inference Protocol and no units. */
+  readonly passport: Passport | undefined;
+  /** What is known of its inputs: those of the passport, or what the file says about itself; empty where nothing is. */
+  readonly inputs: readonly InputSpec[];
   readonly labels: Labels | undefined;
-  readonly decode: Decode;
+  /** What a unit brings, as the derived graph calls it: prepared inputs in the order of the passport, then states. */
+  readonly heads: readonly Head[];
+  /** Outputs of the derived graph that carry the next state, whole batch, in the order of the passport; bytes of one unit. */
+  readonly states: readonly { readonly name: string; readonly bytes: number }[];
+  /** undefined where there is no passport. */
+  readonly decode: Decode | undefined;
 }
 
-/**
- * @param passport as it was read already
- * @throws BrinkError E_PASSPORT, E_MODEL_HASH, E_MODEL_PARSE, E_MODEL_EXTERNAL, E_MODEL_OP
- */
+/** A version's folder made ready for a runner. */
+export interface Preparation {
+  readonly knowledge: Knowledge;
+  /** '' where there is none. */
+  readonly passportSha256: string;
+  /** by path */
+  readonly files: ReadonlyMap<string, Buffer>;
+  /** The graph that a runner loads first: the derived one that units run on; without a passport the one in the file. */
+  readonly graph: { readonly session: '' | 'native'; readonly bytes: Uint8Array };
+  readonly batchMax: number;
+  /** The graph takes one unit at a time: more of them need more runners. */
+  readonly single: boolean;
+}
+
+/** @throws BrinkError E_PASSPORT, E_MODEL_HASH, E_MODEL_PARSE, E_MODEL_EXTERNAL, E_MODEL_OP @param passport as it was read already */
 export async function prepare(
   folder: VersionFolder,
-  { passport, sha256 }: Awaited<ReturnType<typeof readPassport>>,
+  { passport, sha256: passportSha256 }: Awaited<ReturnType<typeof readPassport>>,
+  derived: DerivedGraphs,
 ): Promise<Preparation> {
   const files = await readFiles(folder, passport);
-  const graph = graphOf(files);
-  const native = readModel(graph);
-  const { head, batchMax } = agree(passport, native);
-  const [input] = passport.inputs;
-  if (input === undefined || !('image' in input)) throw new BrinkError('E_PASSPORT', 'inputs is empty');
+  const bytes = graphOf(files);
+  const native = readModel(bytes);
+  const agreement = agree(passport, native);
+  const modelSha256 = passport.files.find(({ path }) => path === 'model.onnx')?.sha256 ?? '';
   const labels = labelsOf(passport, files);
-  return {
-    passport,
-    passportSha256: sha256,
-    modelSha256: passport.files.find(({ path }) => path === 'model.onnx')?.sha256 ?? '',
-    files,
-    native,
-    derived: prependPictureInput(graph, input.tensor, input.image),
-    heads: [{ name: PICTURE_INPUT, dtype: head.dtype, shape: head.shape }],
-    batchMax,
+  const decode = createDecoder({
+    task: passport.task,
+    output: passport.output,
     labels,
-    decode: createDecoder({ task: passport.task, output: passport.output, labels }),
+    files,
+    ...pictureSize(passport),
+  });
+  const { graph, inputs, states } = await derived.get(derivedKey(modelSha256, passport), () =>
+    deriveGraph(bytes, passport, agreement.heads),
+  );
+  const heads = headsOf(agreement, inputs);
+  const stateHeads = agreement.heads.slice(agreement.heads.length - passport.state.length);
+  return {
+    knowledge: {
+      modelSha256,
+      native,
+      passport,
+      inputs: passport.inputs,
+      labels,
+      heads,
+      states: stateHeads.map((head, at) => ({ name: states[at] ?? '', bytes: head.bytes })),
+      decode,
+    },
+    passportSha256,
+    files,
+    graph: { session: '', bytes: graph },
+    batchMax: agreement.batchMax,
+    single: agreement.single,
+  };
+}
+
+/** A folder with a model and no passport. @throws BrinkError E_MODEL_PARSE, E_MODEL_EXTERNAL, E_MODEL_OP */
+export async function prepareBare(folder: VersionFolder): Promise<Preparation> {
+  const files = await readBare(folder);
+  const bytes = graphOf(files);
+  const native = readModel(bytes);
+  const known = bareKnowledge(folder, native, files);
+  const modelSha256 = sha256(bytes);
+  return {
+    knowledge: { modelSha256, native, passport: undefined, ...known, heads: [], states: [], decode: undefined },
+    passportSha256: '',
+    files,
+    graph: { session: 'native', bytes },
+    // Which dimension is the batch is not guessed.
+    batchMax: 1,
+    single: false,
   };
 }
 
 /** The graph as the file has it, read and verified again. @throws BrinkError as `prepare` */
-export async function readNative(folder: VersionFolder, passportSha256: string): Promise<Uint8Array> {
-  const { passport, sha256 } = await readPassport(folder);
-  if (sha256 !== passportSha256) throw changedMeanwhile(folder);
-  return graphOf(await readFiles(folder, passport));
+export async function readNative(
+  folder: VersionFolder,
+  loaded: { passportSha256: string; modelSha256: string },
+): Promise<Uint8Array> {
+  const files = loaded.passportSha256 === '' ? await readBare(folder) : await readSame(folder, loaded.passportSha256);
+  const graph = graphOf(files);
+  if (sha256(graph) !== loaded.modelSha256) throw changedMeanwhile(folder);
+  return graph;
+}
+
+async function readSame(folder: VersionFolder, passportSha256: string): Promise<ReadonlyMap<string, Buffer>> {
+  const read = await readPassport(folder);
+  if (read.sha256 !== passportSha256) throw changedMeanwhile(folder);
+  return readFiles(folder, read.passport);
 }
 
 /** Versions do not change: another passport is another version. */
 export function changedMeanwhile(folder: VersionFolder): BrinkError {
-  return new BrinkError('E_PASSPORT', `${folder.path}/model.json was changed after the model was loaded`);
+  return new BrinkError('E_PASSPORT', `${folder.path} was changed after the model was loaded`);
+}
+
+function headsOf({ heads }: Agreement, names: readonly string[]): Head[] {
+  return heads.map(({ name, dtype, shape }, at) => ({ name: names[at] ?? name, dtype, shape }));
+}
+
+/** For decoders whose boxes come in pixels of what the model sees. */
+function pictureSize({ inputs }: Passport): { width: number; height: number } | undefined {
+  return inputs.flatMap((input) => ('image' in input ? [input.image] : []))[0];
 }
 
 function graphOf(files: ReadonlyMap<string, Buffer>): Buffer {
@@ -71,7 +138,7 @@ function graphOf(files: ReadonlyMap<string, Buffer>): Buffer {
 }
 
 function labelsOf(passport: Passport, files: ReadonlyMap<string, Buffer>): Labels | undefined {
-  const { labels } = passport.output;
+  const labels = labelFiles(passport.output);
   if (labels === undefined) return undefined;
   const read = (key: string, path: string) => {
     const file = files.get(path);

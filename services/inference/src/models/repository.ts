@@ -1,7 +1,8 @@
-import { BrinkError, type FleetStatus, type ModelPolicy, ModelPolicySchema } from '@brink/protocol';
+import { BrinkError, type FleetStatus, isName, type ModelPolicy, ModelPolicySchema } from '@brink/protocol';
 import { askedProblems, chooseServing } from './serving.ts';
-import { createShelf } from './shelf.ts';
-import { type ModelVersion, reasonOf, type VersionDependencies } from './version.ts';
+import { createShelf, type IndexEntry, type Shelf } from './shelf.ts';
+import { reasonOf } from './status.ts';
+import type { ModelVersion, VersionDependencies } from './version.ts';
 import { createWatch } from './watch.ts';
 
 /** Every model version there is. */
@@ -16,6 +17,19 @@ export interface Repository {
   serving(name: string): ModelVersion | undefined;
   /** Also looks at the folder: who applies a configuration for a version that was just added does not wait for the next look. */
   setPolicies(policies: Readonly<Record<string, ModelPolicy>>): void;
+  /**
+   * Loads what the policy wants of this model, or this version whatever the policy says. What failed is tried again; what serves is
+   * loaded again beside where its files changed, and else left as it is. Resolves when all of it is ready.
+   * @throws BrinkError E_MODEL_UNKNOWN, and why it could not be loaded: what served goes on then
+   */
+  load(name: string, version?: number): Promise<void>;
+  /**
+   * Takes a model, or a version of it, out of service until `load` is called, its folder changes, or the service starts again.
+   * Resolves when what it had is answered and its runners have ended. @throws BrinkError E_MODEL_UNKNOWN
+   */
+  unload(name: string, version?: number): Promise<void>;
+  /** Every version in the folder, loaded or not. */
+  readonly index: readonly IndexEntry[];
   /** Resolves when none of the versions that were there at start is loading any more. */
   readonly settled: Promise<void>;
   /** Until then. */
@@ -30,7 +44,7 @@ const DEFAULT_POLICY = ModelPolicySchema.parse({});
 
 /** @param o emptyFolder: working directory of the runners */
 export function createRepository(
-  o: { dir: string; emptyFolder: string; policies: Readonly<Record<string, ModelPolicy>> },
+  o: { dir: string; emptyFolder: string; runSlots: number; policies: Readonly<Record<string, ModelPolicy>> },
   d: Omit<VersionDependencies, 'measuring'>,
 ): Repository {
   const serving = new Map<string, ModelVersion>();
@@ -38,7 +52,7 @@ export function createRepository(
   let starting = true;
   let policies = o.policies;
   const policyOf = (name: string) => (Object.hasOwn(policies, name) ? policies[name] : undefined) ?? DEFAULT_POLICY;
-  const shelf = createShelf({ emptyFolder: o.emptyFolder }, { ...d, policyOf, changed });
+  const shelf = createShelf({ emptyFolder: o.emptyFolder, runSlots: o.runSlots }, { ...d, policyOf, changed });
   const watch = createWatch(o, { ...d, known: () => shelf.folders, seen: shelf.follow });
 
   function changed(): void {
@@ -52,6 +66,8 @@ export function createRepository(
     for (const state of ['loading', 'ready', 'failed', 'draining'] as const) {
       d.metrics.models.set({ state }, versions.filter(({ status }) => status.state === state).length);
     }
+    // Another one may be wanted now: below a failed one the next.
+    shelf.reconcile();
     d.changed();
   }
 
@@ -72,13 +88,24 @@ export function createRepository(
     get versions() {
       return shelf.versions;
     },
-    find: (name, version) => find(shelf.versions, { dir: o.dir, name, version, serving: serving.get(name) }),
+    find: (name, version) => find(shelf, { dir: o.dir, name, version, serving: serving.get(name) }),
     serving: (name) => serving.get(name),
     setPolicies(next) {
       policies = next;
       for (const version of shelf.versions) version.setPolicy(policyOf(version.name));
       changed();
       watch.look();
+    },
+    async load(name, version) {
+      checkName(name, o.dir);
+      await shelf.load(name, version, await watch.rest(name));
+    },
+    async unload(name, version) {
+      checkName(name, o.dir);
+      await shelf.unload(name, version);
+    },
+    get index() {
+      return shelf.index;
     },
     settled: settled.promise,
     get starting() {
@@ -95,22 +122,31 @@ export function createRepository(
         if (state === 'ready') return [];
         return [`model ${name} ${version} is ${state}${error === undefined ? '' : `: ${error.message}`}`];
       });
-      return [...askedProblems(policies, shelf.versions, serving), ...states, ...shelf.problems];
+      return [...askedProblems(policies, shelf, serving), ...states, ...shelf.problems];
     },
   };
 }
 
+/** Names of folders, so that nothing else is looked for on disk. @throws BrinkError E_MODEL_UNKNOWN */
+function checkName(name: string, dir: string): void {
+  if (!isName(name)) throw new BrinkError('E_MODEL_UNKNOWN', `no model "${name.slice(0, 64)}" under ${dir}`);
+}
+
 /** @throws BrinkError E_MODEL_UNKNOWN, E_MODEL_NOT_READY */
 function find(
-  versions: readonly ModelVersion[],
+  { versions, index }: Pick<Shelf, 'versions' | 'index'>,
   o: { dir: string; name: string; version: number; serving: ModelVersion | undefined },
 ): ModelVersion {
   const { name, version } = o;
-  const of = versions.filter((candidate) => candidate.name === name);
-  const found = version === 0 ? o.serving : of.find((candidate) => candidate.version === version);
+  const found = version === 0 ? o.serving : versions.find((one) => one.name === name && one.version === version);
   if (found !== undefined) return found;
+  const of = index.filter((one) => one.name === name);
   if (of.length === 0) throw new BrinkError('E_MODEL_UNKNOWN', `no model "${name.slice(0, 64)}" under ${o.dir}`);
-  const states = of.map((candidate) => `${candidate.version} ${candidate.status.state}`).join(', ');
-  if (version === 0) throw new BrinkError('E_MODEL_NOT_READY', `no version of ${name} serves (${states})`);
-  throw new BrinkError('E_MODEL_UNKNOWN', `${name} has no version ${version}; there are ${states}`);
+  const states = of.map((one) => `${one.version} ${one.state}${one.reason === '' ? '' : ` (${one.reason})`}`);
+  const listed = states.join(', ').slice(0, 500);
+  if (version === 0) throw new BrinkError('E_MODEL_NOT_READY', `no version of ${name} serves: ${listed}`);
+  const absent = of.find((one) => one.version === version);
+  if (absent === undefined)
+    throw new BrinkError('E_MODEL_UNKNOWN', `${name} has no version ${version}; there are ${listed}`);
+  throw new BrinkError('E_MODEL_NOT_READY', `${name} ${version} is not loaded: ${absent.reason}`);
 }

@@ -1,70 +1,28 @@
-import type { Decode, Labels } from '@brink/decoders';
-import type { ModelInfo } from '@brink/onnx';
-import { BrinkError, type InputSpec, type ModelPolicy, type Passport } from '@brink/protocol';
+import { BrinkError, type ModelPolicy } from '@brink/protocol';
 import { type ChildMetrics, type Clock, type LinkMetrics, type Logger, wait } from '@brink/runtime';
 import { type Metrics, metricsOf } from '../metrics.ts';
-import { createRunnerProcess, type RunnerProcess } from '../runner/process.ts';
-import type { Head } from '../scheduler/job.ts';
+import type { RunnerProcess } from '../runner/process.ts';
 import type { BatchRunner, Lane } from '../scheduler/lane.ts';
 import type { Scheduler } from '../scheduler/scheduler.ts';
-import { readPassport, type VersionFolder } from './folder.ts';
+import { createCopies } from './copies.ts';
+import type { DerivedGraphs } from './derived.ts';
+import { isBare, readPassport, stampOf, type VersionFolder } from './folder.ts';
 import { testGolden } from './golden.ts';
 import { withNative } from './native.ts';
-import { changedMeanwhile, type Preparation, prepare, readNative } from './preparation.ts';
+import { changedMeanwhile, type Knowledge, type Preparation, prepare, prepareBare, readNative } from './preparation.ts';
+import { createStatus, type Status, type VersionStatus } from './status.ts';
 import { measureBatches, warmUp } from './warmup.ts';
 
-type VersionState = 'loading' | 'ready' | 'failed' | 'draining';
-
-/** A version that takes units. */
-export interface LoadedModel {
-  /** As the file has it, not as it is prepared for units. */
-  readonly native: ModelInfo;
-  /** What a unit brings, as the derived graph calls it: prepared inputs in the order of the passport, then states. */
-  readonly heads: readonly Head[];
-  /** Outputs of the derived graph that carry the next state, whole batch, in the order of the passport; bytes of one unit. */
-  readonly states: readonly { readonly name: string; readonly bytes: number }[];
-  /** undefined: a folder without model.json. It takes requests of the Open Inference Protocol and no units. */
-  readonly passport: Passport | undefined;
-  /** What is known of its inputs: those of the passport, or what the file says about itself; empty where nothing is. */
-  readonly inputs: readonly InputSpec[];
-  /** Names of its classes. */
-  readonly labels: Labels | undefined;
-  /** undefined where there is no passport. */
-  readonly decode: Decode | undefined;
-  readonly modelSha256: string;
+/** A version that takes units, or without a passport only requests of the Open Inference Protocol. */
+export interface LoadedModel extends Knowledge {
   readonly lane: Lane;
 }
-
-interface VersionStatus {
-  readonly state: VersionState;
-  /** Why it failed. */
-  readonly error: BrinkError | undefined;
-  /** What is to be known about it although it serves; '' where there is nothing. */
-  readonly note: string;
-  /** Empty until the passport was read. */
-  readonly passportSha256: string;
-  /** The largest useful batch; 0 until measured. */
-  readonly batchBest: number;
-  /** What really computes it. */
-  readonly provider: string;
-}
-
-type Mutable<T> = { -readonly [Key in keyof T]: T[Key] };
 
 /** How long a version that is retired may take to answer what waits for it, and how often that is looked at. */
 const RETIRE_MS_MAX = 30_000;
 const RETIRE_LOOK_MS = 20;
 
-const UNREAD: VersionStatus = {
-  state: 'loading',
-  error: undefined,
-  note: '',
-  passportSha256: '',
-  batchBest: 0,
-  provider: '',
-};
-
-/** One version of a model, from its folder to its runner. */
+/** One version of a model, from its folder to its runners. */
 export interface ModelVersion {
   readonly name: string;
   readonly version: number;
@@ -75,15 +33,17 @@ export interface ModelVersion {
   setPolicy(policy: ModelPolicy): void;
   /** Loads, warms up, tests. Resolves when it is ready or failed; never rejects for what is wrong with the model. */
   start(signal: AbortSignal): Promise<void>;
-  /** Its files were written again. It serves what it loaded; where that is not what is there now, its note says so. */
-  recheck(): Promise<void>;
+  /**
+   * Its files were written again. It serves what it loaded; where that is not what is there now, its note says so.
+   * @returns whether it is
+   */
+  recheck(): Promise<boolean>;
+  /** What is to be known about it although it serves; '' takes it back. */
+  note(about: string, text: string): void;
   /** Takes no more units, answers those that it has, and stops. @param signal: stops at once */
   retire(signal: AbortSignal): Promise<void>;
   stop(): Promise<void>;
 }
-
-/** For a status: why it is as it is; '' where there is nothing to say. */
-export const reasonOf = ({ error, note }: VersionStatus) => (error?.message ?? note).slice(0, 500);
 
 export interface VersionDependencies {
   readonly logger: Logger;
@@ -93,15 +53,16 @@ export interface VersionDependencies {
   readonly childMetrics: ChildMetrics;
   readonly linkMetrics: LinkMetrics;
   readonly scheduler: Scheduler;
+  readonly derived: DerivedGraphs;
   /** Runs it when nobody else measures: two on the same cores would both look slow. */
   readonly measuring: <T>(work: () => Promise<T>) => Promise<T>;
   /** The state changed. */
   readonly changed: () => void;
 }
 
-/** @param o emptyFolder: where the runner runs */
+/** @param o emptyFolder: where the runners run; runSlots: as many runners as a model gets that takes one unit at a time */
 export function createModelVersion(
-  o: { folder: VersionFolder; policy: ModelPolicy; emptyFolder: string },
+  o: { folder: VersionFolder; policy: ModelPolicy; emptyFolder: string; runSlots: number },
   d: VersionDependencies,
 ): ModelVersion {
   const { folder } = o;
@@ -109,73 +70,81 @@ export function createModelVersion(
   const title = `${name} ${version}`;
   const logger = d.logger.child({ model: name, model_version: version });
   let policy = o.policy;
-  const status: Mutable<VersionStatus> = { ...UNREAD };
+  const status = createStatus(d.changed);
   let model: LoadedModel | undefined;
-  let runner: RunnerProcess | undefined;
-  let runsOn: BatchRunner | undefined;
   let prepared: Preparation | undefined;
+  let single = false;
   let stopped = false;
+
+  const copies = createCopies(
+    { name: `runner-${name}-${version}`, cwd: o.emptyFolder },
+    {
+      ...d,
+      logger,
+      wanted: () => ({ count: policy.copies ?? (single ? o.runSlots : 1), policy }),
+      bringUp,
+      opened(runner, { pid }) {
+        const { provider, fallback, batchBest } = status.now;
+        model?.lane.open(runner, batchBest, { pid, provider, fallback });
+        status.set({ copies: copies.open });
+        if (status.now.state !== 'loading') return;
+        status.set({ state: 'ready' });
+        logger.info({ batch_best: batchBest, provider }, 'model ready');
+      },
+      closed(runner) {
+        model?.lane.pause(runner);
+        status.set({ copies: copies.open });
+      },
+      failed: fail,
+      trouble(reason) {
+        logger.error({ code: reason.code, detail: reason.detail }, 'a runner could not be started; the others go on');
+        status.note('runners', `a runner could not be started: ${reason.message}`);
+      },
+      settled: () => status.note('runners', ''),
+    },
+  );
 
   function fail(reason: unknown): void {
     const failure = BrinkError.from(reason);
-    if (status.state === 'failed' || stopped || failure.code === 'E_CANCELLED') return;
-    status.error = failure;
-    status.state = 'failed';
+    if (status.now.state === 'failed' || stopped || failure.code === 'E_CANCELLED') return;
     logger.error({ code: failure.code, detail: failure.detail }, 'model failed');
-    model?.lane.close(notReady(title, status));
-    d.changed();
-    // The child would be started again otherwise; nobody waits for its end.
-    runner?.stop().catch((problem: unknown) => logger.error({ err: problem }, 'runner did not stop'));
+    status.set({ state: 'failed', error: failure });
+    model?.lane.close(notReady(title, status.now));
+    // The children would be started again otherwise; nobody waits for their end.
+    copies.stop().catch((problem: unknown) => logger.error({ err: problem }, 'runners did not stop'));
   }
 
   /** Out here, since a closure keeps everything alive that its scope has: in there, the graph. */
-  const readGraph = () => readNative(folder, status.passportSha256);
+  const readGraph = () =>
+    readNative(folder, { passportSha256: status.now.passportSha256, modelSha256: model?.modelSha256 ?? '' });
 
-  /** A runner is there: it gets what was verified just now, and takes units when it is warm. */
-  async function bringUp(process: RunnerProcess): Promise<void> {
-    const ready = prepared ?? (await readVersion(folder, status));
+  /** A runner is there: it gets what was verified just now, and is warm when it takes units. */
+  async function bringUp(process: RunnerProcess): Promise<BatchRunner> {
+    const ready = prepared ?? (await readVersion(folder, status, d.derived));
     prepared = undefined;
-    status.provider = (await process.load(ready.derived, '')).provider;
+    const { session, bytes } = ready.graph;
+    const { provider, fallback } = await process.load(bytes, session);
+    if (fallback !== '' && fallback !== status.now.fallback) logger.warn({ provider, fallback }, 'provider falls back');
+    status.set({ provider, fallback });
     const runMsMax = policy.run_ms_max;
-    if (model === undefined) {
-      status.batchBest = await d.measuring(() => proveModel(folder, ready, process, runMsMax));
-      const metrics = metricsOf(d.metrics, name, version);
-      const lane = d.scheduler.addLane({ name: title }, { metrics, policy });
-      // By name: the files and the graph's bytes are not needed any more.
-      const { native, heads, passport, labels, decode, modelSha256 } = ready;
-      model = { native, heads, states: [], passport, inputs: passport.inputs, labels, decode, modelSha256, lane };
+    if (model !== undefined) {
+      if (session === '') await warmUp(process, ready.knowledge.heads, status.now.batchBest, runMsMax);
     } else {
-      await warmUp(process, ready.heads, status.batchBest, runMsMax);
+      const batchBest = await d.measuring(() => proveModel(folder, ready, process, runMsMax));
+      status.set({ batchBest });
+      const lane = d.scheduler.addLane({ name: title }, { metrics: metricsOf(d.metrics, name, version), policy });
+      // Not the files and the graph's bytes, which are not needed any more.
+      model = { ...ready.knowledge, lane };
     }
-    runsOn = withNative(process, readGraph);
-    model.lane.open(runsOn, status.batchBest, { pid: process.pid, provider: status.provider });
-    if (status.state !== 'loading') return;
-    status.state = 'ready';
-    logger.info({ batch_best: status.batchBest, provider: status.provider }, 'model ready');
-    d.changed();
+    return withNative(process, readGraph, session === 'native');
   }
-
-  /** A crash is the supervisor's business: it starts the runner again, or gives up. */
-  const onUp = (process: RunnerProcess) =>
-    bringUp(process).catch((reason: unknown) => {
-      if (BrinkError.from(reason).code === 'E_MODEL_CRASH') throw reason;
-      fail(reason);
-    });
-
-  const onDown = () => runsOn !== undefined && model?.lane.pause(runsOn);
-  const onGiveUp = () => fail(new BrinkError('E_MODEL_CRASH', 'its runner crashed five times in a minute'));
 
   async function start(signal: AbortSignal): Promise<void> {
     try {
       // What is wrong with the files is said before a process is started for them.
-      prepared = await readVersion(folder, status);
-      if (stopped) return;
-      const process: RunnerProcess = createRunnerProcess(
-        { name: `runner-${name}-${version}`, cwd: o.emptyFolder },
-        { ...d, logger, events: { onUp: () => onUp(process), onDown, onGiveUp } },
-      );
-      runner = process;
-      await process.start(signal);
+      prepared = await readVersion(folder, status, d.derived);
+      single = prepared.single;
+      if (!stopped) await copies.start(signal);
     } catch (reason) {
       fail(reason);
     }
@@ -183,54 +152,53 @@ export function createModelVersion(
 
   async function stop(): Promise<void> {
     stopped = true;
+    prepared = undefined;
     model?.lane.close(new BrinkError('E_MODEL_NOT_READY', `${title} is being stopped`));
-    await runner?.stop();
+    await copies.stop();
     if (model !== undefined) d.scheduler.removeLane(model.lane);
   }
 
   return {
     name,
     version,
-    status,
+    status: status.now,
     start,
-    recheck: () => recheck(status, readGraph, { ...d, logger }),
+    recheck: () => recheck(status, readGraph, logger),
+    note: status.note,
     retire: (signal) => drain(status, model?.lane, { ...d, logger }, signal).then(stop),
     stop,
     ready() {
-      if (model === undefined || status.state !== 'ready') throw notReady(title, status);
+      if (model === undefined || status.now.state !== 'ready') throw notReady(title, status.now);
       return model;
     },
     setPolicy(next) {
       policy = next;
       model?.lane.setPolicy(next);
+      copies.follow();
     },
   };
 }
 
-type Said = Pick<VersionDependencies, 'logger' | 'clock' | 'changed'>;
-
 /** Is what was loaded still what is there? */
-async function recheck(status: Mutable<VersionStatus>, read: () => Promise<unknown>, d: Said): Promise<void> {
+async function recheck(status: Status, read: () => Promise<unknown>, logger: Logger): Promise<boolean> {
   const note = await read().then(
     () => '',
     () => 'changed on disk, and a version does not change: it serves what it loaded; add a new version',
   );
-  if (note === status.note) return;
-  status.note = note;
-  if (note !== '') d.logger.warn(note);
-  d.changed();
+  if (note !== '') logger.warn(note);
+  status.note('disk', note);
+  return note === '';
 }
 
 /** Takes no more units, and waits until those that it has are answered. */
 async function drain(
-  status: Mutable<VersionStatus>,
+  status: Status,
   lane: Lane | undefined,
-  d: Said,
+  d: Pick<VersionDependencies, 'logger' | 'clock'>,
   signal: AbortSignal,
 ): Promise<void> {
-  status.state = 'draining';
-  d.logger.info('its folder is gone: it answers what it has and ends');
-  d.changed();
+  status.set({ state: 'draining' });
+  d.logger.info('it is taken out of service: it answers what it has and ends');
   const limit = d.clock.monotonic() + RETIRE_MS_MAX;
   while (lane !== undefined && (lane.inFlight > 0 || lane.waiting > 0) && d.clock.monotonic() < limit) {
     if (signal.aborted) return;
@@ -239,11 +207,17 @@ async function drain(
 }
 
 /** Its passport's hash stays what it was when it was first read. */
-async function readVersion(folder: VersionFolder, status: Mutable<VersionStatus>): Promise<Preparation> {
+async function readVersion(folder: VersionFolder, status: Status, derived: DerivedGraphs): Promise<Preparation> {
+  const { passportSha256 } = status.now;
+  if (passportSha256 === '' && isBare(await stampOf(folder))) {
+    const ready = await prepareBare(folder);
+    status.bare();
+    return ready;
+  }
   const read = await readPassport(folder);
-  status.passportSha256 ||= read.sha256;
-  if (read.sha256 !== status.passportSha256) throw changedMeanwhile(folder);
-  return prepare(folder, read);
+  if (status.now.isBare || (passportSha256 !== '' && read.sha256 !== passportSha256)) throw changedMeanwhile(folder);
+  status.set({ passportSha256: read.sha256 });
+  return prepare(folder, read, derived);
 }
 
 function notReady(title: string, { state, error }: VersionStatus): BrinkError {
@@ -257,15 +231,18 @@ async function proveModel(
   process: RunnerProcess,
   runMsMax: number,
 ): Promise<number> {
-  const { passport, heads, decode, files } = ready;
+  const { knowledge, files } = ready;
+  const { passport, heads, decode } = knowledge;
+  // How a graph without a passport is asked is not known before it is.
+  if (passport === undefined || decode === undefined) return 1;
   const warm = await measureBatches(process, heads, ready.batchMax, runMsMax);
   decodable(decode, warm.run.outputs);
-  await testGolden(folder, passport, { runner: process, heads, decode, files, runMsMax });
+  await testGolden(folder, passport, { runner: process, knowledge, decode, files, runMsMax });
   return warm.batchBest;
 }
 
 /** Labels, shapes and decoder must go together before the first frame. NaN on zeros alone is no reason to refuse a model. */
-function decodable(decode: Decode, outputs: Parameters<Decode>[0]): void {
+function decodable(decode: NonNullable<Knowledge['decode']>, outputs: Parameters<typeof decode>[0]): void {
   try {
     decode(outputs, 0, '');
   } catch (reason) {

@@ -1,4 +1,3 @@
-import { BrinkError } from '@brink/protocol';
 import type { FinishedRun, Head } from '../scheduler/job.ts';
 import type { BatchRunner, RunEnd } from '../scheduler/lane.ts';
 
@@ -8,6 +7,8 @@ const RUNS_MAX = 32;
 const SIZE_MS = 40;
 /** A larger batch must give so much more per second, or it only costs latency. */
 const GAIN_MIN = 1.1;
+/** Sizes in a row that do not, after which no larger one is tried: one could be the noise of the machine. */
+const WITHOUT_GAIN_MAX = 2;
 /** A slow model is not measured for minutes. */
 const MEASURE_MS_MAX = 3000;
 const RUN_MS_MAX = 10_000;
@@ -21,7 +22,8 @@ export interface WarmUp {
 
 /**
  * Runs 1, 2, 4 … batchMax units of zeros, so that no served run pays for first allocations, and finds the largest useful batch:
- * each size that is picked gives at least 10 % more units per second than the one picked before.
+ * each size that is picked gives at least 10 % more units per second than the one picked before. Larger ones than are useful are
+ * not tried.
  * @throws BrinkError what the runner says; E_MODEL_TIMEOUT, E_MODEL_CRASH
  */
 export async function measureBatches(
@@ -31,6 +33,7 @@ export async function measureBatches(
   runMsMax: number,
 ): Promise<WarmUp> {
   let best = { batch: 0, perMs: 0 };
+  let without = 0;
   let spentMs = 0;
   // The first run allocates.
   let last = await runZeros(runner, heads, 1, runMsMax);
@@ -39,8 +42,13 @@ export async function measureBatches(
     spentMs += measured.spentMs;
     last = measured.last;
     const perMs = batch / measured.fastestMs;
-    if (perMs >= best.perMs * GAIN_MIN) best = { batch, perMs };
-    else if (spentMs > MEASURE_MS_MAX) break;
+    if (perMs >= best.perMs * GAIN_MIN) {
+      best = { batch, perMs };
+      without = 0;
+    } else {
+      without += 1;
+      if (without >= WITHOUT_GAIN_MAX || spentMs > MEASURE_MS_MAX) break;
+    }
   }
   return { batchBest: best.batch, run: last };
 }
@@ -79,10 +87,9 @@ export function ranOrThrow(end: RunEnd): Omit<FinishedRun, 'startedAt'> {
 }
 
 async function runZeros(runner: BatchRunner, heads: readonly Head[], batch: number, runMsMax: number) {
-  const unit = heads.map(({ name, dtype, shape }) => {
-    if (dtype !== 'uint8') throw new BrinkError('E_INTERNAL', `input "${name}" is ${dtype}; units bring uint8`);
-    return new Uint8Array(shape.reduce((product, size) => product * size, 1));
-  });
+  const unit = heads.map(
+    ({ dtype, shape }) => new Uint8Array(shape.reduce((product, size) => product * size, dtype === 'uint8' ? 1 : 4)),
+  );
   const payloads = Array.from({ length: batch }, () => unit).flat();
   // The first run of a graph may take longer than run_ms_max allows later.
   return ranOrThrow(await runner.run({ session: '', batch, heads, payloads }, Math.max(runMsMax, RUN_MS_MAX)));

@@ -1,6 +1,7 @@
 import { lstat } from 'node:fs/promises';
+import { join } from 'node:path';
 import { BrinkError } from '@brink/protocol';
-import type { Clock, Logger, Timer } from '@brink/runtime';
+import { type Clock, type Logger, type Timer, wait } from '@brink/runtime';
 import { listVersions, stampOf, type VersionFolder } from './folder.ts';
 
 /** A version in the folder as it is now. */
@@ -15,10 +16,15 @@ export interface Watch {
   start(): Promise<readonly SeenVersion[]>;
   /** Looks now. */
   look(): void;
+  /** The versions of one model as they are now, once they look the same twice. @throws BrinkError E_CONFLICT where they never do */
+  rest(name: string): Promise<readonly SeenVersion[]>;
   stop(): Promise<void>;
 }
 
 const LOOK_MS = 1000;
+/** Between two looks of somebody who waits, and how many of them. */
+const REST_MS = 200;
+const REST_LOOKS_MAX = 50;
 
 /** By name, then version. */
 const keyOf = ({ name, version }: VersionFolder) => `${name}/${version}`;
@@ -26,7 +32,7 @@ const keyOf = ({ name, version }: VersionFolder) => `${name}/${version}`;
 /**
  * Only what looks the same twice in a row is told: a folder that is being copied is left alone until it rests.
  * A models folder that is not there at all, or cannot be read, says nothing: that takes no model out of service.
- * @param d known: looked at even where they have no passport any more
+ * @param d known: looked at even where they have neither passport nor model any more
  */
 export function createWatch(
   o: { dir: string },
@@ -43,6 +49,7 @@ export function createWatch(
   let again = false;
   let running = false;
   let trouble = '';
+  const stopping = new AbortController();
 
   async function lookOnce(): Promise<void> {
     try {
@@ -81,16 +88,34 @@ export function createWatch(
       return [...before.values()];
     },
     look,
+    async rest(name) {
+      const known = [...d.known()].filter((folder) => folder.name === name);
+      let last = new Map([...before].filter(([, { folder }]) => folder.name === name));
+      for (let looks = 0; looks < REST_LOOKS_MAX; looks++) {
+        const now = await readStamps(o.dir, known, name);
+        if (now.size === last.size && [...now].every(([key, { stamp }]) => last.get(key)?.stamp === stamp)) {
+          return [...now.values()];
+        }
+        last = now;
+        await wait(REST_MS, d.clock, stopping.signal);
+      }
+      throw new BrinkError('E_CONFLICT', `${join(o.dir, name)} is still being written; expected files that rest`);
+    },
     async stop() {
       running = false;
+      stopping.abort();
       if (timer !== undefined) d.clock.clearTimeout(timer);
       await looking;
     },
   };
 }
 
-async function readStamps(dir: string, known: Iterable<VersionFolder>): Promise<ReadonlyMap<string, SeenVersion>> {
-  const folders = new Map([...(await listVersions(dir)), ...known].map((folder) => [keyOf(folder), folder]));
+async function readStamps(
+  dir: string,
+  known: Iterable<VersionFolder>,
+  only?: string,
+): Promise<Map<string, SeenVersion>> {
+  const folders = new Map([...(await listVersions(dir, only)), ...known].map((folder) => [keyOf(folder), folder]));
   const seen = new Map<string, SeenVersion>();
   for (const [key, folder] of folders) seen.set(key, { folder, stamp: await stampOf(folder) });
   // After them, since the whole folder could have gone meanwhile.
