@@ -69,6 +69,8 @@ export const FleetStatusSchema = z
           version: z.number().int().positive(),
           state: z.enum(['loading', 'ready', 'failed', 'draining']),
           reason: z.string().optional(),
+          serving: z.boolean().optional().describe('the bare name means this version'),
+          provider: z.string().optional().describe('what really computes it'),
         }),
       )
       .optional(),
