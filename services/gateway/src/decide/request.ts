@@ -1,4 +1,5 @@
-import { BrinkError, isErrorCode, type link } from '@brink/protocol';
+import { resultToOriginal } from '@brink/decoders';
+import { BrinkError, isErrorCode, type link, type Result } from '@brink/protocol';
 import type { LinkReply, RequestBody } from '@brink/runtime';
 import type { ServingModel } from '../models/models.ts';
 import type { Unit } from './unit.ts';
@@ -29,7 +30,7 @@ export function decideBody(model: ServingModel, units: readonly Unit[], now: num
 /** What inference says about one unit. */
 export interface UnitAnswer {
   readonly said: link.UnitResult;
-  /** Its result as JSON; empty where it failed. */
+  /** Its result as JSON, boxes as parts of the upright original frame; empty where it failed. */
   readonly resultJson: string;
 }
 
@@ -37,15 +38,27 @@ export interface UnitAnswer {
 export function answersOf({ body, payloads }: LinkReply, units: readonly Unit[]): readonly UnitAnswer[] | BrinkError {
   if (body.case === 'decided' && body.value.results.length === units.length) {
     let at = 0;
-    return body.value.results.map((said) => {
-      const resultJson = said.payloads > 0 ? (payloads[at]?.toString('utf8') ?? '') : '';
+    return body.value.results.map((said, index) => {
+      const json = said.payloads > 0 ? (payloads[at]?.toString('utf8') ?? '') : '';
       at += said.payloads;
-      return { said, resultJson };
+      return { said, resultJson: onOriginal(units[index] as Unit, json) };
     });
   }
   return new BrinkError(
     'E_INTERNAL',
     `inference answered "${body.case}" to ${units.length} units; expected one result each`,
+  );
+}
+
+/**
+ * Inference gives boxes as parts of the picture that the model saw; where that lies in the frame is known here. Results without
+ * boxes, and frames that were tensors already, go on as they are.
+ */
+function onOriginal({ prepared }: Unit, json: string): string {
+  if (json === '' || prepared?.picture === undefined || prepared.model.task !== 'detection') return json;
+  const { transform, width, height } = prepared.picture;
+  return JSON.stringify(
+    resultToOriginal(JSON.parse(json) as Result, transform, prepared.model.target, { width, height }),
   );
 }
 

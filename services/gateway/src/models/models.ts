@@ -157,8 +157,8 @@ async function prepared(
       `the passport of ${name}@${version} here is ${here}…, inference loaded ${there}…`,
     );
   }
-  const { head, target } = preparation;
+  const { head, target, task } = preparation;
   // 0 comes of an inference that does not say it yet.
   const room = { batchBest: Math.max(1, batchBest), copies: Math.max(1, copies) };
-  return { name, version, passportSha256, ...room, head, target };
+  return { name, version, passportSha256, ...room, head, target, task };
 }

@@ -10,6 +10,8 @@ export interface Preparation {
   readonly passportSha256: string;
   readonly head: WireHead;
   readonly target: ImageTarget;
+  /** What its results say. */
+  readonly task: Passport['task'];
 }
 
 /**
@@ -48,6 +50,7 @@ export async function readPreparation(modelsDir: string, name: string, version: 
     passportSha256: createHash('sha256').update(bytes).digest('hex'),
     head,
     target: imageTarget(input.image),
+    task: passport.data.task,
   };
 }
 

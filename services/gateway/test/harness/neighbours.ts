@@ -27,6 +27,7 @@ export async function startInference(path: string) {
   const decides: ReceivedDecide[] = [];
   const peers = new Set<LinkPeer>();
   let models: ModelState[] = [];
+  let result: object = CAT;
   let answer: (received: ReceivedDecide) => Promise<UnitResult[]> | UnitResult[] = (received) =>
     received.decide.units.map(decided);
 
@@ -40,7 +41,7 @@ export async function startInference(path: string) {
         async decide(decide, tensors) {
           decides.push({ decide, tensors });
           const results = await answer({ decide, tensors });
-          return { body: { case: 'decided', value: { results } }, payloads: resultPayloads(results) };
+          return { body: { case: 'decided', value: { results } }, payloads: resultPayloads(results, result) };
         },
       },
       onPeer(peer) {
@@ -63,6 +64,10 @@ export async function startInference(path: string) {
     },
     answer(fn: typeof answer): void {
       answer = fn;
+    },
+    /** What is decided about every unit from now on. */
+    says(next: object): void {
+      result = next;
     },
     /** Breaks every connection; the gateway dials again. */
     hangUp(): void {
@@ -94,8 +99,8 @@ const CAT = {
 };
 
 /** What goes with these results: one JSON for each that was decided. */
-export function resultPayloads(results: readonly UnitResult[]): Buffer[] {
-  return results.filter(({ payloads = 0 }) => payloads > 0).map(() => Buffer.from(JSON.stringify(CAT)));
+export function resultPayloads(results: readonly UnitResult[], result: object = CAT): Buffer[] {
+  return results.filter(({ payloads = 0 }) => payloads > 0).map(() => Buffer.from(JSON.stringify(result)));
 }
 
 export async function startControl(path: string) {
@@ -151,18 +156,20 @@ export type Control = Awaited<ReturnType<typeof startControl>>;
 /** Writes a passport (no weights: the gateway reads none) and says what inference would announce of it. */
 export async function writePassport(
   modelsDir: string,
-  o: { name: string; version?: number; width?: number; height?: number; card?: object },
+  o: { name: string; version?: number; width?: number; height?: number; fit?: string; task?: string; card?: object },
 ): Promise<ModelState> {
-  const { name, version = 1, width = 4, height = 4, card = {} } = o;
+  const { name, version = 1, width = 4, height = 4, fit = 'stretch', task = 'classification', card = {} } = o;
+  const boxes = { decoder: 'scores-boxes', tensors: { scores: 'scores', boxes: 'boxes' } };
+  const classes = { decoder: 'classification', tensors: { logits: 'logits' } };
   const passport = {
     passport: 1,
     name,
     version,
-    task: 'classification',
+    task,
     files: [{ path: 'model.onnx', sha256: 'f'.repeat(64) }],
-    inputs: [{ tensor: 'image', image: { width, height } }],
+    inputs: [{ tensor: 'image', image: { width, height, fit } }],
     batch_max: 8,
-    output: { decoder: 'classification', tensors: { logits: 'logits' } },
+    output: task === 'detection' ? boxes : classes,
     card,
   };
   const bytes = Buffer.from(JSON.stringify(passport));
