@@ -13,7 +13,7 @@ export type Spectrum = (samples: Float32Array) => Float32Array<ArrayBuffer>;
  * @throws BrinkError E_PASSPORT where the numbers of `mfcc` cannot be
  */
 export function createSpectrum(mfcc: Mfcc, rateHz: number): Spectrum {
-  check(mfcc, rateHz);
+  checkMfcc(mfcc, rateHz);
   const { frame, stride, fft, mels, bins, layout } = mfcc;
   const window = hannWindow(frame);
   const bands = melBands(mfcc, rateHz);
@@ -112,7 +112,8 @@ function dctMatrix(rows: number, n: number): Float64Array[] {
   );
 }
 
-function check({ bins, mels, frame, fft, low_hz, high_hz }: Mfcc, rateHz: number): void {
+/** @throws BrinkError E_PASSPORT what contradicts what: the schema sees each number alone */
+export function checkMfcc({ bins, mels, frame, fft, low_hz, high_hz }: Mfcc, rateHz: number): void {
   const refuse = (detail: string) => {
     throw new BrinkError('E_PASSPORT', `inputs.audio.mfcc.${detail}`);
   };

@@ -1,7 +1,6 @@
 import { AudioInputSchema, SignalInputSchema } from '@brink/protocol';
 import { describe, expect, it } from 'vitest';
 import { chirp, expectNear, reference } from './reference.testing.ts';
-import { createSpectrum } from './spectrum.ts';
 import { audioUnits, signalUnits, type Units } from './units.ts';
 import { wireHeads } from './wire.ts';
 
@@ -53,11 +52,14 @@ describe('a recording', () => {
     },
   );
 
-  it('is refused where its spectrum cannot be, before any unit is asked for', () => {
+  it('is refused where its spectrum cannot be, before any unit is asked for, and by its head too', () => {
     const mfcc = { bins: 5, mels: 10, frame: 200, stride: 100, fft: 256, high_hz: 4000 };
     const audio = AudioInputSchema.parse({ rate_hz: 4000, window: 400, mfcc });
     expect(() => audioUnits(new Float32Array(400), audio)).toThrow(/E_PASSPORT.*half of rate_hz/);
-    expect(() => createSpectrum(audio.mfcc!, 8000)).not.toThrow();
+    expect(() => wireHeads({ inputs: [{ tensor: 'x', audio }], state: [] })).toThrow(/E_PASSPORT.*half of rate_hz/);
+    const short = { ...audio, rate_hz: 8000, window: 199 };
+    expect(() => wireHeads({ inputs: [{ tensor: 'x', audio: short }], state: [] })).toThrow(/E_PASSPORT.*199 samples/);
+    expect(() => wireHeads({ inputs: [{ tensor: 'x', audio: { ...short, window: 200 } }], state: [] })).not.toThrow();
   });
 });
 

@@ -1,5 +1,6 @@
 import { type AudioInput, BrinkError, type ConstantInput, type InputSpec, type Passport } from '@brink/protocol';
 import { channelsOf } from './image.ts';
+import { checkMfcc } from './spectrum.ts';
 
 /** How one input of a unit travels to the model, without the batch dimension; the model's own graph does the rest. */
 export interface WireHead {
@@ -11,7 +12,10 @@ export interface WireHead {
   readonly bytes: number;
 }
 
-/** What a unit brings: every input of the passport that is no constant, in their order, then every state. */
+/**
+ * What a unit brings: every input of the passport that is no constant, in their order, then every state.
+ * @throws BrinkError E_PASSPORT
+ */
 export function wireHeads(passport: Pick<Passport, 'inputs' | 'state'>): WireHead[] {
   const inputs = passport.inputs.filter(isPrepared).map((input) => {
     if ('image' in input) {
@@ -31,10 +35,11 @@ export function isPrepared(input: InputSpec): input is Exclude<InputSpec, Consta
   return !('constant' in input);
 }
 
-/** @throws BrinkError E_PASSPORT where the window is shorter than one frame of the spectrum */
-function audioShape({ window, context, mfcc }: AudioInput): number[] {
+/** @throws BrinkError E_PASSPORT where the spectrum cannot be, or the window is shorter than one frame of it */
+function audioShape({ rate_hz, window, context, mfcc }: AudioInput): number[] {
   const samples = context + window;
   if (mfcc === undefined) return [samples];
+  checkMfcc(mfcc, rate_hz);
   const frames = Math.floor((samples - mfcc.frame) / mfcc.stride) + 1;
   if (frames < 1) {
     throw new BrinkError('E_PASSPORT', `inputs.audio.mfcc.frame is ${mfcc.frame}; the window has ${samples} samples`);
