@@ -6,7 +6,8 @@ import { ModelPath } from './path.ts';
 
 const Side = z.number().positive().max(100_000);
 const Stride = Count.max(1024);
-const background = (description: string) => Count.min(0).max(100_000).nullable().describe(description);
+const Index = z.number().int().min(0);
+const background = (description: string) => Index.max(100_000).nullable().describe(description);
 
 /** Ultralytics' YOLOv5 (and v3, v6, v7) exported with its head: x y w h in pixels, objectness, classes. */
 export const Yolov5Schema = z.strictObject({
@@ -163,5 +164,5 @@ export const SegmentationSchema = z.strictObject({
   labels: detection.labels,
   background: background('the class that is never the label').default(0),
   top: Count.max(100).default(5),
-  mask_side_max: Count.min(0).max(64).default(64).describe('the mask is made smaller to this; 0: no mask'),
+  mask_side_max: Index.max(64).default(64).describe('the mask is made smaller to this; 0: no mask'),
 });
