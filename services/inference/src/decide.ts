@@ -47,11 +47,6 @@ export function createDecide(d: { repository: Repository; clock: Clock; language
       request.units.forEach((unit, index) => {
         const own = payloads.slice(at, at + unit.inputs.length);
         at += unit.inputs.length;
-        const wrong = shapeProblem(unit, own, taker.heads);
-        if (wrong !== undefined) {
-          gather.settle(index, failed(new BrinkError('E_SHAPE', `${unit.id}: ${wrong}`), false), true);
-          return;
-        }
         const job: Job = {
           ...shared,
           deadlineAt: unit.deadlineMs === 0 ? Number.POSITIVE_INFINITY : now + unit.deadlineMs,
@@ -63,7 +58,9 @@ export function createDecide(d: { repository: Repository; clock: Clock; language
           },
           failed: (error, attempt) => gather.settle(index, failed(error, attempt), false),
         };
-        taker.lane.add(job);
+        const wrong = shapeProblem(unit, own, taker.heads);
+        if (wrong === undefined) taker.lane.add(job);
+        else taker.lane.refuse(job, new BrinkError('E_SHAPE', `${unit.id}: ${wrong}`));
       });
     });
   };
@@ -160,7 +157,9 @@ function decided(
     });
     return { said, payloads };
   } catch (reason) {
-    return failed(BrinkError.from(reason), false);
+    const error = BrinkError.from(reason);
+    job.wrong = error.code;
+    return failed(error, false);
   }
 }
 

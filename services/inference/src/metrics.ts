@@ -16,6 +16,12 @@ export function createMetrics(register: Registry) {
     ...runnerMetrics(registers),
     busy: new Gauge({ name: 'brink_inference_busy_slots', help: 'Runs that are going on', registers }),
     slots: new Gauge({ name: 'brink_inference_run_slots', help: 'Runs that may go on at once', registers }),
+    loadFailures: new Counter({
+      name: 'brink_inference_load_failures_total',
+      help: 'Versions that could not be loaded, or were given up while they served, by code',
+      labelNames: [...perModel, 'code'] as const,
+      registers,
+    }),
     models: new Gauge({
       name: 'brink_inference_model_versions',
       help: 'Model versions by state',

@@ -4,7 +4,7 @@ import { type Metrics, metricsOf } from '../metrics.ts';
 import type { RunnerProcess } from '../runner/process.ts';
 import type { BatchRunner, Lane } from '../scheduler/lane.ts';
 import type { Scheduler } from '../scheduler/scheduler.ts';
-import { createCopies } from './copies.ts';
+import { type Copies, createCopies } from './copies.ts';
 import type { DerivedGraphs } from './derived.ts';
 import { isBare, readPassport, stampOf, type VersionFolder } from './folder.ts';
 import { testGolden } from './golden.ts';
@@ -60,123 +60,171 @@ export interface VersionDependencies {
   readonly changed: () => void;
 }
 
-/** @param o emptyFolder: where the runners run; runSlots: as many runners as a model gets that takes one unit at a time */
-export function createModelVersion(
-  o: { folder: VersionFolder; policy: ModelPolicy; emptyFolder: string; runSlots: number },
-  d: VersionDependencies,
-): ModelVersion {
-  const { folder } = o;
-  const { name, version } = folder;
-  const title = `${name} ${version}`;
-  const logger = d.logger.child({ model: name, model_version: version });
-  let policy = o.policy;
-  const status = createStatus(d.changed);
-  let model: LoadedModel | undefined;
-  let prepared: Preparation | undefined;
-  let single = false;
-  let stopped = false;
+interface VersionOptions {
+  readonly folder: VersionFolder;
+  readonly policy: ModelPolicy;
+  /** Where the runners run. */
+  readonly emptyFolder: string;
+  /** As many runners as a model gets that takes one unit at a time. */
+  readonly runSlots: number;
+}
 
-  const copies = createCopies(
-    { name: `runner-${name}-${version}`, cwd: o.emptyFolder },
-    {
-      ...d,
-      logger,
-      wanted: () => ({ count: policy.copies ?? (single ? o.runSlots : 1), policy }),
-      bringUp,
-      opened(runner, { pid }) {
-        const { provider, fallback, batchBest } = status.now;
-        model?.lane.open(runner, batchBest, { pid, provider, fallback });
-        status.set({ copies: copies.open });
-        if (status.now.state !== 'loading') return;
-        status.set({ state: 'ready' });
-        logger.info({ batch_best: batchBest, provider }, 'model ready');
-      },
-      closed(runner) {
-        model?.lane.pause(runner);
-        status.set({ copies: copies.open });
-      },
-      failed: fail,
-      trouble(reason) {
-        logger.error({ code: reason.code, detail: reason.detail }, 'a runner could not be started; the others go on');
-        status.note('runners', `a runner could not be started: ${reason.message}`);
-      },
-      settled: () => status.note('runners', ''),
-    },
-  );
+export function createModelVersion(o: VersionOptions, d: VersionDependencies): ModelVersion {
+  return new FolderVersion(o, d);
+}
 
-  function fail(reason: unknown): void {
-    const failure = BrinkError.from(reason);
-    if (status.now.state === 'failed' || stopped || failure.code === 'E_CANCELLED') return;
-    logger.error({ code: failure.code, detail: failure.detail }, 'model failed');
-    status.set({ state: 'failed', error: failure });
-    model?.lane.close(notReady(title, status.now));
-    // The children would be started again otherwise; nobody waits for their end.
-    copies.stop().catch((problem: unknown) => logger.error({ err: problem }, 'runners did not stop'));
+class FolderVersion implements ModelVersion {
+  readonly name: string;
+  readonly version: number;
+  readonly #folder: VersionFolder;
+  readonly #d: VersionDependencies;
+  readonly #status: Status;
+  readonly #copies: Copies;
+  #policy: ModelPolicy;
+  #model: LoadedModel | undefined;
+  #prepared: Preparation | undefined;
+  #isSingle = false;
+  #isStopped = false;
+
+  constructor({ folder, policy, emptyFolder, runSlots }: VersionOptions, d: VersionDependencies) {
+    const { name, version } = folder;
+    this.name = name;
+    this.version = version;
+    this.#folder = folder;
+    this.#d = { ...d, logger: d.logger.child({ model: name, model_version: version }) };
+    this.#status = createStatus(d.changed);
+    this.#policy = policy;
+    const count = () => this.#policy.copies ?? (this.#isSingle ? runSlots : 1);
+    this.#copies = createCopies(
+      { name: `runner-${name}-${version}`, cwd: emptyFolder },
+      {
+        ...this.#d,
+        wanted: () => ({ count: count(), policy: this.#policy }),
+        bringUp: (process) => this.#bringUp(process),
+        opened: (runner, process) => this.#opened(runner, process),
+        closed: (runner) => this.#closed(runner),
+        failed: (reason) => this.#fail(reason),
+        trouble: (reason) => this.#trouble(reason),
+        settled: () => this.#status.note('runners', ''),
+      },
+    );
   }
 
-  /** Out here, since a closure keeps everything alive that its scope has: in there, the graph. */
-  const readGraph = () =>
-    readNative(folder, { passportSha256: status.now.passportSha256, modelSha256: model?.modelSha256 ?? '' });
-
-  /** A runner is there: it gets what was verified just now, and is warm when it takes units. */
-  async function bringUp(process: RunnerProcess): Promise<BatchRunner> {
-    const ready = prepared ?? (await readVersion(folder, status, d.derived));
-    prepared = undefined;
-    const { session, bytes } = ready.graph;
-    const { provider, fallback } = await process.load(bytes, session);
-    if (fallback !== '' && fallback !== status.now.fallback) logger.warn({ provider, fallback }, 'provider falls back');
-    status.set({ provider, fallback });
-    const runMsMax = policy.run_ms_max;
-    if (model !== undefined) {
-      if (session === '') await warmUp(process, ready.knowledge.heads, status.now.batchBest, runMsMax);
-    } else {
-      const batchBest = await d.measuring(() => proveModel(folder, ready, process, runMsMax));
-      status.set({ batchBest });
-      const lane = d.scheduler.addLane({ name: title }, { metrics: metricsOf(d.metrics, name, version), policy });
-      // Not the files and the graph's bytes, which are not needed any more.
-      model = { ...ready.knowledge, lane };
-    }
-    return withNative(process, readGraph, session === 'native');
+  get status(): VersionStatus {
+    return this.#status.now;
   }
 
-  async function start(signal: AbortSignal): Promise<void> {
+  ready(): LoadedModel {
+    if (this.#model === undefined || this.status.state !== 'ready') throw this.#notReady();
+    return this.#model;
+  }
+
+  setPolicy(policy: ModelPolicy): void {
+    this.#policy = policy;
+    this.#model?.lane.setPolicy(policy);
+    this.#copies.follow();
+  }
+
+  note(about: string, text: string): void {
+    this.#status.note(about, text);
+  }
+
+  async start(signal: AbortSignal): Promise<void> {
     try {
       // What is wrong with the files is said before a process is started for them.
-      prepared = await readVersion(folder, status, d.derived);
-      single = prepared.single;
-      if (!stopped) await copies.start(signal);
+      this.#prepared = await readVersion(this.#folder, this.#status, this.#d.derived);
+      this.#isSingle = this.#prepared.single;
+      if (!this.#isStopped) await this.#copies.start(signal);
     } catch (reason) {
-      fail(reason);
+      this.#fail(reason);
     }
   }
 
-  async function stop(): Promise<void> {
-    stopped = true;
-    prepared = undefined;
-    model?.lane.close(new BrinkError('E_MODEL_NOT_READY', `${title} is being stopped`));
-    await copies.stop();
-    if (model !== undefined) d.scheduler.removeLane(model.lane);
+  recheck(): Promise<boolean> {
+    return recheck(this.#status, () => this.#readGraph(), this.#d.logger);
   }
 
-  return {
-    name,
-    version,
-    status: status.now,
-    start,
-    recheck: () => recheck(status, readGraph, logger),
-    note: status.note,
-    retire: (signal) => drain(status, model?.lane, { ...d, logger }, signal).then(stop),
-    stop,
-    ready() {
-      if (model === undefined || status.now.state !== 'ready') throw notReady(title, status.now);
-      return model;
-    },
-    setPolicy(next) {
-      policy = next;
-      model?.lane.setPolicy(next);
-      copies.follow();
-    },
-  };
+  async retire(signal: AbortSignal): Promise<void> {
+    await drain(this.#status, this.#model?.lane, this.#d, signal);
+    await this.stop();
+  }
+
+  async stop(): Promise<void> {
+    this.#isStopped = true;
+    this.#prepared = undefined;
+    const { name, version } = this;
+    this.#model?.lane.close(new BrinkError('E_MODEL_NOT_READY', `${name} ${version} is being stopped`));
+    await this.#copies.stop();
+    if (this.#model !== undefined) this.#d.scheduler.removeLane(this.#model.lane);
+  }
+
+  /** A runner is there: it gets what was verified just now, and is warm when it takes units. */
+  async #bringUp(process: RunnerProcess): Promise<BatchRunner> {
+    const ready = this.#prepared ?? (await readVersion(this.#folder, this.#status, this.#d.derived));
+    this.#prepared = undefined;
+    const { session, bytes } = ready.graph;
+    const { provider, fallback } = await process.load(bytes, session);
+    if (fallback !== '' && fallback !== this.status.fallback) {
+      this.#d.logger.warn({ provider, fallback }, 'not the preferred execution provider');
+    }
+    this.#status.set({ provider, fallback });
+    const runMsMax = this.#policy.run_ms_max;
+    if (this.#model === undefined) {
+      const batchBest = await this.#d.measuring(() => proveModel(this.#folder, ready, process, runMsMax));
+      this.#status.set({ batchBest });
+      // Not the files and the graph's bytes, which are not needed any more.
+      this.#model = { ...ready.knowledge, lane: this.#addLane() };
+    } else if (session === '') {
+      await warmUp(process, ready.knowledge.heads, this.status.batchBest, runMsMax);
+    }
+    return withNative(process, () => this.#readGraph(), session === 'native');
+  }
+
+  #addLane(): Lane {
+    const { name, version } = this;
+    const metrics = metricsOf(this.#d.metrics, name, version);
+    return this.#d.scheduler.addLane({ name: `${name} ${version}` }, { metrics, policy: this.#policy });
+  }
+
+  #readGraph(): Promise<Uint8Array> {
+    const { passportSha256 } = this.status;
+    return readNative(this.#folder, { passportSha256, modelSha256: this.#model?.modelSha256 ?? '' });
+  }
+
+  #opened(runner: BatchRunner, { pid }: RunnerProcess): void {
+    const { provider, fallback, batchBest, state } = this.status;
+    this.#model?.lane.open(runner, batchBest, { pid, provider, fallback });
+    this.#status.set({ copies: this.#copies.open });
+    if (state !== 'loading') return;
+    this.#status.set({ state: 'ready' });
+    this.#d.logger.info({ batch_best: batchBest, provider }, 'model ready');
+  }
+
+  #closed(runner: BatchRunner): void {
+    this.#model?.lane.pause(runner);
+    this.#status.set({ copies: this.#copies.open });
+  }
+
+  #trouble({ code, detail, message }: BrinkError): void {
+    this.#d.logger.error({ code, detail }, 'a runner could not be started; the others go on');
+    this.#status.note('runners', `a runner could not be started: ${message}`);
+  }
+
+  #fail(reason: unknown): void {
+    const failure = BrinkError.from(reason);
+    if (this.status.state === 'failed' || this.#isStopped || failure.code === 'E_CANCELLED') return;
+    this.#d.logger.error({ code: failure.code, detail: failure.detail }, 'model failed');
+    this.#status.set({ state: 'failed', error: failure });
+    this.#model?.lane.close(this.#notReady());
+    // The children would be started again otherwise; nobody waits for their end.
+    this.#copies.stop().catch((problem: unknown) => this.#d.logger.error({ err: problem }, 'runners did not stop'));
+  }
+
+  #notReady(): BrinkError {
+    const { state, error } = this.status;
+    const why = error === undefined ? '' : `: ${error.message}`;
+    return new BrinkError('E_MODEL_NOT_READY', `${this.name} ${this.version} is ${state}${why}`);
+  }
 }
 
 /** Is what was loaded still what is there? */
@@ -218,10 +266,6 @@ async function readVersion(folder: VersionFolder, status: Status, derived: Deriv
   if (status.now.isBare || (passportSha256 !== '' && read.sha256 !== passportSha256)) throw changedMeanwhile(folder);
   status.set({ passportSha256: read.sha256 });
   return prepare(folder, read, derived);
-}
-
-function notReady(title: string, { state, error }: VersionStatus): BrinkError {
-  return new BrinkError('E_MODEL_NOT_READY', `${title} is ${state}${error === undefined ? '' : `: ${error.message}`}`);
 }
 
 /** Measures, decodes once, and runs the golden test. @returns the largest useful batch */

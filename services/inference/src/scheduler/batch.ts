@@ -56,7 +56,8 @@ export function settleRan(
     runMs: run.runMs,
     decodeMs: d.clock.monotonic() - begunAt,
   };
-  measure(d.metrics, batch.length, Math.max(1, row), times);
+  for (const { wrong } of batch) d.metrics.answered(wrong ?? 'ok');
+  measure(d.metrics, Math.max(1, row), times);
   count(d, batch, Math.max(1, row), { ...times, startedAt: run.startedAt });
 }
 
@@ -67,8 +68,7 @@ interface Times {
   readonly decodeMs: number;
 }
 
-function measure(metrics: ModelMetrics, jobs: number, rows: number, times: Times): void {
-  metrics.answered('ok', jobs);
+function measure(metrics: ModelMetrics, rows: number, times: Times): void {
   metrics.units.inc(rows);
   metrics.batch.observe(rows);
   metrics.queue.observe(times.queueMs / 1000);
@@ -94,7 +94,7 @@ function count(
   const now = clock.monotonic();
   for (const job of batch) {
     spend(stats.queue, times.startedAt - job.arrivedAt);
-    spend(stats.success, now - job.arrivedAt);
+    spend(job.wrong === undefined ? stats.success : stats.fail, now - job.arrivedAt);
   }
 }
 

@@ -1,5 +1,5 @@
 import type { BatchOutputs } from '@brink/decoders';
-import type { BrinkError } from '@brink/protocol';
+import type { BrinkError, ErrorCode } from '@brink/protocol';
 
 /** A tensor without its bytes; the same fields as `TensorHead` of the link. */
 export interface Head {
@@ -40,6 +40,8 @@ export interface Job {
   readonly cancelled: () => boolean;
   /** @param firstRow of this job in the run */
   done(run: FinishedRun, firstRow: number): void;
+  /** Set by `done` where what came out of the run is no answer after all. */
+  wrong?: ErrorCode;
   /** @param attempt a run that contained it crashed or hung */
   failed(error: BrinkError, attempt: boolean): void;
 }

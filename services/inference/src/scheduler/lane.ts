@@ -28,6 +28,8 @@ export interface Lane {
   readonly stats: LaneStats;
   /** Answers with `failed` at once where it cannot wait. */
   add(job: Job): void;
+  /** Answers it without a run, and counts it as every answer. */
+  refuse(job: Job, error: BrinkError): void;
   /** One more runner takes batches. @param batchMax the largest useful batch, in rows */
   open(runner: BatchRunner, batchMax: number, facts?: RunnerFacts): void;
   /** This runner is gone; what waits, waits on. */
@@ -96,6 +98,7 @@ export function createLane(o: LaneOptions, d: LaneDependencies): ScheduledLane {
       arrivals.add(job);
       if (admission.add(job)) d.changed();
     },
+    refuse: (job, error) => admission.refuse(job, error, false),
     open(runner, batchMax, facts = {}) {
       if (!isClosed) seats.open(runner, batchMax, facts);
       d.changed();
