@@ -31,7 +31,7 @@ const good = pixelsGraph();
 const external = (location: string): Bad => ({
   graph: externalGraph(location),
   code: /^E_MODEL_EXTERNAL$/,
-  says: /"weights"/,
+  says: /"weights/,
 });
 
 const BAD: Readonly<Record<string, Bad>> = {
