@@ -10,6 +10,7 @@ interface Call {
   readonly model: string;
   /** First byte of each unit. */
   readonly units: number[];
+  readonly batch: number;
   end(end?: RunEnd): Promise<void>;
 }
 
@@ -23,13 +24,15 @@ function startScheduler(runSlots = 1) {
   const scheduler = createScheduler({ runSlots }, { clock, metrics });
   const calls: Call[] = [];
   const answers: string[] = [];
+  const refusals: BrinkError[] = [];
 
   function addModel(model: string, o: { batchMax?: number; policy?: Partial<LanePolicy> } = {}) {
-    const runner: BatchRunner = {
-      run: ({ payloads }) =>
+    const newRunner = (): BatchRunner => ({
+      run: ({ payloads, batch }) =>
         new Promise((resolve) => {
           calls.push({
             model,
+            batch,
             units: payloads.map((payload) => payload[0] ?? -1),
             async end(end = RAN) {
               resolve(end);
@@ -37,7 +40,8 @@ function startScheduler(runSlots = 1) {
             },
           });
         }),
-    };
+    });
+    const runner = newRunner();
     const lane = scheduler.addLane(
       { name: model },
       { metrics: metricsOf(metrics, model, 1), policy: { ...POLICY, ...o.policy } },
@@ -57,14 +61,24 @@ function startScheduler(runSlots = 1) {
         payloads: [Uint8Array.of(unit)],
         cancelled: () => false,
         done: (_run: FinishedRun, index: number) => answers.push(`${model}${unit}=${index}`),
-        failed: (error: BrinkError, attempt: boolean) =>
-          answers.push(`${model}${unit} ${error.code}${attempt ? '!' : ''}`),
+        failed: (error: BrinkError, attempt: boolean) => {
+          refusals.push(error);
+          answers.push(`${model}${unit} ${error.code}${attempt ? '!' : ''}`);
+        },
         ...over,
       });
-    return { lane, runner, add };
+    return { lane, runner, newRunner, add, remove: () => scheduler.removeLane(lane) };
   }
 
-  return { clock, calls, answers, addModel, ran: () => calls.map(({ model, units }) => `${model}:${units.join(',')}`) };
+  return {
+    clock,
+    calls,
+    answers,
+    refusals,
+    metrics,
+    addModel,
+    ran: () => calls.map(({ model, units }) => `${model}:${units.join(',')}`),
+  };
 }
 
 describe('scheduler', () => {
@@ -262,5 +276,213 @@ describe('scheduler', () => {
     a.add(1);
     await clock.advance(0);
     expect(answers).toEqual(['a0 E_MODEL_NOT_READY', 'a1 E_MODEL_NOT_READY']);
+  });
+
+  it('gives each copy of a model batches of its own, as far as there are slots', async () => {
+    const { clock, calls, addModel, ran } = startScheduler(2);
+    const a = addModel('a', { batchMax: 2 });
+    for (let copy = 0; copy < 2; copy++) a.lane.open(a.newRunner(), 2);
+    for (let unit = 0; unit < 7; unit++) a.add(unit);
+    await clock.advance(0);
+    // Two slots: two batches run, the third copy has none. What goes ahead goes where something runs.
+    expect(ran()).toEqual(['a:0,1', 'a:2,3']);
+    await calls[0]?.end();
+    expect(ran()).toEqual(['a:0,1', 'a:2,3', 'a:4,5']);
+  });
+
+  it('lets a model go on with its other copies when one of them is gone', async () => {
+    const { clock, calls, answers, addModel, ran } = startScheduler(2);
+    const a = addModel('a', { batchMax: 1 });
+    const second = a.newRunner();
+    a.lane.open(second, 1);
+    a.add(0);
+    a.add(1);
+    await clock.advance(0);
+    a.lane.pause(second);
+    await calls[1]?.end({ kind: 'failed', error: new BrinkError('E_MODEL_CRASH', 'gone'), fate: 'attempt' });
+    a.add(2);
+    await clock.advance(0);
+    await calls[0]?.end();
+    expect(ran()).toEqual(['a:0', 'a:1', 'a:2']);
+    expect(answers).toEqual(['a1 E_MODEL_CRASH!', 'a0=0']);
+  });
+
+  it('stacks requests that are alike, fills the batch with what fits, and runs one that is too large by itself', async () => {
+    const { clock, calls, answers, addModel, ran } = startScheduler();
+    const a = addModel('a');
+    const native = (rows: number, join = 'f32 4'): Partial<Job> => ({ session: 'native', rows, join });
+    a.add(0, native(2));
+    a.add(1, native(9));
+    a.add(2, native(1, 'f32 5'));
+    a.add(3, native(1));
+    a.add(4, { session: 'native', rows: 1 });
+    a.add(5, native(1));
+    a.add(6, { session: 'native', rows: 0 });
+    await clock.advance(0);
+    for (let i = 0; i < calls.length; i++) await calls[i]?.end();
+    expect(ran()).toEqual(['a:0,3,5', 'a:1', 'a:2', 'a:4', 'a:6']);
+    expect(calls.map(({ batch }) => batch)).toEqual([4, 9, 1, 1, 0]);
+    expect(answers.slice(0, 3)).toEqual(['a0=0', 'a3=2', 'a5=3']);
+  });
+
+  it('computes shadows only when nothing else wants the slot, and never sends them ahead', async () => {
+    const { clock, calls, addModel, ran } = startScheduler();
+    const [a, b] = [addModel('a', { batchMax: 1 }), addModel('b', { batchMax: 1 })];
+    for (const unit of [0, 1, 2]) a.add(unit, { shadow: true, priority: 9 });
+    await clock.advance(0);
+    expect(ran()).toEqual(['a:0']);
+    b.add(3, { priority: 0 });
+    a.add(4, { priority: 0 });
+    await clock.advance(0);
+    for (let i = 0; i < calls.length; i++) await calls[i]?.end();
+    expect(ran()).toEqual(['a:0', 'b:3', 'a:4', 'a:1', 'a:2']);
+  });
+
+  it('lets clients take turns within a batch and over batches', async () => {
+    const { clock, calls, addModel, ran } = startScheduler();
+    const a = addModel('a');
+    for (let unit = 0; unit < 8; unit++) a.add(unit, { client: 'flood' });
+    a.add(8, { client: 'b' });
+    a.add(9, { client: 'b' });
+    a.add(10, { client: 'c' });
+    await clock.advance(0);
+    for (let i = 0; i < calls.length; i++) await calls[i]?.end();
+    expect(ran()).toEqual(['a:0,8,10,1', 'a:9,2,3,4', 'a:5,6,7']);
+  });
+
+  it('takes deadlines to be alike that differ by less than an eighth of the time that was given', async () => {
+    const { clock, calls, addModel, ran } = startScheduler();
+    const a = addModel('a', { batchMax: 1 });
+    a.lane.pause(a.runner);
+    for (const unit of [0, 1]) {
+      a.add(unit, { client: 'flood', deadlineAt: clock.monotonic() + 200 });
+      await clock.advance(1);
+    }
+    a.add(2, { client: 'b', deadlineAt: clock.monotonic() + 200 });
+    a.add(3, { client: 'flood', deadlineAt: clock.monotonic() + 100 });
+    a.lane.open(a.runner, 1);
+    await clock.advance(0);
+    for (let i = 0; i < calls.length; i++) await calls[i]?.end();
+    expect(ran()).toEqual(['a:3', 'a:0', 'a:2', 'a:1']);
+  });
+
+  it('refuses those who have most: one client that fills the queue keeps nobody else out', async () => {
+    const { answers, addModel } = startScheduler();
+    const a = addModel('a', { policy: { queue_max: 4 } });
+    a.lane.pause(a.runner);
+    for (let unit = 0; unit < 4; unit++) a.add(unit, { client: 'flood' });
+    a.add(4, { client: 'b' });
+    a.add(5, { client: 'flood' });
+    a.add(6, { client: 'flood', shadow: true });
+    a.add(7, { client: 'c' });
+    a.add(8, { client: 'flood' });
+    expect(answers).toEqual(['a0 E_BUSY', 'a1 E_BUSY', 'a6 E_BUSY', 'a2 E_BUSY', 'a3 E_BUSY']);
+    // A shadow goes before anything else does, whoever it belongs to.
+    a.lane.setPolicy({ ...POLICY, queue_max: 5 });
+    a.add(9, { client: 'd', shadow: true });
+    a.add(10, { client: 'flood', priority: 0 });
+    expect(answers.slice(5)).toEqual(['a9 E_BUSY']);
+  });
+
+  it('says with a refusal when the queue will be empty, as fast as it was emptied so far', async () => {
+    const { clock, calls, refusals, addModel } = startScheduler();
+    const a = addModel('a', { batchMax: 1, policy: { queue_max: 2 } });
+    const fill = () => {
+      for (let unit = 0; unit < 6; unit++) a.add(unit);
+    };
+    fill();
+    expect(refusals.at(-1)?.retryAfterMs).toBe(1000);
+    await clock.advance(40);
+    await calls[0]?.end();
+    await clock.advance(40);
+    await calls[1]?.end();
+    fill();
+    // One more runs than wait; each took 40 ms.
+    expect(refusals.at(-1)?.retryAfterMs).toBeGreaterThanOrEqual(40);
+    expect(refusals.at(-1)?.retryAfterMs).toBeLessThanOrEqual(120);
+  });
+
+  it('sends nothing ahead while others may come: theirs would wait for two batches', async () => {
+    const { clock, calls, addModel, ran } = startScheduler();
+    const [a, b] = [addModel('a', { batchMax: 1 }), addModel('b', { batchMax: 1 })];
+    b.add(0);
+    await clock.advance(0);
+    await calls[0]?.end();
+    for (const unit of [1, 2, 3]) a.add(unit, { priority: 1 });
+    await clock.advance(990);
+    expect(ran()).toEqual(['b:0', 'a:1']);
+    await calls[1]?.end();
+    expect(ran()).toEqual(['b:0', 'a:1', 'a:2']);
+    // A second later nobody is expected any more.
+    await clock.advance(20);
+    a.add(4, { priority: 1 });
+    await clock.advance(0);
+    expect(ran()).toEqual(['b:0', 'a:1', 'a:2', 'a:3']);
+  });
+
+  it('sends no low priority ahead in a model that was asked for something of a higher one just now', async () => {
+    const { clock, calls, addModel, ran } = startScheduler();
+    const a = addModel('a', { batchMax: 1 });
+    a.add(0, { priority: 8 });
+    for (const unit of [1, 2, 3]) a.add(unit, { priority: 1 });
+    await clock.advance(0);
+    await calls[0]?.end();
+    expect(ran()).toEqual(['a:0', 'a:1']);
+    a.add(4, { priority: 8 });
+    await clock.advance(0);
+    await calls[1]?.end();
+    expect(ran()).toEqual(['a:0', 'a:1', 'a:4']);
+  });
+
+  it('answers what expires in time, though no runner takes anything', async () => {
+    const { clock, answers, addModel } = startScheduler();
+    const a = addModel('a');
+    a.lane.pause(a.runner);
+    a.add(0, { deadlineAt: clock.monotonic() + 30 });
+    a.add(1);
+    await clock.advance(150);
+    expect(answers).toEqual(['a0 E_EXPIRED']);
+  });
+
+  it('waits for a fuller batch no longer than the first unit can wait', async () => {
+    const { clock, calls, addModel, ran } = startScheduler();
+    const a = addModel('a', { batchMax: 3, policy: { batch_wait_ms: 500 } });
+    a.add(0, { deadlineAt: clock.monotonic() + 100 });
+    await clock.advance(99);
+    expect(ran()).toEqual([]);
+    await clock.advance(1);
+    expect(ran()).toEqual([]);
+    a.add(1, { deadlineAt: clock.monotonic() + 100 });
+    a.add(2);
+    a.add(3);
+    await clock.advance(20);
+    await calls[0]?.end();
+    a.add(4, { deadlineAt: clock.monotonic() + 100 });
+    await clock.advance(90);
+    // Three rows took 20 ms the last time.
+    expect(ran()).toEqual(['a:1,2,3', 'a:4']);
+  });
+
+  it('counts what became of every request, and for how long', async () => {
+    const { clock, calls, addModel, metrics } = startScheduler();
+    const a = addModel('a', { policy: { queue_max: 2 } });
+    for (const unit of [0, 1, 2]) a.add(unit);
+    await clock.advance(0);
+    await clock.advance(10);
+    await calls[0]?.end();
+    const { stats } = a.lane;
+    expect(stats.success).toEqual({ count: 2, ns: 20e6 });
+    expect(stats.fail).toEqual({ count: 1, ns: 0 });
+    expect(stats.compute_infer).toEqual({ count: 2, ns: 2e6 });
+    expect(stats.compute_input).toEqual({ count: 2, ns: 18e6 });
+    expect([...stats.batches.keys()]).toEqual([2]);
+    expect([stats.inferenceCount, stats.executionCount]).toEqual([2, 1]);
+    const requests = (await metrics.requests.get()).values.map(({ labels, value }) => `${labels.reason} ${value}`);
+    expect(requests).toEqual(['E_BUSY 1', 'ok 2']);
+    a.lane.pause(a.runner);
+    expect((await metrics.restarts.get()).values[0]?.value).toBe(1);
+    a.remove();
+    expect((await metrics.requests.get()).values).toEqual([]);
+    expect((await metrics.copies.get()).values).toEqual([]);
   });
 });
