@@ -6,17 +6,17 @@ import { BrinkError } from '@brink/protocol';
 import { serveParent } from '@brink/runtime';
 import type { Head } from '../scheduler/job.ts';
 import { RUNNER_LINK } from './link.ts';
-import { createSessionThread } from './thread.ts';
+import { startSessionThread } from './thread.ts';
 
-const end = () => process.kill(process.pid, 'SIGKILL');
-const thread = createSessionThread({
+const thread = await startSessionThread({
   lost(reason) {
-    process.stderr.write(`${reason instanceof Error ? reason.stack : String(reason)}\n`, end);
+    const said = reason instanceof Error ? reason.stack : String(reason);
+    process.stderr.write(`${said}\n`, () => process.kill(process.pid, 'SIGABRT'));
   },
 });
 
 await serveParent(RUNNER_LINK, {
-  onEnd: end,
+  onEnd: () => process.kill(process.pid, 'SIGKILL'),
   // This thread never computes, so it hears at once when the parent is gone.
   watchParent: false,
   handlers: {

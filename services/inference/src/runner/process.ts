@@ -54,8 +54,11 @@ export interface Loaded {
 export interface RunnerEvents {
   /** A runner is there, without any graph. If it rejects, the runner counts as crashed. */
   onUp(): Promise<void>;
-  /** It is gone; another one will come. Called before what it was working on is answered. */
-  onDown(): void;
+  /**
+   * It is gone; another one will come. Called before what it was working on is answered.
+   * @param recycled it did nothing wrong: a fresh one takes over after a run that had too little memory
+   */
+  onDown(recycled: boolean): void;
   /** No other one will come. */
   onGiveUp(): void;
 }
@@ -66,6 +69,11 @@ export interface RunnerEvents {
  */
 const RESTART = { max: 4, withinMs: 60_000, baseMs: 50, capMs: 1000 };
 const LOAD_MS_MAX = 60_000;
+/**
+ * From 1.29 on ONNX Runtime's own binaries tell Microsoft about machine and models unless this is set before they are loaded: nothing
+ * leaves the site. https://github.com/microsoft/onnxruntime/pull/27379
+ */
+const ENVIRONMENT = { ORT_DISABLE_TELEMETRY: '1' };
 const MODULE = fileURLToPath(new URL('./main.ts', import.meta.url));
 
 /** The parent's side of one runner. */
@@ -90,7 +98,16 @@ export function createRunnerProcess(
   let exit = Promise.withResolvers<ChildExit>();
 
   const child = createChild(
-    { name: o.name, module: MODULE, cwd: o.cwd, stopMs: 2000, restart: RESTART, link: RUNNER_LINK, memoryBytesMax },
+    {
+      name: o.name,
+      module: MODULE,
+      env: ENVIRONMENT,
+      cwd: o.cwd,
+      stopMs: 2000,
+      restart: RESTART,
+      link: RUNNER_LINK,
+      memoryBytesMax,
+    },
     {
       logger: d.logger,
       clock,
@@ -118,7 +135,7 @@ export function createRunnerProcess(
     const loss = { blameless: recycled, exit: exit.promise };
     if (up === undefined) return loss;
     up = undefined;
-    events.onDown();
+    events.onDown(recycled);
     return loss;
   }
 
@@ -175,7 +192,7 @@ function ranOf(request: RunRequest, ran: link.Ran, payloads: readonly Uint8Array
   const tensors = new Map<string, BatchTensor>();
   ran.outputs.forEach((head, at) => {
     const data = payloads[at];
-    if (data !== undefined) tensors.set(head.name, { dtype: head.dtype, data });
+    if (data !== undefined) tensors.set(head.name, { dtype: head.dtype, data, shape: head.shape });
   });
   const outputs: BatchOutputs = { batch: Math.max(1, request.batch), tensors };
   return { kind: 'ran', run: { outputs, heads: ran.outputs, runMs: ran.runMs } };

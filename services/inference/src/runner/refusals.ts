@@ -4,7 +4,7 @@ import { BrinkError } from '@brink/protocol';
 
 const NO_MEMORY =
   /Failed to allocate memory|bad_alloc|bad allocation|Array buffer allocation failed|heap out of memory|Invalid array buffer length/i;
-const NO_OPERATOR = /is not a registered function\/op|Could not find an implementation for|No schema registered for/i;
+const NO_OPERATOR = /is not a registered function\/op|Could not find an implementation for|No Op registered for/i;
 const WRONG_INPUT =
   /Got invalid dimensions for input|Invalid rank for input|Unexpected input data type|is missing in 'feeds'|Missing Input/i;
 /** Element types of onnx.proto (TensorProto.DataType) that graphs may have and that do not come through to Node.js. */

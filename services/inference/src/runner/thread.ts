@@ -11,6 +11,8 @@ export type Work =
   | ({ kind: 'run'; id: number; session: string } & Stacked);
 
 export type Finished =
+  /** once, when ONNX Runtime is there */
+  | { kind: 'ready' }
   | ({ kind: 'loaded'; id: number } & Loaded)
   | ({ kind: 'ran'; id: number; memory: ArrayBuffer } & Ran)
   | { kind: 'refused'; id: number; code: ErrorCode; detail: string; memory: ArrayBuffer | undefined };
@@ -37,16 +39,22 @@ export interface SessionThread {
 /**
  * The thread with the ONNX Runtime sessions, and the queue in front of it: it goes on with the next run while this thread reads and
  * writes the link. It is never terminated, which would abort the process during a run: the process ends with it inside.
+ * @returns when the thread has what it needs: what the process holds then is what it takes without a model
  * @param d.lost the thread ended, or threw outside of any work
  */
-export function createSessionThread(d: { lost: (reason: unknown) => void }): SessionThread {
+export async function startSessionThread(d: { lost: (reason: unknown) => void }): Promise<SessionThread> {
   const worker = new Worker(new URL('./worker.ts', import.meta.url), { name: 'session' });
   const waiting = new Map<number, PromiseWithResolvers<Finished>>();
   const stacks = createStacks();
   let count = 0;
+  const ready = Promise.withResolvers<void>();
   worker.on('error', d.lost);
   worker.on('exit', (code) => d.lost(new Error(`the session thread ended with ${code}`)));
   worker.on('message', (finished: Finished) => {
+    if (finished.kind === 'ready') {
+      ready.resolve();
+      return;
+    }
     if (finished.kind !== 'loaded' && finished.memory !== undefined) stacks.giveBack(finished.memory);
     const asked = waiting.get(finished.id);
     waiting.delete(finished.id);
@@ -61,6 +69,7 @@ export function createSessionThread(d: { lost: (reason: unknown) => void }): Ses
     return asked.promise;
   }
 
+  await ready.promise;
   return {
     async load(session, graph, providers) {
       const id = ++count;

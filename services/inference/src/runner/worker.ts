@@ -18,6 +18,9 @@ port.on('message', (work: Work) => {
   });
 });
 
+const ready: Finished = { kind: 'ready' };
+port.postMessage(ready);
+
 interface Answer {
   readonly finished: Finished;
   readonly transfer: ArrayBuffer[];
