@@ -14,7 +14,7 @@ export function modelConfig(version: ModelVersion): Record<string, JsonValue> {
   const model = version.ready();
   const { passport } = model;
   const batch = batchMaxOf(model);
-  const { provider, batchBest } = version.status;
+  const { provider, batchBest, copies } = version.status;
   return {
     name: version.name,
     platform: 'onnxruntime_onnx',
@@ -31,7 +31,11 @@ export function modelConfig(version: ModelVersion): Record<string, JsonValue> {
     })),
     ...(batch > 0 ? { dynamic_batching: { preferred_batch_size: [Math.max(1, batchBest)] } } : {}),
     instance_group: [
-      { name: version.name, count: 1, kind: provider === '' || provider === 'cpu' ? 'KIND_CPU' : 'KIND_GPU' },
+      {
+        name: version.name,
+        count: Math.max(1, copies),
+        kind: provider === '' || provider === 'cpu' ? 'KIND_CPU' : 'KIND_GPU',
+      },
     ],
     default_model_filename: 'model.onnx',
     parameters: {

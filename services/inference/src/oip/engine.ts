@@ -3,12 +3,13 @@ import { BrinkError } from '@brink/protocol';
 import type { ChildMetrics, Clock, LinkMetrics, Logger, Part } from '@brink/runtime';
 import type { Repository } from '../models/repository.ts';
 import type { LoadedModel, ModelVersion } from '../models/version.ts';
-import type { FinishedRun, Head, Job } from '../scheduler/job.ts';
+import type { Head } from '../scheduler/job.ts';
 import { classify } from './classification.ts';
 import { checkTensors } from './inputs.ts';
+import { type Ask, createJobs, rowsOutOf, stackRows } from './jobs.ts';
 import { createPictureDecoder } from './picture-decoder.ts';
 import { picturesIn, readPictures } from './pictures.ts';
-import { canJoin, joinedHeads, rowsOf } from './rows.ts';
+import { joinedHeads, liesInRows, rowsOf } from './rows.ts';
 
 /** What every face of the Open Inference Protocol does. It shows and runs the native graph, as the file has it. */
 export interface OipEngine extends Part {
@@ -45,11 +46,6 @@ export interface WantedOutput {
   readonly classification: number;
 }
 
-/** As long as a handler of HTTP may take, with some time for the run. */
-const DEADLINE_MS = 18_000;
-
-type Ask = Pick<OipRequest, 'priority' | 'timeoutMs' | 'client' | 'signal'>;
-
 /** @param o pictureModule: for tests, what runs in place of the decoder of pictures */
 export function createOipEngine(
   o: { instance: string; pictureModule?: string },
@@ -67,34 +63,9 @@ export function createOipEngine(
     { instance: o.instance, ...(o.pictureModule === undefined ? {} : { module: o.pictureModule }) },
     d,
   );
+  const { compute } = createJobs({ clock });
   /** Versions whose outputs turned out not to lie row by row, although their shapes look like it. */
   const apart = new WeakSet<ModelVersion>();
-
-  /** One job, and once more alone where it may have been a batch-mate that took the runner along. */
-  function compute(model: LoadedModel, what: Pick<Job, 'session' | 'heads' | 'rows' | 'join' | 'payloads'>, ask: Ask) {
-    const now = clock.monotonic();
-    return new Promise<Finished>((resolve, reject) => {
-      const job: Job = {
-        ...what,
-        priority: ask.priority,
-        shadow: false,
-        client: ask.client,
-        arrivedAt: now,
-        deadlineAt: now + Math.min(ask.timeoutMs, DEADLINE_MS),
-        alone: false,
-        cancelled: () => ask.signal.aborted,
-        done: (run, firstRow) => resolve({ run, firstRow, rows: what.rows }),
-        failed(error, attempt) {
-          if (!attempt || job.alone || what.rows === 0) reject(error);
-          else {
-            job.alone = true;
-            model.lane.add(job);
-          }
-        },
-      };
-      model.lane.add(job);
-    });
-  }
 
   async function runTensors(version: ModelVersion, model: LoadedModel, tensors: readonly OipTensor[], ask: Ask) {
     const heads = tensors.map(({ head }) => head);
@@ -103,8 +74,9 @@ export function createOipEngine(
     if (rows > 0) {
       const joined = joinedHeads(heads);
       const finished = await compute(model, { session: 'native', ...joined, rows, payloads }, ask);
-      if (canJoin(finished.run)) return rowsOutOf(finished);
-      apart.add(version);
+      if (!liesInRows(finished.run)) apart.add(version);
+      // As long as nobody shared the run, it does not matter how it lies.
+      if (!apart.has(version) || finished.run.outputs.batch === rows) return rowsOutOf(finished);
     }
     return rowsOutOf(await compute(model, { session: 'native', heads, rows: 0, payloads }, ask));
   }
@@ -150,13 +122,6 @@ export function createOipEngine(
   };
 }
 
-interface Finished {
-  readonly run: FinishedRun;
-  readonly firstRow: number;
-  /** 0: it is all of the run */
-  readonly rows: number;
-}
-
 /** @throws BrinkError E_BAD_REQUEST */
 function checkWanted(outputs: readonly TensorInfo[], wanted: readonly WantedOutput[]): void {
   const seen = new Set<string>();
@@ -168,36 +133,4 @@ function checkWanted(outputs: readonly TensorInfo[], wanted: readonly WantedOutp
     if (seen.has(name)) throw new BrinkError('E_BAD_REQUEST', `output "${name}" is asked for twice`);
     seen.add(name);
   }
-}
-
-/** The rows of one job out of its run. @throws BrinkError E_UNSUPPORTED where an output does not lie row by row */
-function rowsOutOf({ run, firstRow, rows }: Finished): OipTensor[] {
-  const { batch, tensors } = run.outputs;
-  return run.heads.flatMap((head) => {
-    const data = tensors.get(head.name)?.data;
-    if (data === undefined) return [];
-    if (rows === 0 || rows === batch) return [{ head, bytes: data }];
-    if (head.dtype === 'string' || head.shape[0] !== batch) {
-      throw new BrinkError(
-        'E_UNSUPPORTED',
-        `output "${head.name}" [${head.shape}] of a batch of ${batch} does not lie row by row`,
-      );
-    }
-    const bytes = data.byteLength / batch;
-    const own = data.subarray(firstRow * bytes, (firstRow + rows) * bytes);
-    return [{ head: { ...head, shape: [rows, ...head.shape.slice(1)] }, bytes: own }];
-  });
-}
-
-/** Outputs of several runs of one row, one behind the other. */
-function stackRows(units: readonly (readonly OipTensor[])[]): readonly OipTensor[] {
-  const [first = []] = units;
-  if (units.length === 1) return first;
-  return first.map(({ head }, at) => {
-    const parts = units.map((unit) => unit[at]).filter((part) => part !== undefined);
-    return {
-      head: { ...head, shape: [units.length, ...head.shape.slice(1)] },
-      bytes: Buffer.concat(parts.map(({ bytes }) => bytes)),
-    };
-  });
 }

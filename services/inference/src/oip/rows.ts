@@ -6,13 +6,15 @@ import type { FinishedRun, Head } from '../scheduler/job.ts';
 
 /**
  * How many rows a request has that may share a run; 0: it runs by itself, with whole tensors. It may where the passport allows
- * batches and the graph leaves the first dimension of every input and output free. A graph that only looks like it is found out
- * by its results (`canJoin`).
+ * batches and the graph leaves the first dimension of every input and output free, under one name where it has names. A graph
+ * that only looks like it is found out by its results (`liesInRows`).
  */
 export function rowsOf(model: LoadedModel, batchBest: number, heads: readonly Head[]): number {
   const { passport, native } = model;
   if (passport === undefined || passport.batch_max <= 1) return 0;
-  if (![...native.inputs, ...native.outputs].every(isFreeFirst)) return 0;
+  const tensors = [...native.inputs, ...native.outputs];
+  if (!tensors.every(isFreeFirst)) return 0;
+  if (new Set(tensors.map(({ shape }) => shape?.[0]).filter((size) => size !== undefined)).size > 1) return 0;
   const rows = heads[0]?.shape[0] ?? 0;
   if (rows > batchBest || heads.some(({ shape }) => shape[0] !== rows)) return 0;
   return rows;
@@ -30,6 +32,6 @@ export function joinedHeads(heads: readonly Head[]): { heads: readonly Head[]; j
 }
 
 /** Whether every output has one row per row that went in. */
-export function canJoin(run: FinishedRun): boolean {
+export function liesInRows(run: FinishedRun): boolean {
   return run.heads.every(({ shape }) => shape[0] === run.outputs.batch);
 }

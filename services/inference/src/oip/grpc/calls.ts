@@ -43,8 +43,7 @@ export function createCalls(o: { version: string }, engine: OipEngine): UnaryCal
       fromJson(oip.ModelStatisticsResponseSchema, asJson(statistics(engine, name, version))),
     repositoryIndex: async ({ ready }) =>
       create(oip.RepositoryIndexResponseSchema, {
-        models: repository
-          .index()
+        models: repository.index
           .filter(({ state }) => !ready || state === 'READY')
           .map(({ name, version, state, reason }) => ({ name, version: String(version), state, reason })),
       }),

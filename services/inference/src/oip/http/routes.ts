@@ -76,8 +76,7 @@ function addRepository(app: FastifyInstance, { engine, parse }: { engine: OipEng
   const parametersOf = (request: FastifyRequest) => Object.keys(readBody(request, LoadSchema, parse).parameters);
   app.post('/v2/repository/index', (request) => {
     const { ready } = readBody(request, IndexSchema, parse);
-    return repository
-      .index()
+    return repository.index
       .filter(({ state }) => !ready || state === 'READY')
       .map(({ name, version, state, reason }) => ({ name, version: String(version), state, reason }));
   });
