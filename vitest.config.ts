@@ -1,6 +1,9 @@
 import { defineConfig } from 'vitest/config';
 import { SummaryReporter } from './test/harness/summary.ts';
 
+// ONNX Runtime's binaries send usage data unless this is set before they are loaded.
+const env = { ORT_DISABLE_TELEMETRY: '1' };
+
 // Three projects in three places: unit beside the code, service in services/*/test, the whole fleet in test/.
 export default defineConfig({
   test: {
@@ -16,6 +19,7 @@ export default defineConfig({
             'docs/**/*.test.ts',
           ],
           testTimeout: 20_000,
+          env,
         },
       },
       {
@@ -24,6 +28,7 @@ export default defineConfig({
           include: ['services/*/test/**/*.test.ts'],
           testTimeout: 60_000,
           hookTimeout: 60_000,
+          env,
         },
       },
       {
@@ -33,7 +38,7 @@ export default defineConfig({
           testTimeout: 180_000,
           hookTimeout: 180_000,
           // The tests end their containers themselves; the reaper would be one more image to pull.
-          env: { TESTCONTAINERS_RYUK_DISABLED: 'true' },
+          env: { ...env, TESTCONTAINERS_RYUK_DISABLED: 'true' },
           // Whole fleets side by side on two cores would test the scheduler of the machine.
           fileParallelism: false,
         },

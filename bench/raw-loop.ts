@@ -18,7 +18,9 @@ export type RawLoopReply = { ready: true; batch: number } | { fps: number };
 
 /** Starts the baseline and lets it find its best batch. */
 export async function startRawLoop(options: { model: BenchModel; payload: Payload }) {
-  const child = fork(join(import.meta.dirname, 'raw-loop-child.ts'));
+  const child = fork(join(import.meta.dirname, 'raw-loop-child.ts'), {
+    env: { ...process.env, ORT_DISABLE_TELEMETRY: '1' },
+  });
   const ended = once(child, 'exit').then(([code]) => {
     throw new Error(`the raw loop ended with ${code}; its lines above say why`);
   });
