@@ -56,7 +56,7 @@ export async function prepare(
     output: passport.output,
     labels,
     files,
-    ...pictureSize(passport),
+    input: pictureSize(passport),
   });
   const { graph, inputs, states } = await derived.get(derivedKey(modelSha256, passport), () =>
     deriveGraph(bytes, passport, agreement.heads),
