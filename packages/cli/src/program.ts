@@ -42,6 +42,8 @@ export async function run(argv: readonly string[], edge: Omit<Edge, 'exit'>): Pr
   const program = new Command('brink')
     .description('Decisions at the edge: frames over MQTT, a model, a rule, an action, all on one box.')
     .version(versionOf(edge.root), '-V, --version', 'print the version')
+    // `--version` behind a verb is that verb's: of a model.
+    .enablePositionalOptions()
     .helpCommand(false)
     .showHelpAfterError('(--help shows what there is)')
     .configureOutput({

@@ -35,7 +35,7 @@ async function write(change: (passport: Record<string, unknown>) => object = (pa
   const labels = Array.from({ length: 10 }, (_, i) => `class ${i}`).join('\n');
   await writeFile(join(folder, 'model.onnx'), onnx);
   await writeFile(join(folder, 'labels.txt'), labels);
-  const draft = (await checkModel(folder)).draft as Record<string, unknown>;
+  const draft = (await checkModel(folder)).draft?.draft;
   const right = {
     ...draft,
     files: [
@@ -47,7 +47,18 @@ async function write(change: (passport: Record<string, unknown>) => object = (pa
   return folder;
 }
 
-test('without a passport a draft is printed that needs only its hashes listed', async () => {
+test('without a passport there is a draft of one, and what it lacks', async () => {
+  await writeFile(join(folder, 'model.onnx'), tiny());
+  const { problems, draft } = await checkModel(folder);
+  expect(problems).toEqual([]);
+  expect(draft).toMatchObject({ complete: false, draft: { name: 'mine', version: 3, task: 'classification' } });
+  expect(draft?.missing).toEqual([
+    'inputs[0].image.scale, mean, std: how the model was trained; 1/255 is a guess',
+    'output.labels.file: labels.txt, 10 lines, one for each class',
+  ]);
+});
+
+test('a whole folder has nothing to put right', async () => {
   const result = await checkModel(await write());
   expect(result).toMatchObject({ name: 'mine', version: 3, problems: [] });
 });
