@@ -1,6 +1,6 @@
 import { z } from 'zod';
-import { ErrorCodeSchema } from './errors.ts';
 import { BootSchema, NameSchema, SeqSchema } from './ids.ts';
+import { ErrorCodeSchema } from './problem.ts';
 
 const Score = z.number().min(0).max(1);
 

@@ -1,5 +1,3 @@
-import { z } from 'zod';
-
 /**
  * The one error table. Every refusal in Brink, on every face, carries one of these codes.
  * `http` is the RFC 9457 status, `grpc` the canonical gRPC status code, `retryable` says whether the same input may
@@ -102,8 +100,6 @@ export const ERROR_TABLE = {
 
 export type ErrorCode = keyof typeof ERROR_TABLE;
 
-export const ErrorCodeSchema = z.enum(Object.keys(ERROR_TABLE) as [ErrorCode, ...ErrorCode[]]);
-
 export function isErrorCode(code: string): code is ErrorCode {
   return Object.hasOwn(ERROR_TABLE, code);
 }
@@ -137,31 +133,4 @@ export class BrinkError extends Error {
     }
     return new BrinkError(code, String(reason));
   }
-}
-
-/** RFC 9457 problem document, with Brink's code. */
-export const ProblemSchema = z
-  .object({
-    type: z.string(),
-    title: z.string(),
-    status: z.number().int(),
-    detail: z.string(),
-    code: ErrorCodeSchema,
-    instance: z.string().optional(),
-    errors: z.array(z.object({ path: z.string(), detail: z.string() })).optional(),
-  })
-  .meta({ id: 'Problem', description: 'RFC 9457 problem document' });
-export type Problem = z.infer<typeof ProblemSchema>;
-
-/** @param instance the request's id, so that a log line can be found */
-export function problemOf(error: BrinkError, instance?: string): Problem {
-  const { http, sentence } = ERROR_TABLE[error.code];
-  return {
-    type: `/docs/errors#${error.code.toLowerCase()}`,
-    title: sentence,
-    status: http,
-    detail: error.detail,
-    code: error.code,
-    ...(instance === undefined ? {} : { instance }),
-  };
 }

@@ -39,16 +39,7 @@ export {
   type Task,
   TaskSchema,
 } from './decision.ts';
-export {
-  BrinkError,
-  ERROR_TABLE,
-  type ErrorCode,
-  ErrorCodeSchema,
-  isErrorCode,
-  type Problem,
-  ProblemSchema,
-  problemOf,
-} from './errors.ts';
+export { BrinkError, ERROR_TABLE, type ErrorCode, isErrorCode } from './errors.ts';
 export * as link from './gen/brink/v1/link_pb.js';
 export * as oip from './gen/inference/open_inference_pb.js';
 export {
@@ -121,6 +112,7 @@ export {
   RECONSTRUCTION_ERROR,
 } from './passport/output.ts';
 export { type Passport, PassportSchema } from './passport/passport.ts';
+export { ErrorCodeSchema, type Problem, ProblemSchema, problemOf } from './problem.ts';
 export {
   type ActionExplanation,
   ActionExplanationSchema,

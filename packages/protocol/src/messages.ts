@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { DecisionSchema } from './decision.ts';
-import { ErrorCodeSchema } from './errors.ts';
 import { BootSchema, NameSchema, SeqSchema } from './ids.ts';
+import { ErrorCodeSchema } from './problem.ts';
 import { RuleStateNameSchema } from './records.ts';
 
 // What travels over MQTT besides frames and decisions.

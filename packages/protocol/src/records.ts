@@ -1,8 +1,8 @@
 import { z } from 'zod';
 import { ActionSchema } from './configuration.ts';
 import { DecisionSchema, EvidenceSchema, OutcomeSchema } from './decision.ts';
-import { ErrorCodeSchema } from './errors.ts';
 import { NameSchema } from './ids.ts';
+import { ErrorCodeSchema } from './problem.ts';
 
 // What the ledger holds besides decisions, as HTTP and the command line show it.
 

@@ -1,7 +1,6 @@
 import { z } from 'zod';
 import { ConfigurationSchema, PublishedConfigurationSchema } from './configuration.ts';
 import { DeadLetterSchema, DecisionSchema, EvidenceSchema, OutcomeSchema } from './decision.ts';
-import { ProblemSchema } from './errors.ts';
 import {
   AckSchema,
   CommandSchema,
@@ -12,6 +11,7 @@ import {
   RetiredSchema,
 } from './messages.ts';
 import { PassportSchema } from './passport/passport.ts';
+import { ProblemSchema } from './problem.ts';
 import {
   ActionExplanationSchema,
   ActionRecordSchema,

@@ -1,4 +1,4 @@
-import { BrinkError } from '@brink/protocol';
+import { BrinkError } from '@brink/protocol/link';
 import type { Clock } from './clock.ts';
 
 /**

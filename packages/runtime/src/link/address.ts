@@ -1,4 +1,4 @@
-import { BrinkError } from '@brink/protocol';
+import { BrinkError } from '@brink/protocol/link';
 
 export type LinkAddress = { path: string } | { host: string; port: number };
 

@@ -1,4 +1,4 @@
-import { BrinkError, create, link, toBinary } from '@brink/protocol';
+import { BrinkError, create, link, toBinary } from '@brink/protocol/link';
 import {
   type Frame,
   frameBytes,

@@ -1,5 +1,5 @@
 import type { Socket } from 'node:net';
-import { BrinkError } from '@brink/protocol';
+import { BrinkError } from '@brink/protocol/link';
 import type { Clock } from '../clock.ts';
 import type { Logger } from '../logger.ts';
 import type { Part } from '../part.ts';

@@ -1,4 +1,4 @@
-import { BrinkError } from '@brink/protocol';
+import { BrinkError } from '@brink/protocol/link';
 import { giveBuffer, takeBuffer } from './buffers.ts';
 
 // One frame of the framed link, little-endian:

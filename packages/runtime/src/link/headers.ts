@@ -1,4 +1,4 @@
-import { BrinkError, create, fromBinary, isErrorCode, link, toBinary } from '@brink/protocol';
+import { BrinkError, create, fromBinary, isErrorCode, link, toBinary } from '@brink/protocol/link';
 import type { Frame } from './frame.ts';
 
 /** Longer details are cut: the header of an error frame must fit, whatever was thrown. */

@@ -1,5 +1,5 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
-import { BrinkError, create, link, toBinary } from '@brink/protocol';
+import { BrinkError, create, link, toBinary } from '@brink/protocol/link';
 import { protocolError } from './frame.ts';
 import type { LinkOptions, PeerInfo } from './messages.ts';
 

@@ -1,4 +1,4 @@
-import type { BrinkError, link, MessageInitShape } from '@brink/protocol';
+import type { BrinkError, link, MessageInitShape } from '@brink/protocol/link';
 
 type Case<Body> = Exclude<Body, { case: undefined } | undefined>;
 

@@ -1,4 +1,4 @@
-import type { BrinkError } from '@brink/protocol';
+import type { BrinkError } from '@brink/protocol/link';
 import { Counter, Gauge, type Registry } from 'prom-client';
 import type { PeerInfo } from './messages.ts';
 import { createLinkStats, type LinkStats } from './stats.ts';

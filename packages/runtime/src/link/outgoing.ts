@@ -1,5 +1,5 @@
 import type { Duplex } from 'node:stream';
-import { BrinkError } from '@brink/protocol';
+import { BrinkError } from '@brink/protocol/link';
 import type { Clock, Timer } from '../clock.ts';
 import { encodeFrame, type Kind } from './frame.ts';
 

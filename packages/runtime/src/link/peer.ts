@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { BrinkError, link } from '@brink/protocol';
+import { BrinkError, link } from '@brink/protocol/link';
 import type { Clock, Timer } from '../clock.ts';
 import { Answers } from './answers.ts';
 import { type Frame, FrameDecoder, HEADER_BYTES_MAX, KIND, PREFIX_BYTES, protocolError } from './frame.ts';

@@ -1,4 +1,4 @@
-import { BrinkError, create, link, toBinary } from '@brink/protocol';
+import { BrinkError, create, link, toBinary } from '@brink/protocol/link';
 import type { Clock, Timer } from '../clock.ts';
 import { cancelled } from '../retry.ts';
 import { type Frame, frameBytes, HEADER_BYTES_MAX, KIND, payloadsOf, protocolError, releaseOf } from './frame.ts';

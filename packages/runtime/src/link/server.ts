@@ -2,7 +2,7 @@ import { chmodSync } from 'node:fs';
 import { lstat, rm } from 'node:fs/promises';
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
 import { dirname } from 'node:path';
-import { BrinkError } from '@brink/protocol';
+import { BrinkError } from '@brink/protocol/link';
 import { type Clock, systemClock } from '../clock.ts';
 import { makeFolder } from '../datafolder.ts';
 import type { Logger } from '../logger.ts';

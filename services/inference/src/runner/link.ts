@@ -1,4 +1,4 @@
-import type { LinkOptions } from '@brink/runtime';
+import type { LinkOptions } from '@brink/runtime/child';
 
 /** The largest model, and the largest batch. What comes from the parent is trusted; the limit catches mistakes. */
 const FRAME_BYTES_MAX = 2 ** 30;

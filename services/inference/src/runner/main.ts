@@ -2,8 +2,8 @@
 // come. This thread reads and writes the link, another one runs the sessions. It has no settings and no files; its working
 // directory is empty. It ends by SIGKILL: Node's own ways to exit wait for the other thread, or abort where that is in a run.
 
-import { BrinkError } from '@brink/protocol';
-import { serveParent } from '@brink/runtime';
+import { BrinkError } from '@brink/protocol/link';
+import { serveParent } from '@brink/runtime/child';
 import type { Head } from '../scheduler/job.ts';
 import { RUNNER_LINK } from './link.ts';
 import { startSessionThread } from './thread.ts';

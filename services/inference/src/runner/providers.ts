@@ -1,4 +1,4 @@
-import { BrinkError } from '@brink/protocol';
+import { BrinkError } from '@brink/protocol/link';
 import { InferenceSession, listSupportedBackends } from 'onnxruntime-node';
 import { loadError } from './refusals.ts';
 

@@ -1,4 +1,4 @@
-import { BrinkError } from '@brink/protocol';
+import { BrinkError } from '@brink/protocol/link';
 
 // ONNX Runtime says everything that goes wrong in sentences; these are the ones that have a code of their own here.
 

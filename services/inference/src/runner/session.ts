@@ -1,4 +1,4 @@
-import { BrinkError } from '@brink/protocol';
+import { BrinkError } from '@brink/protocol/link';
 import type { InferenceSession } from 'onnxruntime-node';
 import type { Head } from '../scheduler/job.ts';
 import { openSession, type Providers } from './providers.ts';

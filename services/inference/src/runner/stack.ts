@@ -1,4 +1,4 @@
-import { BrinkError } from '@brink/protocol';
+import { BrinkError } from '@brink/protocol/link';
 import type { Head } from '../scheduler/job.ts';
 
 /** All inputs of one run, one behind the other in one piece of memory, which changes threads without being copied. */

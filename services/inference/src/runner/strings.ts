@@ -1,4 +1,4 @@
-import { BrinkError } from '@brink/protocol';
+import { BrinkError } from '@brink/protocol/link';
 
 // Strings on the link and in the Open Inference Protocol: each element 4 bytes of length, little-endian, then its bytes.
 // https://docs.nvidia.com/deeplearning/triton-inference-server/user-guide/docs/protocol/extension_binary_data.html

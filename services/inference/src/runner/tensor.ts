@@ -1,4 +1,4 @@
-import { BrinkError } from '@brink/protocol';
+import { BrinkError } from '@brink/protocol/link';
 import { Tensor } from 'onnxruntime-node';
 import type { Head } from '../scheduler/job.ts';
 import { bytesOfStrings, stringsOf } from './strings.ts';

@@ -1,5 +1,5 @@
 import { Worker } from 'node:worker_threads';
-import { BrinkError, type ErrorCode } from '@brink/protocol';
+import { BrinkError, type ErrorCode } from '@brink/protocol/link';
 import type { Head } from '../scheduler/job.ts';
 import type { Providers } from './providers.ts';
 import type { Fed } from './session.ts';

@@ -1,7 +1,7 @@
 // The thread of a runner that computes. Everything that ONNX Runtime does, it does here: its calls block their thread.
 
 import { parentPort } from 'node:worker_threads';
-import { BrinkError } from '@brink/protocol';
+import { BrinkError } from '@brink/protocol/link';
 import { createSession, type Session } from './session.ts';
 import type { Finished, Work } from './thread.ts';
 
