@@ -53,33 +53,70 @@ const crashedTooOften = () => new BrinkError('E_MODEL_CRASH', 'its runner crashe
 
 /** @param o name: of the first one; cwd: an empty folder */
 export function createCopies(o: { name: string; cwd: string }, d: CopiesDependencies): Copies {
-  let copies: readonly Copy[] = [];
-  let crashes: number[] = [];
-  let settling: Promise<void> | undefined;
-  let again = false;
-  const stopping = new AbortController();
-  const ending = new Set<Promise<void>>();
+  return new RunnerCopies(o, d);
+}
 
-  function create(policy: RunnerPolicy): Copy {
-    const names = copies.map(({ name }) => name);
-    const numbers = Array.from({ length: copies.length + 1 }, (_, at) => (at === 0 ? o.name : `${o.name}-${at + 1}`));
-    const name = numbers.find((one) => !names.includes(one)) ?? o.name;
-    const { logger, clock, random, childMetrics, linkMetrics } = d;
+class RunnerCopies implements Copies {
+  readonly #o: { name: string; cwd: string };
+  readonly #d: CopiesDependencies;
+  readonly #stopping = new AbortController();
+  /** Processes that are being ended and belong to nobody any more. */
+  readonly #ending = new Set<Promise<void>>();
+  #copies: readonly Copy[] = [];
+  #crashes: readonly number[] = [];
+  #settling: Promise<void> | undefined;
+  #again = false;
+
+  constructor(o: { name: string; cwd: string }, d: CopiesDependencies) {
+    this.#o = o;
+    this.#d = d;
+  }
+
+  get open(): number {
+    return this.#copies.filter(({ runner }) => runner !== undefined).length;
+  }
+
+  async start(signal: AbortSignal): Promise<void> {
+    const both = AbortSignal.any([signal, this.#stopping.signal]);
+    if (await this.#startOne(this.#d.wanted().policy, both)) this.follow();
+  }
+
+  follow(): void {
+    if (this.#stopped || this.#copies.length === 0) return;
+    this.#again = true;
+    this.#settling ??= this.#settle().catch((reason: unknown) =>
+      this.#d.logger.error({ err: reason }, 'copies are not as they are wanted'),
+    );
+  }
+
+  async stop(): Promise<void> {
+    this.#stopping.abort();
+    const all = this.#copies;
+    this.#copies = [];
+    await Promise.all([...all.map(({ process }) => process.stop()), ...this.#ending]);
+    await this.#settling;
+  }
+
+  get #stopped(): boolean {
+    return this.#stopping.signal.aborted;
+  }
+
+  #create(policy: RunnerPolicy): Copy {
+    const taken = new Set(this.#copies.map(({ name }) => name));
+    const names = Array.from({ length: taken.size + 1 }, (_, at) => this.#o.name + (at === 0 ? '' : `-${at + 1}`));
+    const name = names.find((one) => !taken.has(one)) ?? this.#o.name;
+    const { logger, clock, random, childMetrics, linkMetrics } = this.#d;
     const events = {
-      onUp: () => up(copy),
-      onDown: (recycled: boolean) => down(copy, recycled),
-      onGiveUp: () => givenUp(copy),
+      onUp: () => this.#up(copy),
+      onDown: (recycled: boolean) => this.#down(copy, recycled),
+      onGiveUp: () => (copy.proven ? this.#d.failed(crashedTooOften()) : this.#lose(copy, crashedTooOften())),
     };
-    const start = {
-      providers: policy.providers,
-      strict: policy.strict,
-      memoryBytesMax: policy.memory_mb_max * 2 ** 20,
-    };
+    const { providers, strict, memory_mb_max } = policy;
     const copy: Copy = {
       name,
       kind: kindOf(policy),
       process: createRunnerProcess(
-        { name, cwd: o.cwd, ...start },
+        { name, cwd: this.#o.cwd, providers, strict, memoryBytesMax: memory_mb_max * 2 ** 20 },
         { logger, clock, random, childMetrics, linkMetrics, events },
       ),
       runner: undefined,
@@ -90,123 +127,94 @@ export function createCopies(o: { name: string; cwd: string }, d: CopiesDependen
   }
 
   /** A crash meanwhile is the supervisor's business: it starts the runner again, or gives up. */
-  async function up(copy: Copy): Promise<void> {
+  async #up(copy: Copy): Promise<void> {
     try {
-      const runner = tracked(await d.bringUp(copy.process));
-      if (copy.leaving || stopping.signal.aborted) return;
+      const runner = tracked(await this.#d.bringUp(copy.process));
+      if (copy.leaving || this.#stopped) return;
       copy.runner = runner;
       copy.proven = true;
-      d.opened(runner, copy.process);
+      this.#d.opened(runner, copy.process);
     } catch (reason) {
       if (BrinkError.from(reason).code === 'E_MODEL_CRASH') throw reason;
-      lose(copy, reason);
+      this.#lose(copy, reason);
     }
   }
 
-  function close(copy: Copy): Tracked | undefined {
+  /** @param recycled it did nothing wrong */
+  #down(copy: Copy, recycled: boolean): void {
+    this.#close(copy);
+    if (recycled || !copy.proven || copy.leaving || this.#stopped) return;
+    const now = this.#d.clock.monotonic();
+    this.#crashes = [...this.#crashes.filter((at) => at > now - CRASHES_MS), now];
+    if (this.#crashes.length >= CRASHES_MAX) this.#d.failed(crashedTooOften());
+  }
+
+  #close(copy: Copy): Tracked | undefined {
     const { runner } = copy;
     copy.runner = undefined;
-    if (runner !== undefined) d.closed(runner);
+    if (runner !== undefined) this.#d.closed(runner);
     return runner;
   }
 
-  /** @param recycled it did nothing wrong */
-  function down(copy: Copy, recycled: boolean): void {
-    close(copy);
-    if (recycled || !copy.proven || copy.leaving || stopping.signal.aborted) return;
-    const now = d.clock.monotonic();
-    crashes = [...crashes.filter((at) => at > now - CRASHES_MS), now];
-    if (crashes.length >= CRASHES_MAX) d.failed(crashedTooOften());
-  }
-
-  function givenUp(copy: Copy): void {
-    if (copy.proven) d.failed(crashedTooOften());
-    else lose(copy, crashedTooOften());
-  }
-
-  /** It will not come (back). */
-  function lose(copy: Copy, reason: unknown): void {
-    if (copy.leaving || stopping.signal.aborted) return;
-    leave(copy);
-    close(copy);
-    if (copies.length === 0) d.failed(reason);
-    else d.trouble(BrinkError.from(reason));
+  /** It will not come, or not come back. */
+  #lose(copy: Copy, reason: unknown): void {
+    if (copy.leaving || this.#stopped) return;
+    this.#leave(copy);
+    this.#close(copy);
     // The child would be started again otherwise.
     const end = copy.process
       .stop()
-      .catch((problem: unknown) => d.logger.error({ err: problem }, 'runner did not stop'))
-      .finally(() => ending.delete(end));
-    ending.add(end);
+      .catch((problem: unknown) => this.#d.logger.error({ err: problem }, 'runner did not stop'))
+      .finally(() => this.#ending.delete(end));
+    this.#ending.add(end);
+    if (this.#copies.length === 0) this.#d.failed(reason);
+    else this.#d.trouble(BrinkError.from(reason));
   }
 
-  function leave(copy: Copy): void {
+  #leave(copy: Copy): void {
     copy.leaving = true;
-    copies = copies.filter((one) => one !== copy);
+    this.#copies = this.#copies.filter((one) => one !== copy);
   }
 
   /** @returns whether it takes batches */
-  async function startOne(policy: RunnerPolicy, signal: AbortSignal): Promise<boolean> {
-    const copy = create(policy);
-    copies = [...copies, copy];
-    await copy.process.start(signal).catch((reason: unknown) => lose(copy, reason));
+  async #startOne(policy: RunnerPolicy, signal: AbortSignal): Promise<boolean> {
+    const copy = this.#create(policy);
+    this.#copies = [...this.#copies, copy];
+    await copy.process.start(signal).catch((reason: unknown) => this.#lose(copy, reason));
     return copy.runner !== undefined;
   }
 
   /** Takes no more batches, answers those that it has, and ends: nothing is lost. */
-  async function end(copy: Copy): Promise<void> {
-    leave(copy);
-    await close(copy)?.idle();
+  async #end(copy: Copy): Promise<void> {
+    this.#leave(copy);
+    await this.#close(copy)?.idle();
     await copy.process.stop();
   }
 
-  async function settle(): Promise<void> {
-    while (!stopping.signal.aborted) {
-      const { count, policy } = d.wanted();
-      const kind = kindOf(policy);
-      const other = copies.find((copy) => copy.kind !== kind);
-      const same = copies.filter((copy) => copy.kind === kind);
-      if (same.length < count) {
-        if (!(await startOne(policy, stopping.signal))) return;
-      } else if (other === undefined && same.length === count) {
-        d.settled();
-        return;
-      } else if (other === undefined) {
-        await end(same.at(-1) as Copy);
-        continue;
-      }
-      if (other !== undefined) await end(other);
+  async #settle(): Promise<void> {
+    while (this.#again) {
+      this.#again = false;
+      let step = true;
+      while (step && !this.#stopped) step = await this.#step();
     }
+    this.#settling = undefined;
   }
 
-  function follow(): void {
-    if (stopping.signal.aborted || copies.length === 0) return;
-    again = true;
-    settling ??= (async () => {
-      while (again) {
-        again = false;
-        await settle();
-      }
-      settling = undefined;
-    })().catch((reason: unknown) => d.logger.error({ err: reason }, 'copies are not as they are wanted'));
+  /** One towards what is wanted: first one more, then one less. @returns whether there may be another one */
+  async #step(): Promise<boolean> {
+    const { count, policy } = this.#d.wanted();
+    const isOther = ({ kind }: Copy) => kind !== kindOf(policy);
+    const same = this.#copies.filter((copy) => !isOther(copy));
+    if (same.length < count && !(await this.#startOne(policy, this.#stopping.signal))) return false;
+    const surplus = this.#copies.find(isOther) ?? (same.length > count ? same.at(-1) : undefined);
+    if (surplus !== undefined) {
+      await this.#end(surplus);
+      return true;
+    }
+    if (same.length < count) return true;
+    this.#d.settled();
+    return false;
   }
-
-  return {
-    async start(signal) {
-      const both = AbortSignal.any([signal, stopping.signal]);
-      if (await startOne(d.wanted().policy, both)) follow();
-    },
-    follow,
-    async stop() {
-      stopping.abort();
-      const all = copies;
-      copies = [];
-      await Promise.all([...all.map(({ process }) => process.stop()), ...ending]);
-      await settling;
-    },
-    get open() {
-      return copies.filter(({ runner }) => runner !== undefined).length;
-    },
-  };
 }
 
 const kindOf = ({ providers, strict, memory_mb_max }: RunnerPolicy) => `${providers} ${strict} ${memory_mb_max}`;

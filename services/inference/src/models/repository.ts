@@ -53,7 +53,7 @@ export function createRepository(
   let policies = o.policies;
   const policyOf = (name: string) => (Object.hasOwn(policies, name) ? policies[name] : undefined) ?? DEFAULT_POLICY;
   const shelf = createShelf({ emptyFolder: o.emptyFolder, runSlots: o.runSlots }, { ...d, policyOf, changed });
-  const watch = createWatch(o, { ...d, known: () => shelf.folders, seen: shelf.follow });
+  const watch = createWatch(o, { ...d, known: () => shelf.folders, seen: (all) => shelf.follow(all) });
 
   function changed(): void {
     const { versions } = shelf;
@@ -91,8 +91,10 @@ export function createRepository(
     find: (name, version) => find(shelf, { dir: o.dir, name, version, serving: serving.get(name) }),
     serving: (name) => serving.get(name),
     setPolicies(next) {
+      const before = new Map(shelf.versions.map(({ name }) => [name, runningOf(policyOf(name))]));
       policies = next;
       for (const version of shelf.versions) version.setPolicy(policyOf(version.name));
+      for (const [name, running] of before) if (runningOf(policyOf(name)) !== running) shelf.tryAgain(name);
       changed();
       watch.look();
     },
@@ -126,6 +128,10 @@ export function createRepository(
     },
   };
 }
+
+/** What of a policy may make a version fail, or not. */
+const runningOf = ({ providers, strict, memory_mb_max, run_ms_max }: ModelPolicy) =>
+  JSON.stringify([providers, strict, memory_mb_max, run_ms_max]);
 
 /** Names of folders, so that nothing else is looked for on disk. @throws BrinkError E_MODEL_UNKNOWN */
 function checkName(name: string, dir: string): void {

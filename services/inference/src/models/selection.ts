@@ -20,24 +20,24 @@ export function selectVersions(
   all: readonly Candidate[],
   policy: Pick<ModelPolicy, 'versions' | 'serve'>,
 ): Set<number> {
-  const wanted = new Set<number>();
-  for (const { version, asked } of all) {
-    if (asked === 'load' || (asked === 'policy' && (version === policy.serve || listed(version, policy)))) {
-      wanted.add(version);
-    }
-  }
-  if (policy.versions === 'latest') {
-    for (const { version, asked, state } of [...all].sort((a, b) => b.version - a.version)) {
-      if (asked === 'policy') wanted.add(version);
-      if (state !== 'failed') break;
-    }
-  }
-  if (!all.some(({ version, state }) => wanted.has(version) && state === 'ready')) {
-    for (const { version, asked, state } of all) if (asked !== 'unload' && state === 'ready') wanted.add(version);
-  }
-  return wanted;
+  const byPolicy = policy.versions === 'latest' ? latest(all) : all.filter(({ version }) => isListed(version, policy));
+  const wanted = new Set(
+    [...byPolicy, ...all.filter(({ version }) => version === policy.serve)]
+      .filter(({ asked }) => asked === 'policy')
+      .concat(all.filter(({ asked }) => asked === 'load'))
+      .map(({ version }) => version),
+  );
+  const isReady = all.some(({ version, state }) => wanted.has(version) && state === 'ready');
+  const still = isReady ? [] : all.filter(({ asked, state }) => asked !== 'unload' && state === 'ready');
+  return new Set([...wanted, ...still.map(({ version }) => version)]);
 }
 
-function listed(version: number, { versions }: Pick<ModelPolicy, 'versions'>): boolean {
-  return versions === 'all' || (versions !== 'latest' && versions.includes(version));
+/** The highest one, and below those that failed the next. */
+function latest(all: readonly Candidate[]): Candidate[] {
+  const descending = [...all].sort((a, b) => b.version - a.version);
+  const sound = descending.findIndex(({ state }) => state !== 'failed');
+  return sound < 0 ? descending : descending.slice(0, sound + 1);
 }
+
+const isListed = (version: number, { versions }: Pick<ModelPolicy, 'versions'>) =>
+  versions === 'all' || (versions !== 'latest' && versions.includes(version));

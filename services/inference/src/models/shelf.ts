@@ -5,7 +5,7 @@ import { reasonOf } from './status.ts';
 import { createTurns } from './turns.ts';
 import { createModelVersion, type ModelVersion, type VersionDependencies } from './version.ts';
 import type { SeenVersion } from './watch.ts';
-import { createWork, type Entry, keyOf } from './work.ts';
+import { createWork, type Entry, keyOf, type Work } from './work.ts';
 
 /** The loaded versions, kept as folder, policy and those who ask want them. */
 export interface Shelf {
@@ -18,6 +18,8 @@ export interface Shelf {
   follow(seen: readonly SeenVersion[]): void;
   /** A policy or a state changed: what is to be loaded may be something else now. */
   reconcile(): void;
+  /** The policy of this model changed in a way that may help: what failed is tried again. */
+  tryAgain(name: string): void;
   /** @param seen the versions of this model as they are now @throws BrinkError E_MODEL_UNKNOWN, and why one could not be loaded */
   load(name: string, version: number | undefined, seen: readonly SeenVersion[]): Promise<void>;
   /** @throws BrinkError E_MODEL_UNKNOWN */
@@ -42,158 +44,173 @@ const STATES = { loading: 'LOADING', ready: 'READY', failed: 'UNAVAILABLE', drai
 type ShelfDependencies = Omit<VersionDependencies, 'measuring'> & { policyOf: (name: string) => ModelPolicy };
 
 export function createShelf(o: { emptyFolder: string; runSlots: number }, d: ShelfDependencies): Shelf {
-  const entries = new Map<string, Entry>();
-  const stopping = new AbortController();
-  const own = { ...d, measuring: createTurns() };
-  let versions: readonly ModelVersion[] = [];
-  let leftOut: string[] = [];
-  let planned = false;
+  return new VersionShelf(o, d);
+}
 
-  const work = createWork(
-    { signal: stopping.signal },
-    {
-      ...d,
-      inTurn: createTurns(),
-      create: (folder) => createModelVersion({ folder, policy: d.policyOf(folder.name), ...o }, own),
-      list,
-      forget: (entry) => entries.delete(keyOf(entry.folder)),
-      done: plan,
-    },
-  );
+class VersionShelf implements Shelf {
+  readonly #d: ShelfDependencies;
+  readonly #entries = new Map<string, Entry>();
+  readonly #stopping = new AbortController();
+  readonly #work: Work;
+  #versions: readonly ModelVersion[] = [];
+  #leftOut: readonly string[] = [];
+  #planned = false;
 
-  function list(): void {
-    versions = [...entries.values()].flatMap(({ version }) => version ?? []).sort(inOrder);
-    d.changed();
+  constructor(o: { emptyFolder: string; runSlots: number }, d: ShelfDependencies) {
+    this.#d = d;
+    const own = { ...d, measuring: createTurns() };
+    this.#work = createWork(
+      { signal: this.#stopping.signal },
+      {
+        logger: d.logger,
+        inTurn: createTurns(),
+        create: (folder) => createModelVersion({ folder, policy: d.policyOf(folder.name), ...o }, own),
+        list: () => this.#list(),
+        forget: (entry) => this.#entries.delete(keyOf(entry.folder)),
+        done: () => this.reconcile(),
+      },
+    );
   }
 
-  const ofName = (name: string) => [...entries.values()].filter(({ folder }) => folder.name === name);
-
-  function wantedOf(name: string): Set<number> {
-    const all = ofName(name).map(({ folder, asked, version }) => ({
-      version: folder.version,
-      asked,
-      state: version?.status.state,
-    }));
-    return selectVersions(all, d.policyOf(name));
+  get versions(): readonly ModelVersion[] {
+    return this.#versions;
   }
 
-  function see(seen: readonly SeenVersion[]): void {
-    for (const { folder, stamp } of seen) {
-      const entry = entries.get(keyOf(folder));
-      if (entry !== undefined) {
-        entry.stamp = stamp;
-        if (entry.asked === 'unload' && stamp !== entry.askedAt) entry.asked = 'policy';
-      } else if (stamp !== GONE && stamp !== '') entries.set(keyOf(folder), work.entryOf(folder, stamp));
-    }
+  get folders(): VersionFolder[] {
+    return [...this.#entries.values()].map(({ folder }) => folder);
   }
 
-  /** Soon, since one change often brings another one. */
-  function plan(): void {
-    if (planned || stopping.signal.aborted) return;
-    planned = true;
-    queueMicrotask(() => {
-      planned = false;
-      if (!stopping.signal.aborted) reconcile();
+  get index(): IndexEntry[] {
+    const all = [...this.#entries.values()].sort((a, b) => inOrder(a.folder, b.folder));
+    return all.map(({ folder: { name, version }, version: loaded, asked }) => {
+      if (loaded !== undefined)
+        return { name, version, state: STATES[loaded.status.state], reason: reasonOf(loaded.status) };
+      const unasked = this.#leftOut.includes(`${name}/${version}`) ? tooMany() : `not ${AMONG}`;
+      return { name, version, state: 'UNAVAILABLE', reason: asked === 'unload' ? 'unloaded' : unasked };
     });
   }
 
-  function reconcile(): void {
-    const before = `${leftOut}`;
-    leftOut = [];
-    let loaded = versions.length;
-    for (const name of new Set([...entries.values()].map(({ folder }) => folder.name))) {
-      const wanted = wantedOf(name);
-      for (const entry of ofName(name).sort((a, b) => a.folder.version - b.folder.version)) {
-        const isWanted = wanted.has(entry.folder.version);
-        const isNew = isWanted && entry.version === undefined && entry.stamp !== GONE;
-        if (isNew && loaded >= VERSIONS_MAX) leftOut.push(keyOf(entry.folder));
-        else if (work.follow(entry, isWanted) && isNew) loaded += 1;
-      }
-    }
-    if (`${leftOut}` !== before) d.changed();
+  get problems(): string[] {
+    if (this.#leftOut.length === 0) return [];
+    return [`${tooMany()}; not loaded: ${this.#leftOut.slice(0, 5).join(', ')}`];
   }
 
-  function ask(name: string, version: number | undefined, asked: Asked): Entry[] {
-    const all = ofName(name);
+  async fill(seen: readonly SeenVersion[], signal: AbortSignal): Promise<void> {
+    this.#see(seen);
+    const first = [...this.#entries.values()];
+    const wanted = first.filter(({ folder }) => this.#wantedOf(folder.name).has(folder.version));
+    await Promise.all(wanted.slice(0, VERSIONS_MAX).map((entry) => this.#work.loadAtOnce(entry, signal)));
+    // Below a failed one the next may be wanted.
+    this.#reconcile();
+    while (first.some(({ work }) => work !== undefined)) await Promise.all(first.map(({ work }) => work));
+  }
+
+  follow(seen: readonly SeenVersion[]): void {
+    if (this.#stopping.signal.aborted) return;
+    this.#see(seen);
+    this.#reconcile();
+  }
+
+  /** Soon, since one change often brings another one. */
+  reconcile(): void {
+    if (this.#planned || this.#stopping.signal.aborted) return;
+    this.#planned = true;
+    queueMicrotask(() => {
+      this.#planned = false;
+      if (!this.#stopping.signal.aborted) this.#reconcile();
+    });
+  }
+
+  tryAgain(name: string): void {
+    for (const entry of this.#ofName(name)) if (entry.version?.status.state === 'failed') entry.loaded = '';
+    this.reconcile();
+  }
+
+  async load(name: string, version: number | undefined, seen: readonly SeenVersion[]): Promise<void> {
+    this.#see(seen);
+    const asked = this.#ask(name, version, version === undefined ? 'policy' : 'load');
+    const wanted = this.#wantedOf(name);
+    const targets = asked.filter(({ folder, stamp }) => stamp !== GONE && wanted.has(folder.version));
+    if (targets.length === 0) throw new BrinkError('E_MODEL_NOT_READY', `no version of ${name} is ${AMONG}`);
+    const more = targets.filter((entry) => entry.version === undefined).length;
+    if (this.#versions.length + more > VERSIONS_MAX) throw new BrinkError('E_CONFLICT', tooMany());
+    const ends = await Promise.allSettled(targets.map((entry) => this.#work.bringUpToDate(entry)));
+    const failed = ends.find((end) => end.status === 'rejected');
+    if (failed !== undefined) throw BrinkError.from(failed.reason);
+  }
+
+  async unload(name: string, version: number | undefined): Promise<void> {
+    await Promise.all(this.#ask(name, version, 'unload').map((entry) => this.#work.retire(entry)));
+  }
+
+  async stop(): Promise<void> {
+    this.#stopping.abort();
+    await Promise.all(this.#versions.map((version) => version.stop()));
+    await Promise.all([...this.#entries.values()].map(({ work }) => work));
+    await this.#work.stop();
+  }
+
+  #list(): void {
+    const loaded = [...this.#entries.values()].flatMap(({ version }) => version ?? []);
+    this.#versions = loaded.sort(inOrder);
+    this.#d.changed();
+  }
+
+  #ofName(name: string): Entry[] {
+    const own = [...this.#entries.values()].filter(({ folder }) => folder.name === name);
+    return own.sort((a, b) => inOrder(a.folder, b.folder));
+  }
+
+  #wantedOf(name: string): Set<number> {
+    const all = this.#ofName(name).map(({ folder, asked, version }) => {
+      return { version: folder.version, asked, state: version?.status.state };
+    });
+    return selectVersions(all, this.#d.policyOf(name));
+  }
+
+  #see(seen: readonly SeenVersion[]): void {
+    for (const { folder, stamp } of seen) {
+      const entry = this.#entries.get(keyOf(folder));
+      if (entry !== undefined) {
+        entry.stamp = stamp;
+        if (entry.asked === 'unload' && stamp !== entry.askedAt) entry.asked = 'policy';
+      } else if (stamp !== GONE && stamp !== '') {
+        this.#entries.set(keyOf(folder), this.#work.entryOf(folder, stamp));
+      }
+    }
+  }
+
+  #reconcile(): void {
+    const before = `${this.#leftOut}`;
+    const leftOut: string[] = [];
+    let room = VERSIONS_MAX - this.#versions.length;
+    for (const name of new Set([...this.#entries.values()].map(({ folder }) => folder.name))) {
+      const wanted = this.#wantedOf(name);
+      for (const entry of this.#ofName(name)) {
+        const isWanted = wanted.has(entry.folder.version);
+        const isNew = isWanted && entry.version === undefined && entry.stamp !== GONE;
+        if (isNew && room <= 0) leftOut.push(keyOf(entry.folder));
+        else if (this.#work.follow(entry, isWanted) && isNew) room -= 1;
+      }
+    }
+    this.#leftOut = leftOut;
+    if (`${leftOut}` !== before) this.#d.changed();
+  }
+
+  #ask(name: string, version: number | undefined, asked: Asked): Entry[] {
+    const all = this.#ofName(name);
     const found = all.filter(({ folder }) => version === undefined || folder.version === version);
     if (found.length === 0) {
       const there = all.map(({ folder }) => folder.version).join(', ');
-      const what = all.length === 0 ? `no model "${name.slice(0, 64)}"` : `${name} has no version ${version}: ${there}`;
-      throw new BrinkError('E_MODEL_UNKNOWN', what);
+      const unknown = all.length === 0 ? `no model "${name}"` : `${name} has no version ${version}; there are ${there}`;
+      throw new BrinkError('E_MODEL_UNKNOWN', unknown);
     }
-    for (const entry of found) {
-      entry.asked = asked;
-      entry.askedAt = entry.stamp;
-    }
+    for (const entry of found) Object.assign(entry, { asked, askedAt: entry.stamp });
     return found;
   }
-
-  return {
-    get versions() {
-      return versions;
-    },
-    get folders() {
-      return [...entries.values()].map(({ folder }) => folder);
-    },
-    async fill(seen, signal) {
-      see(seen);
-      const first = [...entries.values()];
-      const chosen = first.filter((entry) => wantedOf(entry.folder.name).has(entry.folder.version));
-      const fits = chosen.slice(0, VERSIONS_MAX);
-      await Promise.all(fits.map((entry) => work.loadAtOnce(entry, signal)));
-      // Below a failed one the next may be wanted.
-      plan();
-      await Promise.resolve();
-      while (first.some(({ work: busy }) => busy !== undefined)) await Promise.all(first.map((entry) => entry.work));
-    },
-    follow(seen) {
-      if (stopping.signal.aborted) return;
-      see(seen);
-      reconcile();
-    },
-    reconcile: plan,
-    async load(name, version, seen) {
-      see(seen);
-      const asked = ask(name, version, version === undefined ? 'policy' : 'load');
-      const wanted = wantedOf(name);
-      const targets = asked.filter(({ folder, stamp }) => stamp !== GONE && wanted.has(folder.version));
-      if (targets.length === 0) {
-        throw new BrinkError('E_MODEL_NOT_READY', `no version of ${name} is among those that are to be loaded`);
-      }
-      const more = targets.filter((entry) => entry.version === undefined).length;
-      if (versions.length + more > VERSIONS_MAX) throw new BrinkError('E_CONFLICT', tooMany());
-      const ends = await Promise.allSettled(targets.map((entry) => work.bringUpToDate(entry)));
-      plan();
-      const failed = ends.find((end) => end.status === 'rejected');
-      if (failed !== undefined) throw BrinkError.from(failed.reason);
-    },
-    async unload(name, version) {
-      await Promise.all(ask(name, version, 'unload').map((entry) => work.retire(entry)));
-    },
-    get index() {
-      const left = new Set(leftOut);
-      return [...entries.values()]
-        .sort((a, b) => inOrder(a.folder, b.folder))
-        .map(({ folder: { name, version }, version: loaded, asked }): IndexEntry => {
-          if (loaded !== undefined) {
-            return { name, version, state: STATES[loaded.status.state], reason: reasonOf(loaded.status) };
-          }
-          const byPolicy = left.has(`${name}/${version}`) ? tooMany() : 'not among the versions that are to be loaded';
-          return { name, version, state: 'UNAVAILABLE', reason: asked === 'unload' ? 'unloaded' : byPolicy };
-        });
-    },
-    async stop() {
-      stopping.abort();
-      await Promise.all(versions.map((version) => version.stop()));
-      await Promise.all([...entries.values()].map(({ work: busy }) => busy));
-      await work.stop();
-    },
-    get problems() {
-      return leftOut.length === 0 ? [] : [`${tooMany()}; not loaded: ${leftOut.slice(0, 5).join(', ')}`];
-    },
-  };
 }
 
+const AMONG = 'among those that are to be loaded';
 const tooMany = () => `${VERSIONS_MAX} versions are loaded and no more may be`;
 
 type Named = Pick<VersionFolder, 'name' | 'version'>;

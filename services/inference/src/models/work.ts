@@ -39,145 +39,163 @@ export interface Work {
 
 export const keyOf = ({ name, version }: VersionFolder) => `${name}/${version}`;
 
-export function createWork(
-  o: { signal: AbortSignal },
-  d: {
-    logger: Logger;
-    /** Loading: one at a time, while others serve. */
-    inTurn: Turns;
-    create: (folder: VersionFolder) => ModelVersion;
-    /** Which versions there are has changed. */
-    list: () => void;
-    forget: (entry: Entry) => void;
-    /** Something was done: something else may be to be done now. */
-    done: () => void;
-  },
-): Work {
-  /** Those that answer what they have, while another one serves in their place already. */
-  const leaving = new Set<Promise<void>>();
+interface WorkDependencies {
+  readonly logger: Logger;
+  /** Loading: one at a time, while others serve. */
+  readonly inTurn: Turns;
+  readonly create: (folder: VersionFolder) => ModelVersion;
+  /** Which versions there are has changed. */
+  readonly list: () => void;
+  readonly forget: (entry: Entry) => void;
+  /** Something was done: something else may be to be done now. */
+  readonly done: () => void;
+}
 
-  async function alone(entry: Entry, work: () => Promise<void>): Promise<void> {
+export function createWork(o: { signal: AbortSignal }, d: WorkDependencies): Work {
+  return new EntryWork(o.signal, d);
+}
+
+class EntryWork implements Work {
+  readonly #signal: AbortSignal;
+  readonly #d: WorkDependencies;
+  /** Those that answer what they have, while another one serves in their place already. */
+  readonly #leaving = new Set<Promise<void>>();
+
+  constructor(signal: AbortSignal, d: WorkDependencies) {
+    this.#signal = signal;
+    this.#d = d;
+  }
+
+  entryOf(folder: VersionFolder, stamp: string): Entry {
+    const entry = { folder, stamp, version: undefined, loaded: '', compared: stamp, askedAt: '', work: undefined };
+    return { ...entry, asked: 'policy' };
+  }
+
+  follow(entry: Entry, isWanted: boolean): boolean {
+    const what = entry.work === undefined ? toDo(entry, isWanted) : 'nothing';
+    if (what === 'nothing') return false;
+    this.#alone(entry, () => this.#do(what, entry)).catch((reason: unknown) =>
+      this.#d.logger.error(
+        { detail: BrinkError.from(reason).message, model: keyOf(entry.folder) },
+        `could not ${what}`,
+      ),
+    );
+    return true;
+  }
+
+  loadAtOnce(entry: Entry, signal: AbortSignal): Promise<void> {
+    return this.#alone(entry, () => this.#put(entry).start(signal));
+  }
+
+  bringUpToDate(entry: Entry): Promise<void> {
+    return this.#alone(entry, async () => {
+      if (entry.version?.status.state === 'ready') {
+        if (entry.stamp !== entry.loaded) await this.#replace(entry);
+        return;
+      }
+      await this.#load(entry);
+      const { error } = entry.version?.status ?? {};
+      if (error !== undefined) throw error;
+    });
+  }
+
+  retire(entry: Entry): Promise<void> {
+    return this.#alone(entry, () => this.#retire(entry));
+  }
+
+  async stop(): Promise<void> {
+    await Promise.all(this.#leaving);
+    // What has its turn ends with its version.
+    await this.#d.inTurn(async () => {});
+  }
+
+  async #alone(entry: Entry, work: () => Promise<void>): Promise<void> {
     while (entry.work !== undefined) await entry.work;
     const result = work();
     entry.work = result
       .catch(() => {})
       .then(() => {
         entry.work = undefined;
-        d.done();
+        this.#d.done();
       });
     await result;
   }
 
-  function put(entry: Entry): ModelVersion {
-    const version = d.create(entry.folder);
+  async #do(what: Exclude<ToDo, 'nothing'>, entry: Entry): Promise<void> {
+    if (what === 'load') await this.#load(entry);
+    else if (what === 'replace') await this.#replace(entry);
+    else if (what === 'recheck') await this.#recheck(entry);
+    else await this.#retire(entry);
+    if (what !== 'remove') return;
+    this.#d.forget(entry);
+    this.#d.list();
+  }
+
+  #put(entry: Entry): ModelVersion {
+    const version = this.#d.create(entry.folder);
     Object.assign(entry, { version, loaded: entry.stamp, compared: entry.stamp });
-    d.list();
+    this.#d.list();
     return version;
   }
 
-  const start = (version: ModelVersion) =>
-    d.inTurn(async () => {
-      if (!o.signal.aborted) await version.start(o.signal);
+  #start(version: ModelVersion): Promise<void> {
+    return this.#d.inTurn(async () => {
+      if (!this.#signal.aborted) await version.start(this.#signal);
     });
-
-  async function load(entry: Entry): Promise<void> {
-    // Another try is another version object: nothing of the failed one is kept.
-    await entry.version?.stop();
-    if (!o.signal.aborted) await start(put(entry));
   }
 
-  /** Beside the one that serves, which goes on where this one fails. */
-  async function replace(entry: Entry): Promise<void> {
-    const before = entry.version;
-    const stamp = entry.stamp;
-    const next = d.create(entry.folder);
-    await start(next);
+  async #load(entry: Entry): Promise<void> {
+    // Another try is another version object: nothing of the failed one is kept.
+    await entry.version?.stop();
+    if (!this.#signal.aborted) await this.#start(this.#put(entry));
+  }
+
+  /** Beside the one that serves, which goes on where this one fails. @throws BrinkError why it did */
+  async #replace(entry: Entry): Promise<void> {
+    const { version: before, stamp } = entry;
+    const next = this.#d.create(entry.folder);
+    await this.#start(next);
     entry.compared = stamp;
     const { state, error } = next.status;
-    if (state !== 'ready' || o.signal.aborted) {
+    if (state !== 'ready' || this.#signal.aborted) {
       await next.stop();
       before?.note('reload', error === undefined ? '' : `could not be loaded again: ${error.message}`);
       if (error !== undefined) throw error;
       return;
     }
-    entry.version = next;
-    entry.loaded = stamp;
+    Object.assign(entry, { version: next, loaded: stamp });
     if (before !== undefined) {
-      const left = before.retire(o.signal).finally(() => leaving.delete(left));
-      leaving.add(left);
+      const left = before.retire(this.#signal).finally(() => this.#leaving.delete(left));
+      this.#leaving.add(left);
     }
-    d.list();
+    this.#d.list();
   }
 
-  async function recheck(entry: Entry): Promise<void> {
+  async #recheck(entry: Entry): Promise<void> {
     const { stamp, version } = entry;
     entry.compared = stamp;
-    if (version === undefined) return;
-    if (await d.inTurn(() => version.recheck())) entry.loaded = stamp;
+    if (version !== undefined && (await this.#d.inTurn(() => version.recheck()))) entry.loaded = stamp;
   }
 
-  async function retire(entry: Entry): Promise<void> {
-    const { version } = entry;
-    if (version === undefined) return;
-    await version.retire(o.signal);
+  async #retire(entry: Entry): Promise<void> {
+    if (entry.version === undefined) return;
+    await entry.version.retire(this.#signal);
     entry.version = undefined;
-    d.list();
+    this.#d.list();
   }
-
-  async function remove(entry: Entry): Promise<void> {
-    await retire(entry);
-    d.forget(entry);
-    d.list();
-  }
-
-  function toDo(entry: Entry, isWanted: boolean): ((entry: Entry) => Promise<void>) | undefined {
-    const { version, stamp, loaded, compared } = entry;
-    if (stamp === GONE) return remove;
-    if (version === undefined) return isWanted ? load : undefined;
-    if (!isWanted) return retire;
-    // A version that failed later, when its files had changed already, is tried with them as well.
-    if (version.status.state === 'failed') return stamp === loaded ? undefined : load;
-    if (stamp === compared) return undefined;
-    // A passport came to a model that had none.
-    return version.status.isBare && !isBare(stamp) && stamp !== '' ? replace : recheck;
-  }
-
-  return {
-    entryOf: (folder, stamp) => ({
-      folder,
-      stamp,
-      version: undefined,
-      loaded: '',
-      compared: stamp,
-      asked: 'policy',
-      askedAt: '',
-      work: undefined,
-    }),
-    follow(entry, isWanted) {
-      const work = entry.work === undefined ? toDo(entry, isWanted) : undefined;
-      if (work === undefined) return false;
-      alone(entry, () => work(entry)).catch((reason: unknown) =>
-        d.logger.error({ detail: BrinkError.from(reason).message, model: keyOf(entry.folder) }, 'not as it is wanted'),
-      );
-      return true;
-    },
-    loadAtOnce: (entry, signal) => alone(entry, () => put(entry).start(signal)),
-    bringUpToDate: (entry) =>
-      alone(entry, async () => {
-        const { version, stamp, loaded } = entry;
-        if (version?.status.state === 'ready') {
-          if (stamp !== loaded) await replace(entry);
-          return;
-        }
-        await load(entry);
-        const { error } = entry.version?.status ?? {};
-        if (error !== undefined) throw error;
-      }),
-    retire: (entry) => alone(entry, () => retire(entry)),
-    async stop() {
-      await Promise.all(leaving);
-      // What has its turn ends with its version.
-      await d.inTurn(async () => {});
-    },
-  };
 }
+
+type ToDo = 'nothing' | 'load' | 'replace' | 'recheck' | 'retire' | 'remove';
+
+function toDo({ version, stamp, loaded, compared }: Entry, isWanted: boolean): ToDo {
+  if (stamp === GONE) return 'remove';
+  if (version === undefined) return isWanted ? 'load' : 'nothing';
+  if (!isWanted) return 'retire';
+  // A version that failed later, when its files had changed already, is tried with them as well.
+  if (version.status.state === 'failed') return stamp === loaded ? 'nothing' : 'load';
+  if (stamp === compared) return 'nothing';
+  return version.status.isBare && hasPassport(stamp) ? 'replace' : 'recheck';
+}
+
+/** It came to a model that had none. */
+const hasPassport = (stamp: string) => stamp !== '' && !isBare(stamp);
