@@ -104,8 +104,14 @@ function addGuard(app: FastifyInstance, token: string | undefined): void {
   });
 }
 
-/** Triton takes any type, and its clients and curl name all sorts: what is certainly something else is refused. */
-const TYPES = new Set(['', 'application/json', 'application/octet-stream', 'application/x-www-form-urlencoded']);
+/** Triton takes any type; its clients name none, curl and fetch their own. What is certainly something else is refused. */
+const TYPES = new Set([
+  '',
+  'application/json',
+  'application/octet-stream',
+  'application/x-www-form-urlencoded',
+  'text/plain',
+]);
 
 function addBodies(app: FastifyInstance, o: OipHttpOptions): void {
   const { bodyBytesMax } = o;
