@@ -1,4 +1,5 @@
 import { PassportSchema } from '@brink/protocol';
+import { lineFor } from '../compare.ts';
 import type { ModelInfo } from '../read.ts';
 import { huggingFacePart } from './hugging-face.ts';
 import { isRecord, lastSize, type Part, pictureInput, shapeText } from './part.ts';
@@ -78,9 +79,9 @@ function forgotten(info: ModelInfo, { inputs }: Part): string[] {
   return info.inputs
     .filter(({ name }) => !said.has(name))
     .map((tensor) => {
-      const whole =
-        tensor.shape?.length === 0 ? 'a scalar, so a constant' : 'say image, audio, signal, constant, or state';
-      return `inputs: the graph takes "${tensor.name}" ${shapeText(tensor)}; ${whole}`;
+      const line = lineFor(tensor, info);
+      const hint = line === undefined ? 'say image, audio, signal, constant, or state' : `write ${line}`;
+      return `inputs: the graph takes "${tensor.name}" ${shapeText(tensor)}; ${hint}`;
     });
 }
 
