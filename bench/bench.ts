@@ -3,6 +3,8 @@ export interface BenchResult {
   readonly figure: number | null;
   readonly unit: string;
   readonly bar: number;
+  /** Whether the figure must not be above the bar; else not below it. */
+  readonly atMost?: boolean;
   readonly variants: Record<string, unknown>;
   readonly rounds: readonly unknown[];
 }

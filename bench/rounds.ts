@@ -20,15 +20,18 @@ export interface Series {
 
 /**
  * Measures baseline, system, baseline until three rounds are good, nine at most.
- * @param baseline frames per second of the raw loop
- * @param system frames per second of the whole
+ * @param baseline frames per second of the raw loop, or whatever else is measured
+ * @param system the same of the whole
+ * @param o unit of what they give; baseline: what is said for it
  * @returns the median ratio of three good rounds; null where there were not three
  */
 export async function measureRounds(
   baseline: () => Promise<number>,
   system: () => Promise<number>,
   report: (line: string) => void,
+  o: { unit?: string; baseline?: string } = {},
 ): Promise<Series> {
+  const { unit = 'frames/s', baseline: word = 'raw' } = o;
   const rounds: Round[] = [];
   const good = () => rounds.filter((round) => round.good);
   while (good().length < ROUNDS_GOOD && rounds.length < ROUNDS_MAX) {
@@ -37,14 +40,14 @@ export async function measureRounds(
     const after = await baseline();
     const mean = (before + after) / 2;
     const round: Round = {
-      baseline: [Math.round(before), Math.round(after)],
-      system: Math.round(figure),
+      baseline: [rounded(before), rounded(after)],
+      system: rounded(figure),
       ratio: Number((figure / mean).toFixed(3)),
       good: Math.abs(before - after) / mean <= BASELINE_SPREAD_MAX,
     };
     rounds.push(round);
     report(
-      `  round ${rounds.length}: raw ${round.baseline[0]} · system ${round.system} · raw ${round.baseline[1]} frames/s` +
+      `  round ${rounds.length}: ${word} ${round.baseline[0]} · system ${round.system} · ${word} ${round.baseline[1]} ${unit}` +
         ` → ${round.ratio}${round.good ? '' : ' (baselines too far apart, repeated)'}`,
     );
   }
@@ -52,7 +55,10 @@ export async function measureRounds(
   return { figure: ratios.length < ROUNDS_GOOD ? null : median(ratios), rounds };
 }
 
-function median(values: readonly number[]): number {
+/** Frames to whole ones, milliseconds to thousandths. */
+const rounded = (value: number) => (value < 100 ? Number(value.toFixed(3)) : Math.round(value));
+
+export function median(values: readonly number[]): number {
   const sorted = [...values].sort((a, b) => a - b);
   return sorted[Math.floor(sorted.length / 2)] as number;
 }

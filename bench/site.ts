@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { prependPictureInput, simpleCnnGraph } from '@brink/onnx';
-import { ImageInputSchema } from '@brink/protocol';
+import { deriveGraph, simpleCnnGraph } from '@brink/onnx';
+import { type Passport, PassportSchema } from '@brink/protocol';
+import type { UnitTensor } from '@brink/test/inference';
 import sharp from 'sharp';
 import { seededRandom } from './random.ts';
 
@@ -14,37 +15,17 @@ export interface BenchModel {
   readonly batchMax: number;
 }
 
-const SIDE = 128;
-const BATCH_MAX = 16;
+export const SIDE = 128;
+export const BATCH_MAX = 16;
 const FRAMES = 16;
+const PICTURE = { width: SIDE, height: SIDE, scale: 1 / 255, mean: [0.5], std: [0.25] };
 
 /** Writes models/, config/ and the raw loop's graph into `folder`. */
 export async function writeSimpleCnn(folder: string): Promise<BenchModel> {
   const native = simpleCnnGraph(seededRandom(1));
-  const image = ImageInputSchema.parse({ width: SIDE, height: SIDE, scale: 1 / 255, mean: [0.5], std: [0.25] });
+  const passport = writeVersion(folder, { name: 'bench-cnn', graph: native, picture: 'image', batchMax: BATCH_MAX });
   const wirePath = join(folder, 'wire.onnx');
-  writeFileSync(wirePath, prependPictureInput(native, 'image', image));
-
-  const home = join(folder, 'models', 'bench-cnn', '1');
-  mkdirSync(home, { recursive: true });
-  const labels = Array.from({ length: 10 }, (_, i) => `class-${i}\n`).join('');
-  writeFileSync(join(home, 'model.onnx'), native);
-  writeFileSync(join(home, 'labels.txt'), labels);
-  const files = [
-    { path: 'model.onnx', sha256: sha256(native) },
-    { path: 'labels.txt', sha256: sha256(labels) },
-  ];
-  const passport = {
-    passport: 1,
-    name: 'bench-cnn',
-    version: 1,
-    task: 'classification',
-    files,
-    inputs: [{ tensor: 'image', image }],
-    batch_max: BATCH_MAX,
-    output: { decoder: 'classification', tensors: { logits: 'logits' }, labels: { file: 'labels.txt' } },
-  };
-  writeFileSync(join(home, 'model.json'), `${JSON.stringify(passport, null, 2)}\n`);
+  writeFileSync(wirePath, deriveGraph(native, passport, [{ dtype: 'uint8', shape: [SIDE, SIDE, 3] }]).graph);
 
   mkdirSync(join(folder, 'config'), { recursive: true });
   const stream = (format: string) => ({
@@ -60,6 +41,55 @@ export async function writeSimpleCnn(folder: string): Promise<BenchModel> {
   // JSON is YAML.
   writeFileSync(join(folder, 'config', 'site.yaml'), JSON.stringify(configuration, null, 2));
   return { wirePath, batchMax: BATCH_MAX };
+}
+
+interface BenchVersion {
+  readonly name: string;
+  readonly version?: number;
+  readonly graph: Uint8Array;
+  /** The tensor that takes a picture of 128 × 128; else `x` takes 49 spectra of 10 bands. */
+  readonly picture?: string;
+  readonly batchMax: number;
+  readonly classes?: number;
+}
+
+/** A classifier's folder under `folder`/models. @returns its passport */
+export function writeVersion(folder: string, o: BenchVersion): Passport {
+  const version = o.version ?? 1;
+  const home = join(folder, 'models', o.name, String(version));
+  mkdirSync(home, { recursive: true });
+  const labels = Array.from({ length: o.classes ?? 10 }, (_, i) => `class-${i}\n`).join('');
+  const contents = { 'model.onnx': o.graph, 'labels.txt': labels };
+  for (const [path, content] of Object.entries(contents)) writeFileSync(join(home, path), content);
+  const channels = Array.from({ length: 10 }, (_, i) => `band-${i}`);
+  const signal = { rate_hz: 50, window: 49, channels, layout: 'time-channels' };
+  const passport = {
+    passport: 1,
+    name: o.name,
+    version,
+    task: 'classification',
+    files: Object.entries(contents).map(([path, content]) => ({ path, sha256: sha256(content) })),
+    inputs: [o.picture === undefined ? { tensor: 'x', signal } : { tensor: o.picture, image: PICTURE }],
+    batch_max: o.batchMax,
+    output: { decoder: 'classification', tensors: { logits: 'logits' }, labels: { file: 'labels.txt' } },
+  };
+  writeFileSync(join(home, 'model.json'), `${JSON.stringify(passport, null, 2)}\n`);
+  return PassportSchema.parse(passport);
+}
+
+/** Frames as a gateway sends them. */
+export async function pictureUnits(): Promise<UnitTensor[][]> {
+  const frames = await framesOf('tensor');
+  return frames.map((bytes) => [{ dtype: 'uint8', shape: [SIDE, SIDE, 3], bytes }]);
+}
+
+/** Windows for a keyword spotter. */
+export function spectrumUnits(): UnitTensor[][] {
+  const random = seededRandom(3);
+  return Array.from({ length: FRAMES }, () => {
+    const bytes = new Uint8Array(Float32Array.from({ length: 490 }, () => 2 * random() - 1).buffer);
+    return [{ dtype: 'float32', shape: [49, 10], bytes }];
+  });
 }
 
 /** A few different frames, so that no cache holds them all: smooth gradients with seeded noise. */
