@@ -1,4 +1,4 @@
-import { serveParent } from '@brink/runtime';
+import { serveParent } from '@brink/runtime/child';
 import type { PictureTarget } from './geometry.ts';
 import { decodePicture } from './picture.ts';
 

@@ -1,4 +1,4 @@
-import { BrinkError } from '@brink/protocol';
+import { BrinkError } from '@brink/protocol/link';
 
 /** What one model wants of a picture: the part of the passport's `image` that concerns pixels, not numbers. */
 export interface PictureTarget {

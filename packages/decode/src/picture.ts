@@ -1,4 +1,4 @@
-import { BrinkError } from '@brink/protocol';
+import { BrinkError } from '@brink/protocol/link';
 import sharp, { type Sharp } from 'sharp';
 import { type PictureTarget, type PictureTransform, type Placement, place } from './geometry.ts';
 import { isPicture, sniff } from './sniff.ts';
