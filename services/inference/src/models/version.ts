@@ -213,7 +213,9 @@ class FolderVersion implements ModelVersion {
   #fail(reason: unknown): void {
     const failure = BrinkError.from(reason);
     if (this.status.state === 'failed' || this.#isStopped || failure.code === 'E_CANCELLED') return;
-    this.#d.logger.error({ code: failure.code, detail: failure.detail }, 'model failed');
+    const { code, detail } = failure;
+    this.#d.logger.error({ code, detail }, 'model failed');
+    this.#d.metrics.loadFailures.inc({ model: this.name, version: String(this.version), code });
     this.#status.set({ state: 'failed', error: failure });
     this.#model?.lane.close(this.#notReady());
     // The children would be started again otherwise; nobody waits for their end.
