@@ -17,6 +17,8 @@ interface JsonSchema {
   readonly additionalProperties?: JsonSchema | boolean;
   readonly items?: JsonSchema;
   readonly anyOf?: readonly JsonSchema[];
+  /** What zod makes of a discriminated union. */
+  readonly oneOf?: readonly JsonSchema[];
   readonly prefixItems?: readonly JsonSchema[];
   readonly $ref?: string;
   readonly $defs?: Record<string, JsonSchema>;
@@ -77,6 +79,29 @@ function* children(path: string, here: JsonSchema, root: JsonSchema): Generator<
   if (typeof named === 'object' && nested(named, root)) yield* walk(`${path}.<name>`, named, root, false);
   if (items !== undefined && nested(items, root)) yield* children(`${path}[]`, resolve(items, root), root);
   for (const option of here.anyOf ?? []) yield* children(path, resolve(option, root), root);
+  if (here.oneOf !== undefined) yield* variants(path, here.oneOf, root);
+}
+
+/** A choice that one key decides: the key with all its values, then every row once, saying of which of them it is. */
+function* variants(path: string, options: readonly JsonSchema[], root: JsonSchema): Generator<string> {
+  const key = Object.keys(options[0]?.properties ?? {}).find(
+    (name) => options[0]?.properties?.[name]?.const !== undefined,
+  );
+  if (key === undefined) throw new Error(`${path} has variants that no key tells apart`);
+  const nameOf = (option: JsonSchema) => String(option.properties?.[key]?.const);
+  const names = options.map(nameOf);
+  yield row(`${path}.${key}`, { enum: names }, {}, root, true);
+  const owners = new Map<string, string[]>();
+  for (const option of options) {
+    const { [key]: _, ...properties } = option.properties ?? {};
+    for (const line of children(path, { ...option, properties }, root)) {
+      owners.set(line, [...(owners.get(line) ?? []), nameOf(option)]);
+    }
+  }
+  for (const [line, of] of owners) {
+    const said = line.replace(/ *\|$/, '');
+    yield of.length === names.length ? line : `${said}${said.endsWith('|') ? ' ' : '. '}*${of.join(', ')}* |`;
+  }
 }
 
 /** zod gives its recursive "any JSON" schema a name of its own making. */
@@ -87,7 +112,10 @@ function isAnyJson(schema: JsonSchema): boolean {
 function nested(schema: JsonSchema, root: JsonSchema): boolean {
   if (isAnyJson(schema)) return false;
   const here = resolve(schema, root);
-  return here.properties !== undefined || (here.anyOf ?? []).some((option) => nested(option, root));
+  return (
+    here.properties !== undefined ||
+    [...(here.anyOf ?? []), ...(here.oneOf ?? [])].some((option) => nested(option, root))
+  );
 }
 
 function row(path: string, here: JsonSchema, schema: JsonSchema, root: JsonSchema, required: boolean): string {
@@ -104,14 +132,17 @@ function typeOf(schema: JsonSchema, root: JsonSchema): string {
   if (here.enum !== undefined) return here.enum.map((value) => `\`${String(value)}\``).join(' · ');
   if (here.anyOf !== undefined) return [...new Set(here.anyOf.map((option) => typeOf(option, root)))].join(' or ');
   if (here.prefixItems !== undefined) return `${here.prefixItems.length} numbers`;
+  if (here.oneOf !== undefined) return 'object';
   if (here.items !== undefined) return `list of ${typeOf(here.items, root)}`;
-  const above = here.exclusiveMinimum === undefined ? undefined : here.exclusiveMinimum + 1;
-  const range = [here.minimum ?? above, here.maximum].map((n) =>
-    n === undefined || Math.abs(n) >= Number.MAX_SAFE_INTEGER ? '' : String(n),
-  );
-  const bounds = range.some((n) => n !== '') ? ` ${range[0]}…${range[1]}` : '';
+  const { exclusiveMinimum: above, minimum, maximum } = here;
+  const least = above === undefined ? bound(minimum) : here.type === 'integer' ? bound(above + 1) : `>${above}`;
+  const bounds = least === '' && bound(maximum) === '' ? '' : ` ${least}…${bound(maximum)}`;
   return `${Array.isArray(here.type) ? here.type.join('/') : (here.type ?? 'any')}${bounds}`;
 }
+
+/** '' where there is none but that of JavaScript's integers. */
+const bound = (limit: number | undefined) =>
+  limit === undefined || Math.abs(limit) >= Number.MAX_SAFE_INTEGER ? '' : String(limit);
 
 function resolve(schema: JsonSchema, root: JsonSchema): JsonSchema {
   if (schema.$ref === undefined) return schema;
