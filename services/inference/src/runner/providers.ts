@@ -66,8 +66,13 @@ function open(graph: Uint8Array, provider: string, session: Record<string, unkno
   return InferenceSession.create(graph, { ...OPTIONS, executionProviders: [provider], extra: { session } });
 }
 
+/** Without the place in ONNX Runtime's source and the condition that stands there. */
 function saidOf(reason: unknown): string {
-  return BrinkError.from(reason).detail.replace(/\s+/g, ' ').trim().slice(0, 500);
+  const said = BrinkError.from(reason).detail.replace(/\s+/g, ' ');
+  return said
+    .replace(/^\/\S+:\d+ .*? was false\. /, '')
+    .trim()
+    .slice(0, 500);
 }
 
 const isListed = (provider: string) => listed().includes(provider);
