@@ -19,6 +19,7 @@ import manifest from '../package.json' with { type: 'json' };
 import { createDispatcher, type DispatcherDeps } from './actions/dispatcher.ts';
 import type { ControlConfig } from './config.ts';
 import { type ConfigurationKeeper, createConfiguration } from './configuration/active.ts';
+import { createConfigurationEditor } from './configuration/edit.ts';
 import { readModelsFolder } from './configuration/folder.ts';
 import { createFeed } from './fleet/feed.ts';
 import { listenToFleet } from './fleet/inbox.ts';
@@ -202,6 +203,7 @@ function createEntrances(o: ControlConfig, d: ServiceDeps, ground: Ground, core:
     { ...o.http, version: manifest.version, topicRoot: o.topicRoot, inference: o.inference },
     {
       ...asked,
+      editor: createConfigurationEditor({ dir: o.configDir }, { configuration }),
       metrics,
       devices,
       gateways,

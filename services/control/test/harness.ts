@@ -224,7 +224,7 @@ function createGateway(folder: string, handlers: LinkHandlers): LinkClient {
   );
 }
 
-async function writeFiles(folder: string, files: Record<string, string>): Promise<void> {
+export async function writeFiles(folder: string, files: Record<string, string>): Promise<void> {
   for (const [name, text] of Object.entries(files)) {
     const path = join(folder, name);
     await mkdir(dirname(path), { recursive: true });

@@ -15,7 +15,10 @@ import { isRecord, type Merged } from './sources.ts';
 export interface ModelsOnDisk {
   /** Where it was looked, for messages. */
   readonly dir: string;
+  /** Those with a passport: pipelines can name them. */
   readonly versions: ReadonlyMap<string, readonly number[]>;
+  /** Those too that are a model.onnx alone, which only the Open Inference Protocol reaches. */
+  readonly all: ReadonlyMap<string, readonly number[]>;
 }
 
 /** One thing that is wrong inside a rule, as `checkRules` of @brink/rules says it. */
@@ -139,32 +142,30 @@ function pipelinesOf(merged: Merged): { name: string; path: ConfigPath }[] {
 
 function checkModels(streams: Record<string, StreamConfig>, models: ModelsOnDisk, merged: Merged): ConfigProblem[] {
   const problems: ConfigProblem[] = [];
-  const missing = (path: ConfigPath, name: string, what?: 'key'): void => {
-    if (models.versions.has(name)) return;
+  const missing = (path: ConfigPath, name: string, there: ModelsOnDisk['all'], file: string, what?: 'key'): void => {
+    if (there.has(name)) return;
     problems.push(
       problemAt(path, merged, {
         ...(what === undefined ? {} : { what }),
-        found: `the model "${name}", of which there is no ${models.dir}/${name}/<version>/model.json`,
+        found: `the model "${name}", of which there is no ${models.dir}/${name}/<version>/${file}`,
         expected:
-          models.versions.size === 0
-            ? `a model in ${models.dir}, which has none`
-            : `one of ${[...models.versions.keys()].join(', ')}`,
-        hint: didYouMean(name, models.versions.keys()),
+          there.size === 0 ? `a model in ${models.dir}, which has none` : `one of ${[...there.keys()].join(', ')}`,
+        hint: didYouMean(name, there.keys()),
       }),
     );
   };
   for (const [stream, { pipelines }] of Object.entries(streams)) {
     for (const [pipeline, { model }] of Object.entries(pipelines)) {
-      missing(['streams', stream, 'pipelines', pipeline, 'model'], model);
+      missing(['streams', stream, 'pipelines', pipeline, 'model'], model, models.versions, 'model.json');
     }
   }
   for (const [name, policy] of Object.entries(validEntries(merged.value.models, ModelPolicySchema))) {
-    missing(['models', name], name, 'key');
-    const versions = models.versions.get(name);
+    missing(['models', name], name, models.all, 'model.json or model.onnx', 'key');
+    const versions = models.all.get(name);
     if (policy.serve === undefined || versions === undefined || versions.includes(policy.serve)) continue;
     problems.push(
       problemAt(['models', name, 'serve'], merged, {
-        found: `version ${policy.serve}, of which there is no ${models.dir}/${name}/${policy.serve}/model.json`,
+        found: `version ${policy.serve}, of which there is no ${models.dir}/${name}/${policy.serve}/`,
         expected: `one of ${versions.join(', ')}`,
         example: `serve: ${versions.at(-1)}`,
       }),

@@ -42,24 +42,27 @@ async function readSource(
   }
 }
 
-/** `<dir>/<name>/<version>/model.json`, by name and version. A folder that is missing holds no models. */
+/** `<dir>/<name>/<version>/` with a passport, or a model alone, by name and version. A folder that is missing holds no models. */
 export async function readModelsFolder(dir: string): Promise<ModelsOnDisk> {
-  const versions = new Map<string, readonly number[]>();
-  for (const { name } of (await entriesOf(dir)) ?? []) {
-    if (!isName(name)) continue;
-    const found: number[] = [];
+  const versions = new Map<string, number[]>();
+  const all = new Map<string, number[]>();
+  const add = (to: Map<string, number[]>, name: string, version: string) =>
+    to.set(
+      name,
+      [...(to.get(name) ?? []), Number(version)].sort((a, b) => a - b),
+    );
+  const names = ((await entriesOf(dir)) ?? []).map(({ name }) => name).filter(isName);
+  for (const name of names.sort()) {
     for (const { name: version } of (await entriesOf(join(dir, name))) ?? []) {
       if (!/^[1-9][0-9]{0,8}$/.test(version)) continue;
-      const passport = await stat(join(dir, name, version, 'model.json')).catch(() => undefined);
-      if (passport?.isFile()) found.push(Number(version));
+      const isThere = async (file: string) =>
+        (await stat(join(dir, name, version, file)).catch(() => undefined))?.isFile() === true;
+      const passport = await isThere('model.json');
+      if (passport) add(versions, name, version);
+      if (passport || (await isThere('model.onnx'))) add(all, name, version);
     }
-    if (found.length > 0)
-      versions.set(
-        name,
-        found.sort((a, b) => a - b),
-      );
   }
-  return { dir, versions: new Map([...versions].sort(([a], [b]) => (a < b ? -1 : 1))) };
+  return { dir, versions, all };
 }
 
 async function entriesOf(dir: string): Promise<Dirent[] | undefined> {
@@ -137,6 +140,6 @@ async function signatureOf(o: { dir: string; modelsDir: string }): Promise<strin
       return `${name} ${found?.ino} ${found?.size} ${found?.mtimeMs}`;
     }),
   );
-  const { versions } = await readModelsFolder(o.modelsDir);
-  return JSON.stringify([files, [...versions]]);
+  const { versions, all } = await readModelsFolder(o.modelsDir);
+  return JSON.stringify([files, [...versions], [...all]]);
 }

@@ -6,7 +6,8 @@ import { keysAt } from './issues.ts';
 import { formatProblem } from './problems.ts';
 import { validateConfiguration } from './validate.ts';
 
-const models = { dir: 'models', versions: new Map([['cifar-net', [1, 3]]]) };
+const versions = new Map([['cifar-net', [1, 3]]]);
+const models = { dir: 'models', versions, all: versions };
 const noFindings: CheckRules = () => [];
 
 const GOOD = `version: 1
@@ -116,7 +117,7 @@ describe('each mistake is named with file, line, column, path, what was found an
     [
       'a version that is not there',
       `${GOOD}models:\n  cifar-net: { serve: 2 }\n`,
-      'a.yaml:16:23: models.cifar-net.serve: found version 2, of which there is no models/cifar-net/2/model.json; expected one of 1, 3 (example: serve: 3)',
+      'a.yaml:16:23: models.cifar-net.serve: found version 2, of which there is no models/cifar-net/2/; expected one of 1, 3 (example: serve: 3)',
     ],
     [
       'a rule on a stream instead of a pipeline',

@@ -2,6 +2,7 @@ import type { AddressInfo } from 'node:net';
 import { BrinkError, type DeviceState, type Status } from '@brink/protocol';
 import { type Clock, isLoopback, type Logger, listenError, type Part } from '@brink/runtime';
 import type { ConfigurationKeeper } from '../configuration/active.ts';
+import type { ConfigurationEditor } from '../configuration/edit.ts';
 import type { Gateways } from '../gateways/gateways.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import type { Metrics } from '../metrics.ts';
@@ -19,6 +20,7 @@ import { addEvents } from './routes/events.ts';
 import { addFrames } from './routes/frames.ts';
 import { addHome } from './routes/home.ts';
 import { addInference } from './routes/inference.ts';
+import { addModels } from './routes/models.ts';
 import { addStatus } from './routes/status.ts';
 
 export interface HttpConfig {
@@ -40,6 +42,7 @@ export interface HttpDeps extends Pick<CatalogueDeps, 'models' | 'reports' | 'se
   readonly metrics: Metrics;
   readonly ledger: Ledger;
   readonly configuration: ConfigurationKeeper;
+  readonly editor: ConfigurationEditor;
   readonly devices: Devices;
   readonly gateways: Gateways;
   readonly status: () => Promise<Status>;
@@ -77,6 +80,7 @@ export function createHttp(o: HttpConfig, d: HttpDeps): Http {
     addActions(to, { ledger });
     addDevices(to, d);
     addCatalogue(to, { ...d, configuration, read });
+    addModels(to, d);
     addConfiguration(to, { configuration: d.configuration, read });
     addFrames(to, { configuration, gateways: d.gateways, read, stopping: () => stopping.signal });
     addEvents(to, { events });

@@ -36,7 +36,9 @@ const RuleItem = RuleSchema.extend({
 const Running = FleetStatusSchema.shape.models.unwrap().element.omit({ name: true }).extend({ instance: NameSchema });
 const ModelItem = ModelPolicySchema.extend({
   name: NameSchema,
-  versions: z.array(z.number().int()).describe('that are in the models folder'),
+  versions: z
+    .array(z.number().int())
+    .describe('that are in the models folder; which of them are loaded is in the configuration'),
   running: z.array(Running).describe('what inference says of it'),
 });
 
@@ -136,12 +138,12 @@ async function rules(d: CatalogueDeps): Promise<z.infer<typeof RuleItem>[]> {
 }
 
 async function models(d: CatalogueDeps): Promise<z.infer<typeof ModelItem>[]> {
-  const { versions } = await d.models();
+  const { all } = await d.models();
   const configured = d.configuration().models;
   const running = d
     .services()
     .flatMap(({ instance, models: said = [] }) => said.map((model) => ({ ...model, instance })));
-  return [...versions].map(([name, found]) => ({
+  return [...all].map(([name, found]) => ({
     name,
     ...(configured[name] ?? ModelPolicySchema.parse({})),
     versions: [...found],
