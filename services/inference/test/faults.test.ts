@@ -24,13 +24,20 @@ interface Ground {
 }
 
 /** A service with one slow model that answers with what it was asked. */
-async function startGround(stack: AsyncDisposableStack, o: { copies?: number } = {}): Promise<Ground> {
+async function startGround(
+  stack: AsyncDisposableStack,
+  o: { copies?: number; load?: 'all' | 'latest' } = {},
+): Promise<Ground> {
   const models = stack.use(await temporaryFolder());
   await writeModel(models.path, { name: 'slow', graph: slowGraph(TURNS) });
   const inference = stack.use(
     await startInference(models.path, {
       env: { BRINK_RUN_SLOTS: '2' },
-      configuration: { models: { slow: { run_ms_max: RUN_MS_MAX, queue_max: 256, copies: o.copies ?? 1 } } },
+      configuration: {
+        models: {
+          slow: { run_ms_max: RUN_MS_MAX, queue_max: 256, copies: o.copies ?? 1, versions: o.load ?? 'all' },
+        },
+      },
     }),
   );
   await inference.until(([first]) => first?.state === 'ready');
@@ -125,6 +132,34 @@ describe('a runner under load', () => {
     everyUnitOnce(await settle(referee));
     expect(of().version).toBe(versions + 1);
   });
+
+  it.each(['all', 'latest'] as const)(
+    'killed five times in a minute: the version before takes over, and every unit is answered exactly once (versions: %s)',
+    async (load) => {
+      await using stack = new AsyncDisposableStack();
+      const { inference, models, of } = await startGround(stack, { load });
+      const first = await aRunner();
+      await writeModel(models, { name: 'slow', version: 2, graph: slowGraph(TURNS) });
+      await inference.until((all) => all.some(({ version, serving }) => version === 2 && serving));
+      const referee = createReferee(LOAD, { inference, of });
+      const struck: number[] = [];
+      while (struck.length <= KILLS) {
+        await referee.more(20);
+        const pid = await aRunner([first, ...struck]);
+        struck.push(pid);
+        process.kill(pid, 'SIGKILL');
+      }
+      const all = await inference.until((now) => now.some(({ version, serving }) => version === 1 && serving));
+      expect(all.find(({ version }) => version === 2)).toMatchObject({
+        state: 'failed',
+        serving: false,
+        reason: expect.stringMatching(/^E_MODEL_CRASH: .*five times in a minute/),
+      });
+      await referee.more(50);
+      everyUnitOnce(await settle(referee));
+      expect(of().version).toBe(1);
+    },
+  );
 
   it('negative control: who does not ask again what was tried loses units, and the referee says so', async () => {
     await using stack = new AsyncDisposableStack();
