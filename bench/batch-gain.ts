@@ -25,7 +25,7 @@ export const batchGain: Bench = {
       models: { batched: policy, single: policy },
     });
     const measure = (model: string) =>
-      unitsPerSecond(service, { clients: 2 * BATCH_MAX, model, send: 'gateway', units }, MEASURE_MS);
+      unitsPerSecond(service, { clients: 2 * BATCH_MAX, model, unitsPerDecide: 1, units }, MEASURE_MS);
     await measure('batched');
     const series = await measureRounds(
       () => measure('single'),

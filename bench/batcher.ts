@@ -24,17 +24,18 @@ export const batcher: Bench = {
     const best = service.announced()[0]?.batchBest ?? 0;
     report(`batcher: raw loop at batch ${raw.batch}, service at ${best}`);
     const variants: Record<string, Series> = {};
-    for (const send of ['gateway', 'alone'] as const) {
-      report(`${send === 'gateway' ? 'units of one turn in one Decide' : 'a Decide for every unit'}:`);
-      const o: ClientsOptions = { clients: 2 * BATCH_MAX, model: 'bench-cnn', send, units };
+    for (const unitsPerDecide of [1, BATCH_MAX / 2]) {
+      const name = `${unitsPerDecide} per Decide`;
+      report(`units, ${name}:`);
+      const o: ClientsOptions = { clients: 2 * BATCH_MAX, model: 'bench-cnn', unitsPerDecide, units };
       await unitsPerSecond(service, o, MEASURE_MS / 4);
-      variants[send] = await measureRounds(
+      variants[name] = await measureRounds(
         () => raw.framesPerSecond(MEASURE_MS),
         () => unitsPerSecond(service, o, MEASURE_MS),
         report,
       );
     }
-    const { figure, rounds } = variants.gateway as Series;
+    const { figure, rounds } = variants['1 per Decide'] as Series;
     return {
       figure,
       unit: 'ratio to the raw loop',

@@ -4,8 +4,8 @@ import type { DecideOptions, InferenceProcess, UnitTensor } from '@brink/test/in
 export interface ClientsOptions extends DecideOptions {
   /** Each has one unit in flight, and sends its next one when that is answered. */
   readonly clients: number;
-  /** gateway: what becomes ready in one turn goes in one Decide, as a gateway sends it; alone: a Decide for each unit. */
-  readonly send: 'gateway' | 'alone';
+  /** What becomes ready in one turn goes in one Decide, up to so many, as a gateway sends it. */
+  readonly unitsPerDecide: number;
   /** Units, in turn. */
   readonly units: readonly (readonly UnitTensor[])[];
 }
@@ -33,9 +33,11 @@ export function startClients(service: InferenceProcess, o: ClientsOptions) {
 
   function flush(): void {
     if (!running) return;
-    const most = o.send === 'alone' ? 1 : 64;
     while (idle > 0) {
-      const units = Array.from({ length: Math.min(idle, most) }, () => o.units[sent++ % o.units.length] ?? []);
+      const units = Array.from(
+        { length: Math.min(idle, o.unitsPerDecide) },
+        () => o.units[sent++ % o.units.length] ?? [],
+      );
       idle -= units.length;
       const asked: Promise<void> = ask(units).finally(() => busy.delete(asked));
       busy.add(asked);

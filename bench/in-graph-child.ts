@@ -29,7 +29,7 @@ process.once('message', async ({ floatPath, derivedPath, side }: InGraphSetup) =
     };
   };
 
-  /** Median of single runs: other processes can only make a run slower. */
+  /** Median of single runs, so that one that was disturbed does not count. */
   async function msOf({ graph, batch, ms }: InGraphRequest): Promise<number> {
     const session = graph === 'float' ? float : derived;
     const feed = feeds(batch)[graph];

@@ -94,12 +94,16 @@ async function untilReady(url: string): Promise<void> {
 /** A gateway's end of the link. */
 async function dial(path: string) {
   let announced: readonly link.ModelState[] = [];
+  const told = Promise.withResolvers<void>();
   const client = createLinkClient(
     { service: 'gateway', instance: 'gateway-bench', window: 8, frameBytesMax: 2 ** 26, connect: { path } },
     {
       handlers: {
         announce: async ({ models }) => {
           announced = models;
+          const failed = models.find(({ state }) => state === 'failed');
+          if (failed !== undefined) told.reject(new Error(`${failed.name} failed: ${failed.reason}`));
+          if (models.length > 0 && models.every(({ state }) => state === 'ready')) told.resolve();
           return { body: { case: 'done', value: {} } };
         },
       },
@@ -109,6 +113,7 @@ async function dial(path: string) {
     },
   );
   await client.start(AbortSignal.timeout(10_000));
+  await told.promise;
 
   /** One Decide. @returns one result per unit, in their order */
   async function decide(o: DecideOptions, units: readonly (readonly UnitTensor[])[]): Promise<link.UnitResult[]> {
