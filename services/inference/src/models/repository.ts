@@ -114,9 +114,17 @@ export function createRepository(
       return starting;
     },
     get states() {
-      return shelf.versions.map(({ name, version, status }) => {
+      return shelf.versions.map((one) => {
+        const { name, version, status } = one;
         const reason = reasonOf(status);
-        return { name, version, state: status.state, ...(reason === '' ? {} : { reason }) };
+        return {
+          name,
+          version,
+          state: status.state,
+          ...(reason === '' ? {} : { reason }),
+          serving: serving.get(name) === one,
+          ...(status.provider === '' ? {} : { provider: status.provider }),
+        };
       });
     },
     get problems() {
