@@ -4,6 +4,5 @@ export { type DerivedGraph, deriveGraph } from './derive/derive.ts';
 export { type Fit, fitShape } from './derive/fit.ts';
 export { type DraftOptions, draftPassport, type PassportDraft } from './draft/draft.ts';
 export type { Dtype } from './dtype.ts';
-export { foldNormalisation, PICTURE_INPUT, prependPictureInput } from './picture.ts';
 export { type Dimension, type ModelInfo, NODES_MAX, readModel, type TensorInfo } from './read.ts';
 export { simpleCnnGraph } from './simple-cnn.ts';

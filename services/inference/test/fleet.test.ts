@@ -69,8 +69,14 @@ describe('inference in the fleet', () => {
       const status = await fleet.until(({ models: all }) => all?.every(({ state }) => state !== 'loading') ?? false);
       expect(status).toMatchObject({ service: 'inference', state: 'online', ready: true, version: '0.1.0' });
       expect(status.models).toEqual([
-        { name: 'broken', version: 1, state: 'failed', reason: expect.stringContaining('E_MODEL_PARSE') },
-        { name: 'pixels', version: 1, state: 'ready' },
+        {
+          name: 'broken',
+          version: 1,
+          state: 'failed',
+          serving: false,
+          reason: expect.stringContaining('E_MODEL_PARSE'),
+        },
+        { name: 'pixels', version: 1, state: 'ready', serving: true, provider: 'cpu' },
       ]);
       expect(status.problems?.[0]).toMatch(/^model broken 1 is failed: E_MODEL_PARSE/);
     }

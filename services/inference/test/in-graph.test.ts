@@ -1,6 +1,6 @@
-import { encode, graph, model, node, prependPictureInput, simpleCnnGraph, value } from '@brink/onnx';
-import { normaliseToFloat } from '@brink/preprocess';
-import { type ImageInput, ImageInputSchema } from '@brink/protocol';
+import { deriveGraph, encode, graph, model, node, simpleCnnGraph, value } from '@brink/onnx';
+import { normaliseToFloat, wireHeads } from '@brink/preprocess';
+import { type ImageInput, ImageInputSchema, OutputSchema } from '@brink/protocol';
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 import { describe, expect, it } from 'vitest';
 
@@ -24,6 +24,12 @@ const identity = (shape: (string | number)[], opset: number) =>
     ),
   );
 
+function derive(native: Uint8Array, tensor: string, image: ImageInput): Uint8Array {
+  const output = OutputSchema.parse({ decoder: 'raw', tensors: { y: tensor === 'x' ? 'y' : 'logits' } });
+  const passport = { inputs: [{ tensor, image }], state: [], output };
+  return deriveGraph(native, passport, wireHeads(passport)).graph;
+}
+
 const [WIDTH, HEIGHT, BATCH] = [7, 5, 3];
 const CASES: [string, Partial<ImageInput>][] = [
   ['ImageNet, nchw', { scale: 1 / 255, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] }],
@@ -44,10 +50,10 @@ describe('normalisation in the graph', () => {
       const image = ImageInputSchema.parse({ width: WIDTH, height: HEIGHT, ...over });
       const channels = image.colour === 'grey' ? 1 : 3;
       const own = image.layout === 'nchw' ? [channels, HEIGHT, WIDTH] : [HEIGHT, WIDTH, channels];
-      const derived = prependPictureInput(identity(['batch', ...own], opset), 'x', image);
+      const derived = derive(identity(['batch', ...own], opset), 'x', image);
       const session = await InferenceSession.create(derived, { logSeverityLevel: 3 });
       const pixels = Uint8Array.from({ length: BATCH * HEIGHT * WIDTH * channels }, (_, i) => (i * 37) % 256);
-      const { y } = await session.run({ brink_picture: new Tensor('uint8', pixels, [BATCH, HEIGHT, WIDTH, channels]) });
+      const { y } = await session.run({ brink_in0: new Tensor('uint8', pixels, [BATCH, HEIGHT, WIDTH, channels]) });
       const expected = normalise(pixels, image, BATCH);
       expect(y?.dims).toEqual([BATCH, ...own]);
       const worst = worstDifference(y?.data, expected);
@@ -72,9 +78,9 @@ describe('normalisation in the graph', () => {
     });
     const pixels = Uint8Array.from({ length: 2 * 128 * 128 * 3 }, () => Math.floor(random() * 256));
     const options = { logSeverityLevel: 3, intraOpNumThreads: 1 } as const;
-    const derived = await InferenceSession.create(prependPictureInput(native, 'image', image), options);
+    const derived = await InferenceSession.create(derive(native, 'image', image), options);
     const float = await InferenceSession.create(native, options);
-    const a = await derived.run({ brink_picture: new Tensor('uint8', pixels, [2, 128, 128, 3]) });
+    const a = await derived.run({ brink_in0: new Tensor('uint8', pixels, [2, 128, 128, 3]) });
     const b = await float.run({ image: new Tensor('float32', normalise(pixels, image, 2), [2, 3, 128, 128]) });
     expect(worstDifference(a['logits']?.data, b['logits']?.data)).toBeLessThan(1e-5);
   });
