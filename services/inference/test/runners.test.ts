@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { type Decided, eventually, pixels, startInference, temporaryFolder } from './harness/inference.ts';
-import { lookupGraph, loopGraph, nanGraph, pixelsGraph, writeModel } from './harness/models.ts';
+import { hungryGraph, lookupGraph, loopGraph, nanGraph, pixelsGraph, writeModel } from './harness/models.ts';
 import { aRunner, runners } from './harness/processes.ts';
 
 describe('runners', () => {
@@ -97,6 +97,54 @@ describe('runners', () => {
     await expect(inference.decide({ name: 'pixels', passport }, [pixels(1, 2, 3, 4)])).rejects.toMatchObject({
       code: 'E_MODEL_NOT_READY',
     });
+  });
+
+  it('a unit that asks for 160 GB is E_MODEL_OOM; its batch-mates, other models and the version itself go on', async () => {
+    await using models = await temporaryFolder();
+    const passport = await writeModel(models.path, { name: 'hungry', graph: hungryGraph() });
+    const other = await writeModel(models.path, { name: 'pixels', graph: pixelsGraph() });
+    await using inference = await startInference(models.path, {
+      env: { BRINK_RUN_SLOTS: '2' },
+      configuration: { models: { hungry: { memory_mb_max: 256 } } },
+    });
+    await inference.until((all) => all.length === 2 && all.every(({ state }) => state === 'ready'));
+    const before = await runners();
+    for (let time = 0; time < 3; time++) {
+      // More often than crashes are forgiven: twice for each Decide.
+      const decided = inference.decide({ name: 'hungry', passport }, [
+        pixels(0, 0, 5, 0),
+        pixels(200, 0, 0, 0),
+        pixels(1, 0, 0, 9),
+      ]);
+      const [meanwhile] = await inference.decide({ name: 'pixels', passport: other }, [pixels(0, 0, 9, 0)]);
+      expect(meanwhile?.result?.label).toBe('two');
+      const answers = (await decided).map(({ result, code, attempt }) =>
+        code === undefined ? result?.label : [code, attempt],
+      );
+      expect(answers).toEqual(['two', ['E_MODEL_OOM', false], 'three']);
+    }
+    expect(inference.announced.map(({ state }) => state)).toEqual(['ready', 'ready']);
+    const after = await runners();
+    expect(before.filter((pid) => after.includes(pid))).toHaveLength(1);
+    expect(await inference.metrics()).toMatch(
+      /brink_child_exits_total\{child="runner-hungry-1",reason="recycled"[^}]*\} [3-6]/,
+    );
+  });
+
+  it('memory_mb_max is what a model may take: what fits is computed, what does not is E_MODEL_OOM', async () => {
+    await using models = await temporaryFolder();
+    const passport = await writeModel(models.path, { name: 'hungry', graph: hungryGraph() });
+    await using inference = await startInference(models.path, {
+      configuration: { models: { hungry: { memory_mb_max: 512 } } },
+    });
+    await inference.until(([first]) => first?.state === 'ready');
+    const ask = async (pixel: number) => {
+      const [answer] = await inference.decide({ name: 'hungry', passport }, [pixels(pixel, 200, 0, 0)]);
+      return answer?.code ?? answer?.result?.label;
+    };
+    expect(await ask(8)).toBe('one'); // 244 MiB
+    expect(await ask(12)).toBe('E_MODEL_OOM'); // 549 MiB
+    expect(await ask(8)).toBe('one');
   });
 
   it('answers NaN as E_MODEL_OUTPUT and leaves batch-mates as they are', async () => {

@@ -72,6 +72,37 @@ export function loopGraph(): Uint8Array {
   );
 }
 
+/** Asks for memory by the first pixel: zeros of (pixel · 1000)² float32, so that 200 is 160 GB. Scores are the pixels. */
+export function hungryGraph(): Uint8Array {
+  return encode(
+    model(
+      graph({
+        inputs: [input()],
+        outputs: [output()],
+        tensors: [
+          shape(),
+          tensor('first', [1], BigInt64Array.of(0n)),
+          tensor('second', [1], BigInt64Array.of(1n)),
+          tensor('axis', [1], BigInt64Array.of(1n)),
+          tensor('thousand', [], Float32Array.of(1000)),
+        ],
+        nodes: [
+          node('Reshape', ['x', 'shape'], ['flat']),
+          node('Slice', ['flat', 'first', 'second', 'axis'], ['pixels']),
+          node('ReduceMax', ['pixels'], ['pixel'], { keepdims: 0 }),
+          node('Mul', ['pixel', 'thousand'], ['long']),
+          node('Cast', ['long'], ['side'], { to: 7 }),
+          node('Unsqueeze', ['side', 'first'], ['side.one']),
+          node('Concat', ['side.one', 'side.one'], ['sides'], { axis: 0 }),
+          node('ConstantOfShape', ['sides'], ['zeros']),
+          node('ReduceSum', ['zeros'], ['nothing'], { keepdims: 0 }),
+          node('Add', ['flat', 'nothing'], ['y']),
+        ],
+      }),
+    ),
+  );
+}
+
 /** Looks a class up by the first pixel: a pixel beyond 3 makes the run fail. */
 export function lookupGraph(): Uint8Array {
   return encode(
