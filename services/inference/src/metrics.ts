@@ -146,7 +146,7 @@ export interface RunnerFacts {
 /** The metrics of one model version, looked up once instead of per run. */
 export function metricsOf(metrics: Metrics, model: string, version: number) {
   const labels = { model, version: String(version) };
-  const reasons = new Set<string>();
+  const answers = new Map<string, ReturnType<Metrics['requests']['labels']>>();
   const providers = new Set<string>();
   return {
     waiting: metrics.waiting.labels(labels),
@@ -158,8 +158,12 @@ export function metricsOf(metrics: Metrics, model: string, version: number) {
     queue: metrics.queue.labels(labels),
     /** @param reason ok, or the code of an error */
     answered(reason: string, count = 1): void {
-      reasons.add(reason);
-      metrics.requests.inc({ ...labels, reason }, count);
+      let counter = answers.get(reason);
+      if (counter === undefined) {
+        counter = metrics.requests.labels({ ...labels, reason });
+        answers.set(reason, counter);
+      }
+      counter.inc(count);
     },
     /** A runner takes batches. @returns what to call when it does so no more; `lost`: it ended by itself */
     seat({ pid, provider = 'cpu', fallback = '' }: RunnerFacts): (lost: boolean) => void {
@@ -180,7 +184,7 @@ export function metricsOf(metrics: Metrics, model: string, version: number) {
       for (const one of [waiting, units, batch, prepare, run, decode, queue, restarts, fallbacks, memory]) {
         one.remove(labels);
       }
-      for (const reason of reasons) metrics.requests.remove({ ...labels, reason });
+      for (const reason of answers.keys()) metrics.requests.remove({ ...labels, reason });
       for (const provider of providers) metrics.copies.remove({ ...labels, provider });
     },
   };

@@ -6,7 +6,7 @@ import { createJobQueue, type JobQueue } from './queue.ts';
 import { type LaneStats, spend } from './stats.ts';
 
 /** The bounded waiting room of one model version. What cannot wait or need not be computed is answered here. */
-export interface Admission extends Pick<JobQueue, 'length' | 'rows'> {
+export interface Admission extends Pick<JobQueue, 'length' | 'rows' | 'lowestRank'> {
   /** What runs next; what is late before it is answered. */
   readonly first: Job | undefined;
   /** @returns whether it waits now */
@@ -82,6 +82,9 @@ export function createAdmission(o: AdmissionOptions, d: AdmissionDependencies): 
     },
     get rows() {
       return queue.rows;
+    },
+    get lowestRank() {
+      return queue.lowestRank;
     },
     get first() {
       for (let { first } = queue; first !== undefined; { first } = queue) {

@@ -1,4 +1,4 @@
-import type { BrinkError } from '@brink/protocol';
+import { BrinkError } from '@brink/protocol';
 import type { Clock } from '@brink/runtime';
 import type { ModelMetrics } from '../metrics.ts';
 import type { Admission } from './admission.ts';
@@ -47,7 +47,7 @@ export function settleRan(
   const begunAt = d.clock.monotonic();
   let row = 0;
   for (const job of batch) {
-    job.done(run, row);
+    give(job, run, row);
     row += job.rows;
   }
   const times = {
@@ -59,6 +59,17 @@ export function settleRan(
   for (const { wrong } of batch) d.metrics.answered(wrong ?? 'ok');
   measure(d.metrics, Math.max(1, row), times);
   count(d, batch, Math.max(1, row), { ...times, startedAt: run.startedAt });
+}
+
+/** One that stumbles over its result keeps none of the others waiting. */
+function give(job: Job, run: FinishedRun, row: number): void {
+  try {
+    job.done(run, row);
+  } catch (reason) {
+    const error = BrinkError.from(reason);
+    job.wrong = error.code;
+    job.failed(error, false);
+  }
 }
 
 interface Times {

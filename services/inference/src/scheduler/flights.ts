@@ -1,7 +1,8 @@
+import { BrinkError } from '@brink/protocol';
 import type { Clock } from '@brink/runtime';
 import type { ModelMetrics } from '../metrics.ts';
 import type { Admission } from './admission.ts';
-import { requestOf, rowsOf, settleFailed, settleRan } from './batch.ts';
+import { type RunEnd, requestOf, rowsOf, settleFailed, settleRan } from './batch.ts';
 import type { Job } from './job.ts';
 import type { Pace } from './pace.ts';
 import type { Seat } from './seats.ts';
@@ -33,7 +34,7 @@ export function createFlights(d: {
       if (seat.inFlight === 0) seat.since = sentAt;
       seat.inFlight += 1;
       count += 1;
-      const end = await seat.runner.run(requestOf(batch), runMsMax);
+      const end = await seat.runner.run(requestOf(batch), runMsMax).catch(unexpected);
       const endedAt = clock.monotonic();
       // One that was sent ahead began when the one before it ended.
       const startedAt = Math.max(sentAt, seat.since);
@@ -47,4 +48,9 @@ export function createFlights(d: {
       if (end.kind === 'ran') settleRan(d, batch, { ...end.run, startedAt }, endedAt);
     },
   };
+}
+
+/** A runner never rejects. Should it, the units are answered all the same. */
+function unexpected(reason: unknown): RunEnd {
+  return { kind: 'failed', error: BrinkError.from(reason), fate: 'final' };
 }

@@ -145,7 +145,9 @@ export function createLane(o: LaneOptions, d: LaneDependencies): ScheduledLane {
     get wantsAhead() {
       if (seats.free !== undefined || seats.ahead === undefined) return false;
       const { first } = admission;
-      return first !== undefined && !first.shadow && isWhole(first) && !arrivals.hadHigher(rankOf(first));
+      if (first === undefined || first.shadow || !isWhole(first)) return false;
+      // It would fill with what is of less weight, and the next one of more would wait for two batches.
+      return !arrivals.hadHigher(admission.lowestRank ?? rankOf(first));
     },
     dispatch() {
       const seat = seats.free ?? seats.ahead;

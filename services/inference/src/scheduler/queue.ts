@@ -7,6 +7,8 @@ export interface JobQueue {
   /** Of all jobs; whole tensors count as one. */
   readonly rows: number;
   readonly first: Job | undefined;
+  /** The lowest rank in which something waits. */
+  readonly lowestRank: number | undefined;
   add(job: Job): void;
   /** Before everything else of its client, of its rank and deadline. */
   addFirst(job: Job): void;
@@ -48,6 +50,9 @@ export function createJobQueue(): JobQueue {
     },
     get first() {
       return firstOf(order);
+    },
+    get lowestRank() {
+      return order.lowest?.rank;
     },
     add: (job) => order.add(job, false),
     addFirst: (job) => order.add(job, true),

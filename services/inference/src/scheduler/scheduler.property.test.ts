@@ -199,6 +199,29 @@ describe('a scheduler under a random load', () => {
     expect(order).toBe('one one two three one two one two');
   });
 
+  it('lets a unit that matters wait for no more than the batch that runs when it comes, whatever saturates the slot', async () => {
+    for (let seed = 0; seed < SEEDS; seed++) {
+      const random = seeded(seed);
+      const world = createWorld({ runSlots: 1, nextRun: () => ({ ms: 10, crashes: false }) });
+      const noisy = world.addModel('noisy', { batchMax: 8, policy: { queue_max: 512 } });
+      const quiet = random.chance(0.5) ? noisy : world.addModel('quiet');
+      const shadow = random.chance(0.5);
+      const waits: number[] = [];
+      world.addJob(quiet, { priority: 8 });
+      for (let round = 0; round < 60; round++) {
+        while (noisy.lane.waiting < 32) world.addJob(noisy, { priority: 0, shadow });
+        const came = world.clock.monotonic();
+        const unit = world.addJob(quiet, { priority: 8, done: () => waits.push(world.clock.monotonic() - came) });
+        await world.clock.advance(1 + random.below(40));
+        expect(unit.answers).toEqual([]);
+      }
+      await world.clock.advance(50);
+      expect(waits).toHaveLength(60);
+      // What is left of one run, and its own.
+      expect(Math.max(...waits), `seed ${seed}`).toBeLessThanOrEqual(20);
+    }
+  });
+
   it('serves the highest rank first, to the last shadow', async () => {
     const world = createWorld({ runSlots: 1, nextRun: () => ({ ms: 10, crashes: false }) });
     const [one, two] = [world.addModel('one', { batchMax: 1 }), world.addModel('two', { batchMax: 1 })];

@@ -485,4 +485,18 @@ describe('scheduler', () => {
     expect((await metrics.requests.get()).values).toEqual([]);
     expect((await metrics.copies.get()).values).toEqual([]);
   });
+
+  it('answers the others of a batch when one stumbles over its result', async () => {
+    const { clock, calls, answers, addModel } = startScheduler();
+    const a = addModel('a');
+    a.add(0, {
+      done: () => {
+        throw new BrinkError('E_MODEL_OUTPUT', 'not a number');
+      },
+    });
+    a.add(1);
+    await clock.advance(0);
+    await calls[0]?.end();
+    expect(answers).toEqual(['a0 E_MODEL_OUTPUT', 'a1=1']);
+  });
 });
