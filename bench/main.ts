@@ -4,6 +4,7 @@ import type { Bench } from './bench.ts';
 import { inGraph } from './in-graph.ts';
 import { loop } from './loop.ts';
 import { noisyNeighbour } from './noisy-neighbour.ts';
+import { oip } from './oip.ts';
 import { machine } from './rounds.ts';
 
 const benches: Record<string, Bench> = {
@@ -12,6 +13,7 @@ const benches: Record<string, Bench> = {
   'batch-gain': batchGain,
   'noisy-neighbour': noisyNeighbour,
   'in-graph': inGraph,
+  oip,
 };
 
 const [name] = process.argv.slice(2);
