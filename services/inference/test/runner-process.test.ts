@@ -1,3 +1,4 @@
+import { spawn } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
@@ -52,6 +53,14 @@ function outputOf(end: RunEnd) {
   const [head] = end.run.heads;
   const data = end.run.outputs.tensors.get('y')?.data;
   return { dtype: head?.dtype, shape: head?.shape, bytes: data && [...data] };
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch {
+    return false;
+  }
 }
 
 describe('every element type', () => {
@@ -170,7 +179,28 @@ describe('a run that takes too long', () => {
     const hung = runner.process.run(loops(255), NEVER_MS);
     await runner[Symbol.asyncDispose]();
     expect(failure(await hung)).toMatch(/E_MODEL_(CRASH|TIMEOUT) attempt/);
-    expect(() => process.kill(pid ?? 0, 0)).toThrow('ESRCH');
+    expect(isAlive(pid ?? 0)).toBe(false);
+  });
+
+  it('is gone as well when the parent is killed with -9 meanwhile', async () => {
+    const script = `
+      import { startRunner, bytesOf } from ${JSON.stringify(new URL('./harness/runner.ts', import.meta.url).href)};
+      import { loopGraph } from ${JSON.stringify(new URL('./harness/models.ts', import.meta.url).href)};
+      const runner = await startRunner(loopGraph());
+      const heads = [{ name: 'x', dtype: 'float32', shape: [1, 1, 4] }];
+      const run = (pixel) =>
+        runner.process.run({ session: '', batch: 1, heads, payloads: [bytesOf(Float32Array.of(pixel, 0, 0, 0))] }, 60_000);
+      await run(0);
+      void run(255);
+      await new Promise((resolve) => setImmediate(resolve));
+      process.stdout.write(String(runner.process.pid) + '\\n');`;
+    const parent = spawn(process.execPath, ['--input-type=module', '-e', script], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    const pid = Number(await new Promise((resolve) => parent.stdout.once('data', resolve)));
+    expect(isAlive(pid)).toBe(true);
+    parent.kill('SIGKILL');
+    await eventually('the end of the runner', async () => !isAlive(pid));
   });
 
   it('five ends in a minute are too many', async () => {

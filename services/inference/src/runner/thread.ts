@@ -17,14 +17,14 @@ export type Finished =
   | ({ kind: 'ran'; id: number; memory: ArrayBuffer } & Ran)
   | { kind: 'refused'; id: number; code: ErrorCode; detail: string; memory: ArrayBuffer | undefined };
 
-export interface Loaded {
+interface Loaded {
   readonly inputs: readonly Head[];
   readonly outputs: readonly Head[];
   readonly provider: string;
   readonly fallback: string;
 }
 
-export interface Ran {
+interface Ran {
   readonly outputs: readonly Fed[];
   readonly runMs: number;
 }
