@@ -209,6 +209,24 @@ describe('what a detector says', () => {
   });
 });
 
+describe('a box that its objectness rules out', () => {
+  const rows = (objectness: number[]) =>
+    runOf([{ y: { shape: [2, 8], values: objectness.flatMap((of) => [32, 24, 10, 10, of, 0.1, 0.9, 0.2]) } }]);
+  const decode = createDecoder(optionsOf(EXAMPLES.yolov5));
+
+  it('is not looked at, but the surest of them stands in the evidence', () => {
+    const { result, top } = decode(rows([0.1, 0.2]), 0, 'en');
+    expect(result).toMatchObject({ label: 'none', objects: [] });
+    expect(top).toEqual([{ label: 'cat', raw: 0.18 }]);
+    expect(decode(rows([0.1, 0.5]), 0, 'en').result).toMatchObject({ label: 'cat', score: 0.45 });
+  });
+
+  it('is refused where that is no objectness', () => {
+    expect(refusal(() => decode(rows([-3, 0.5]), 0, 'en'))).toMatch(/^E_MODEL_OUTPUT: .* expected a score of 0..1/);
+    expect(refusal(() => decode(rows([3, 0.5]), 0, 'en'))).toMatch(/^E_MODEL_OUTPUT: .* expected a score of 0..1/);
+  });
+});
+
 describe('a grid of 484 cells and 80 classes', () => {
   it('takes well under 2 ms per unit, although all of its cells are candidates', () => {
     const channels = [...GRID.channels.slice(0, 5), { role: 'class', count: 80 }];

@@ -1,6 +1,6 @@
 import { BrinkError, type OutputOf } from '@brink/protocol';
-import { type Decode, type DecoderOptions, onlyTensor, pictureOf } from './decode.ts';
-import { detect } from './detection.ts';
+import { type Decode, type DecoderOptions, onlyTensor, type PictureSize, pictureOf } from './decode.ts';
+import { detect, type Found } from './detection.ts';
 import { type Best, type Cells, cellsOf, eachBox, largestOf, levelsOf, offsetOf } from './levels.ts';
 import { type BatchOutputs, finiteSliceOf, unitShape, type Values } from './tensors.ts';
 
@@ -22,7 +22,6 @@ export function createYolo(options: DecoderOptions<OutputOf<'yolov5' | 'yolov8'>
   const name = onlyTensor(output);
   const size = output.unit === 'pixels' ? pictureOf(options) : { width: 1, height: 1 };
   const before = output.decoder === 'yolov5' ? 5 : 4;
-  const { width, height } = size;
   return (outputs, unit, language) => {
     const known = labels === undefined ? undefined : before + labels.names.length;
     const table = tableOf(outputs, name, unit, output.layout, known);
@@ -34,19 +33,39 @@ export function createYolo(options: DecoderOptions<OutputOf<'yolov5' | 'yolov8'>
       );
     }
     return detect(options, { classes: Math.max(1, classes), language }, (found) => {
-      const { data, boxes, boxStep, valueStep } = table;
-      const best: Best = { index: 0, value: 1 };
-      for (let box = 0, at = 0; box < boxes; box++, at += boxStep) {
-        if (classes > 0) largestOf(data, at + before * valueStep, valueStep, classes, best);
-        const objectness = before === 5 ? (data[at + 4 * valueStep] as number) : 1;
-        if (!found.judge(objectness * best.value, best.index)) continue;
-        const [x, y] = [(data[at] as number) / width, (data[at + valueStep] as number) / height];
-        const w = (data[at + 2 * valueStep] as number) / width;
-        const h = (data[at + 3 * valueStep] as number) / height;
-        found.take(x - w / 2, y - h / 2, x + w / 2, y + h / 2);
-      }
+      if (before === 5) searchSure(found, table, output.score_min, size);
+      else for (let box = 0; box < table.boxes; box++) search(found, table, box * table.boxStep, 1, 4, size);
     });
   };
+}
+
+/** Most boxes are ruled out by their objectness alone; the surest of them is looked at for the evidence. */
+function searchSure(found: Found, table: Table, scoreMin: number, size: PictureSize): void {
+  const { data, boxes, boxStep, valueStep } = table;
+  const surest = { at: -1, objectness: 0 };
+  for (let box = 0, at = 0; box < boxes; box++, at += boxStep) {
+    const objectness = data[at + 4 * valueStep] as number;
+    if (objectness < 0 || objectness >= scoreMin) search(found, table, at, objectness, 5, size);
+    else if (objectness > surest.objectness) {
+      surest.at = at;
+      surest.objectness = objectness;
+    }
+  }
+  if (surest.at >= 0) search(found, table, surest.at, surest.objectness, 5, size);
+}
+
+/** One box, which begins at `at` and whose classes come after `before` values. */
+function search(found: Found, table: Table, at: number, objectness: number, before: number, size: PictureSize): void {
+  const { data, values, valueStep } = table;
+  const best: Best = { index: 0, value: 1 };
+  if (values > before) largestOf(data, at + before * valueStep, valueStep, values - before, best);
+  if (found.judge(objectness * best.value, best.index)) take(found, table, at, size);
+}
+
+function take(found: Found, { data, valueStep }: Table, at: number, { width, height }: PictureSize): void {
+  const [x, y] = [(data[at] as number) / width, (data[at + valueStep] as number) / height];
+  const [w, h] = [(data[at + 2 * valueStep] as number) / width, (data[at + 3 * valueStep] as number) / height];
+  found.take(x - w / 2, y - h / 2, x + w / 2, y + h / 2);
 }
 
 /** @param known how many values a box must have, where that is known @throws BrinkError E_PASSPORT */
