@@ -111,7 +111,7 @@ function binaryBody(pixels: Uint8Array): Body {
 
 /** A closed loop, one request in flight per client, connections kept. */
 function createHttpClients(service: InferenceProcess) {
-  const agent = new Agent({ keepAlive: true, maxSockets: CLIENTS, noDelay: true });
+  const agent = new Agent({ keepAlive: true, maxSockets: CLIENTS });
   const url = `${service.http}/v2/models/${NAME}/infer`;
 
   function ask({ bytes, headers }: Body): Promise<void> {
