@@ -18,17 +18,20 @@ export const loop: Bench = {
     const folder = mkdtempSync(join(tmpdir(), 'brink-bench-'));
     try {
       const model = await writeSimpleCnn(folder);
-      const variants: Record<string, Series> = {};
+      const variants: Record<string, Series & { cpuMicrosPerFrame: Record<string, number> }> = {};
       for (const payload of ['tensor', 'jpeg'] as const) {
         report(`loop, ${payload} frames:`);
         await using raw = await startRawLoop({ model, payload });
         await using system = await startSystem({ folder, payload, devices: DEVICES });
         await system.framesPerSecond(MEASURE_MS / 2); // warm-up: JIT, arenas, connections
-        variants[payload] = await measureRounds(
+        const series = await measureRounds(
           () => raw.framesPerSecond(MEASURE_MS),
           () => system.framesPerSecond(MEASURE_MS),
           report,
         );
+        const cpuMicrosPerFrame = system.cpuPerFrame;
+        report(`  CPU µs per frame: ${JSON.stringify(cpuMicrosPerFrame)}`);
+        variants[payload] = { ...series, cpuMicrosPerFrame };
       }
       const { figure, rounds } = variants.tensor as Series;
       return { figure, unit: 'ratio to the raw loop', bar: BAR, variants, rounds };

@@ -2,6 +2,7 @@ import { Socket } from 'node:net';
 import { join } from 'node:path';
 import { startUp } from '@brink/test/up';
 import { connectAsync, type MqttClient } from 'mqtt';
+import { createCpuMeter, createCpuSum } from './cpu.ts';
 import { framesOf, type Payload } from './site.ts';
 
 /** `latest` streams may drop; a device whose decision never comes sends its next frame after this time. */
@@ -19,14 +20,23 @@ export async function startSystem(options: { folder: string; payload: Payload; d
   await client.subscribeAsync('brink/+/down/decisions/+');
   client.on('message', (topic) => devices.decided(topic.split('/')[1] as string));
 
+  const meter = createCpuMeter(up.pids);
+  const spent = createCpuSum();
+
   return {
+    /** µs of each process, runners and decode children included, over everything that was measured; {} where it cannot be told */
+    get cpuPerFrame() {
+      return spent.perFrame;
+    },
     /** Closed loop, one frame in flight per device. */
     async framesPerSecond(ms: number): Promise<number> {
+      const cpuBefore = meter?.read() ?? {};
       devices.start();
       const [before, start] = [devices.count(), performance.now()];
       await new Promise((resolve) => setTimeout(resolve, ms));
       const fps = ((devices.count() - before) * 1000) / (performance.now() - start);
       await devices.drain();
+      spent.add(cpuBefore, meter?.read() ?? {}, devices.count() - before);
       return fps;
     },
     async [Symbol.asyncDispose]() {
