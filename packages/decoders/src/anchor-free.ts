@@ -1,7 +1,7 @@
 import { BrinkError, type OutputOf } from '@brink/protocol';
 import { type Decode, type DecoderOptions, type PictureSize, pictureOf } from './decode.ts';
 import { detect, type Found } from './detection.ts';
-import { compile } from './expression.ts';
+import { compileScore } from './expression.ts';
 import {
   type Best,
   type Cells,
@@ -41,7 +41,7 @@ export function createAnchorFree(options: DecoderOptions<Output>): Decode {
   );
   const roles = rolesOf(output, levels);
   const variables = roles.objectness === undefined ? ['class'] : ['obj', 'class'];
-  const score = compile(output.score ?? variables.join(' * '), variables, 'output.score');
+  const score = compileScore(output.score ?? variables.join(' * '), variables, 'output.score');
   const activate = output.activation === 'sigmoid' ? sigmoid : (value: number) => value;
   const takeBox = createBox(output, { width, height });
   return (outputs, unit, language) => {

@@ -26,6 +26,11 @@ describe('a detector is refused before its first unit', () => {
     ['no picture among the inputs', building('grid', {}, { input: undefined }), /measures in pixels.*an `image`/],
     ['an expression that is none', building('grid', { score: 'obj *' }), /output\.score: character 6/],
     [
+      'a score that falls where the class grows',
+      building('grid', { score: 'obj - class' }),
+      /output\.score "obj - class" falls to .* grows with it/,
+    ],
+    [
       'a box of unknown names',
       building('grid', { box: { ...GRID.box, x: 'left' } }),
       /output\.box\.x: character 1 .*"left"/,

@@ -39,6 +39,28 @@ export function compile(source: string, variables: readonly string[], path: stri
   return expression;
 }
 
+const TRIED = Array.from({ length: 21 }, (_, at) => at / 20);
+
+/**
+ * The score of a cell, of its objectness (where it has one) and its best class: tried from 0 to 1, since a score that falls where
+ * the class grows would need another class than the best.
+ * @param variables the last is the class @throws BrinkError E_PASSPORT
+ */
+export function compileScore(source: string, variables: readonly string[], path: string): Expression {
+  const expression = compile(source, variables, path);
+  if (!variables.includes('class')) return expression;
+  for (const obj of variables.length > 1 ? TRIED : [1]) {
+    const scores = TRIED.map((kind) => expression(variables.length > 1 ? [obj, kind] : [kind]));
+    const falls = scores.findIndex((score, at) => score < (scores[at - 1] ?? score) - 1e-9);
+    if (falls < 0) continue;
+    throw new BrinkError(
+      'E_PASSPORT',
+      `${path} "${source}" falls to ${scores[falls]} where class grows to ${TRIED[falls]}; expected a score that grows with it`,
+    );
+  }
+  return expression;
+}
+
 /** One function per level of precedence. */
 class Reader {
   readonly #tokens: readonly Token[];

@@ -1,7 +1,7 @@
 import { BrinkError, type OutputOf } from '@brink/protocol';
 import { type Decode, type DecoderOptions, type PictureSize, pictureOf } from './decode.ts';
 import { detect } from './detection.ts';
-import { compile, type Expression } from './expression.ts';
+import { compile, compileScore, type Expression } from './expression.ts';
 import {
   type Best,
   type Cells,
@@ -49,7 +49,7 @@ export function createGrid(options: DecoderOptions<GridOutput>): Decode {
     input,
   );
   const names = namesOf(output, levels);
-  const score = compile(output.score, scoreNames(channels), 'output.score');
+  const score = compileScore(output.score, scoreNames(channels), 'output.score');
   const boxOf = createBox(output, channels, input);
   const classes = channels.classes?.count ?? 1;
   return (outputs, unit, language) => {

@@ -104,7 +104,7 @@ export const ScoresBoxesSchema = z.strictObject({
   ...detection,
 });
 
-export const GRID_ROLES = ['obj', 'class', 'skip', 'x', 'y', 'w', 'h', 'left', 'top', 'right', 'bottom'] as const;
+const GRID_ROLES = ['obj', 'class', 'skip', 'x', 'y', 'w', 'h', 'left', 'top', 'right', 'bottom'] as const;
 const Expression = z.string().min(1).max(200);
 
 const ChannelSchema = z.strictObject({
