@@ -5,6 +5,8 @@ export interface BenchResult {
   readonly bar: number;
   /** Whether the figure must not be above the bar; else not below it. */
   readonly atMost?: boolean;
+  /** What must not happen and did, so many times: more than 0 is no pass, whatever the figure. */
+  readonly broken?: number;
   readonly variants: Record<string, unknown>;
   readonly rounds: readonly unknown[];
 }

@@ -18,7 +18,9 @@ export interface LoadedModel extends Knowledge {
   readonly lane: Lane;
 }
 
-/** How long a version that is retired may take to answer what waits for it, and how often that is looked at. */
+/** So long a version that is retired takes what comes: gateways hear of it a moment later, and what they sent meanwhile counts. */
+const GRACE_MS = 500;
+/** How long it may take to answer what waits for it, and how often that is looked at. */
 const RETIRE_MS_MAX = 30_000;
 const RETIRE_LOOK_MS = 20;
 
@@ -40,7 +42,7 @@ export interface ModelVersion {
   recheck(): Promise<boolean>;
   /** What is to be known about it although it serves; '' takes it back. */
   note(about: string, text: string): void;
-  /** Takes no more units, answers those that it has, and stops. @param signal: stops at once */
+  /** Says that it is leaving, soon takes no more units, answers those that it has, and stops. @param signal: stops at once */
   retire(signal: AbortSignal): Promise<void>;
   stop(): Promise<void>;
 }
@@ -84,6 +86,8 @@ class FolderVersion implements ModelVersion {
   #model: LoadedModel | undefined;
   #prepared: Preparation | undefined;
   #isSingle = false;
+  /** Retired, and still takes what comes. */
+  #isLeaving = false;
   #isStopped = false;
 
   constructor({ folder, policy, emptyFolder, runSlots }: VersionOptions, d: VersionDependencies) {
@@ -115,7 +119,8 @@ class FolderVersion implements ModelVersion {
   }
 
   ready(): LoadedModel {
-    if (this.#model === undefined || this.status.state !== 'ready') throw this.#notReady();
+    const { state } = this.status;
+    if (this.#model === undefined || (state !== 'ready' && !this.#isLeaving)) throw this.#notReady();
     return this.#model;
   }
 
@@ -145,7 +150,12 @@ class FolderVersion implements ModelVersion {
   }
 
   async retire(signal: AbortSignal): Promise<void> {
-    await drain(this.#status, this.#model?.lane, this.#d, signal);
+    this.#isLeaving = this.status.state === 'ready';
+    this.#status.set({ state: 'draining' });
+    this.#d.logger.info('it is taken out of service: it answers what it has and ends');
+    if (this.#isLeaving) await wait(GRACE_MS, this.#d.clock, signal).catch(() => {});
+    this.#isLeaving = false;
+    await drain(this.#model?.lane, this.#d.clock, signal);
     await this.stop();
   }
 
@@ -240,19 +250,12 @@ async function recheck(status: Status, read: () => Promise<unknown>, logger: Log
   return note === '';
 }
 
-/** Takes no more units, and waits until those that it has are answered. */
-async function drain(
-  status: Status,
-  lane: Lane | undefined,
-  d: Pick<VersionDependencies, 'logger' | 'clock'>,
-  signal: AbortSignal,
-): Promise<void> {
-  status.set({ state: 'draining' });
-  d.logger.info('it is taken out of service: it answers what it has and ends');
-  const limit = d.clock.monotonic() + RETIRE_MS_MAX;
-  while (lane !== undefined && (lane.inFlight > 0 || lane.waiting > 0) && d.clock.monotonic() < limit) {
+/** Waits until everything that it was given is answered. */
+async function drain(lane: Lane | undefined, clock: Clock, signal: AbortSignal): Promise<void> {
+  const limit = clock.monotonic() + RETIRE_MS_MAX;
+  while (lane !== undefined && (lane.inFlight > 0 || lane.waiting > 0) && clock.monotonic() < limit) {
     if (signal.aborted) return;
-    await wait(RETIRE_LOOK_MS, d.clock, signal).catch(() => {});
+    await wait(RETIRE_LOOK_MS, clock, signal).catch(() => {});
   }
 }
 
