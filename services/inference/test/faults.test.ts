@@ -109,12 +109,22 @@ describe('a runner under load', () => {
   it('one of two copies, killed: the other answers meanwhile', async () => {
     await using stack = new AsyncDisposableStack();
     const { inference, of } = await startGround(stack, { copies: 2 });
-    await eventually('two runners', async () => (await runners()).length === 2);
+    const copies = (count: number) => inference.until(([first]) => first?.copies === count);
+    await copies(2);
     const referee = createReferee(LOAD, { inference, of });
-    await strike(referee, 'SIGKILL', 3);
+    const struck: number[] = [];
+    while (struck.length < 3) {
+      await referee.more(50);
+      const pid = await aRunner(struck);
+      struck.push(pid);
+      process.kill(pid, 'SIGKILL');
+      await copies(1);
+      const before = referee.ended;
+      await copies(2);
+      expect(referee.ended).toBeGreaterThan(before);
+    }
     everyUnitOnce(await settle(referee));
     expect(referee.attempts.get('E_MODEL_CRASH')).toBeGreaterThan(0);
-    await eventually('two runners', async () => (await runners()).length === 2);
   });
 
   it('killed while its version is replaced, over and over: every unit is answered exactly once', async () => {
@@ -160,6 +170,56 @@ describe('a runner under load', () => {
       expect(of().version).toBe(1);
     },
   );
+
+  it('killed with -9 under load of the Open Inference Protocol: one response for every request, with its own numbers', async () => {
+    await using stack = new AsyncDisposableStack();
+    const { inference } = await startGround(stack);
+    const { host, port } = inference.service.addresses.http;
+    const statuses: string[] = [];
+    let strange = 0;
+    let stopped = false;
+    const ask = async (number: number) => {
+      const data = [number, number + 0.25, number + 0.5, 0];
+      const response = await fetch(`http://${host}:${port}/v2/models/slow/infer`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify({ id: `${number}`, inputs: [{ name: 'x', datatype: 'FP32', shape: [1, 1, 1, 4], data }] }),
+      });
+      const answer = (await response.json()) as { id?: string; error?: string; outputs?: { data: number[] }[] };
+      statuses.push(response.status === 200 ? '200' : (answer.error ?? '').split(':', 1).join());
+      const own = answer.id === `${number}` && `${answer.outputs?.[0]?.data}` === `${data}`;
+      if (response.status === 200 && !own) strange += 1;
+    };
+    const client = async (first: number) => {
+      let asked = 0;
+      while (!stopped) {
+        await ask(first + asked);
+        asked += 1;
+      }
+      return asked;
+    };
+    const clients = Array.from({ length: 8 }, (_, i) => client(i * 2 ** 16));
+    const struck: number[] = [];
+    while (struck.length < 3) {
+      const seen = statuses.filter((status) => status === '200').length;
+      await eventually('answers', async () => statuses.filter((status) => status === '200').length >= seen + 20);
+      const pid = await aRunner(struck);
+      struck.push(pid);
+      process.kill(pid, 'SIGKILL');
+    }
+    const after = statuses.length;
+    await eventually(
+      'answers afterwards',
+      async () => statuses.slice(after).filter((one) => one === '200').length > 20,
+    );
+    stopped = true;
+    const asked = (await Promise.all(clients)).reduce((all, one) => all + one, 0);
+    expect(statuses.length).toBe(asked);
+    expect(strange).toBe(0);
+    expect([...new Set(statuses)].filter((status) => status !== '200' && status !== 'E_MODEL_CRASH')).toEqual([]);
+    // Only what was running when it was killed: the rest waited, and was answered.
+    expect(statuses.filter((status) => status !== '200').length).toBeLessThanOrEqual(struck.length * 8);
+  });
 
   it('negative control: who does not ask again what was tried loses units, and the referee says so', async () => {
     await using stack = new AsyncDisposableStack();

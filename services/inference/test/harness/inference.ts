@@ -8,7 +8,7 @@ import { createService, type InferenceService } from '../../src/service.ts';
 
 type Announced = Pick<
   link.ModelState,
-  'name' | 'version' | 'state' | 'passportSha256' | 'batchBest' | 'serving' | 'reason'
+  'name' | 'version' | 'state' | 'passportSha256' | 'batchBest' | 'serving' | 'reason' | 'copies'
 >;
 
 export interface Inference {
