@@ -17,6 +17,9 @@ describe('the reason of an end', () => {
     ['no hello', { signal: 'SIGKILL', killed: 'not-up' }, 'not-up'],
     ['SIGKILL that we did not send', { signal: 'SIGKILL' }, 'oom'],
     ["V8's last words", { signal: 'SIGABRT', tail: 'FATAL ERROR: JavaScript heap out of memory' }, 'oom'],
+    ["C++'s last words", { signal: 'SIGABRT', tail: "terminate called after throwing 'std::bad_alloc'" }, 'oom'],
+    ['more memory than it may hold', { signal: 'SIGKILL', killed: 'memory' }, 'memory'],
+    ['a fresh one that takes over', { signal: 'SIGKILL', killed: 'recycled' }, 'recycled'],
     ['an exit', { code: 1 }, 'crashed'],
     ['an exit with 0 that nobody asked for', { code: 0 }, 'crashed'],
     ['a segmentation fault', { signal: 'SIGSEGV' }, 'crashed'],
@@ -38,6 +41,15 @@ describe('the lines of a child', () => {
     const settled = () => new Promise((resolve) => setImmediate(resolve));
     return { lines, stdout, stderr, clock, tail, settled };
   }
+
+  test('the line that says why is kept, however long the stack behind it', async () => {
+    const { stderr, tail, settled } = speak();
+    stderr.write('FATAL ERROR: JavaScript heap out of memory\n');
+    for (let i = 0; i < 40; i++) stderr.write(` ${i}: 0x931db0  [node] ${'frame '.repeat(20)}\n`);
+    await settled();
+    expect(tail()).toMatch(/^FATAL ERROR: JavaScript heap out of memory\n/);
+    expect(tail()).toContain(' 39: ');
+  });
 
   test('go to our log, whole, whatever pieces they come in', async () => {
     const { lines, stdout, stderr, settled, tail } = speak();

@@ -6,23 +6,30 @@ import type { Logger } from './logger.ts';
 const LINE_CHARS_MAX = 2000;
 const LINES_PER_SECOND_MAX = 50;
 const TAIL_LINES = 20;
+/** The line that says why a process ended, when a stack of many lines follows it. */
+const REASON = /FATAL ERROR|bad_alloc/;
 
 /**
  * What a child writes goes to our log, cut to 2000 characters a line and 50 lines a second; the rest is counted, not kept.
- * @returns a function that gives the last lines of stderr, for the reason of its end
+ * @returns a function that gives the last lines of stderr, for the reason of its end; before them the one that names it
  */
 export function forwardLines(child: ChildProcess, logger: Logger, clock: Clock): () => string {
   const tail: string[] = [];
+  let reason: string | undefined;
   const limit = createLimit(clock, (dropped) => logger.warn({ dropped }, 'lines of the child dropped'));
   readLines(child.stdout, (line) => {
     if (limit()) logger.info({ stdout: line }, 'child says');
   });
   readLines(child.stderr, (line) => {
+    if (REASON.test(line)) reason ??= line;
     tail.push(line);
     if (tail.length > TAIL_LINES) tail.shift();
     if (limit()) logger.warn({ stderr: line }, 'child says');
   });
-  return () => tail.join('\n').slice(-LINE_CHARS_MAX);
+  return () => {
+    const last = tail.join('\n').slice(-LINE_CHARS_MAX);
+    return reason === undefined || last.includes(reason) ? last : `${reason}\n${last}`;
+  };
 }
 
 function createLimit(clock: Clock, onDropped: (count: number) => void): () => boolean {
