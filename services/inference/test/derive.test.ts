@@ -65,6 +65,7 @@ describe('pictures', () => {
     ['bytes as they are, uint8, nhwc', { layout: 'nhwc' }, 'uint8', 0],
     ['float64', imageNet, 'float64', 1e-5],
     ['half precision', imageNet, 'float16', 2e-3],
+    ['bfloat16', imageNet, 'bfloat16', 2e-2],
     ['int8 by −128', { mean: [128] }, 'int8', 0],
   ];
   for (const [opset, irVersion] of [
@@ -73,7 +74,9 @@ describe('pictures', () => {
     [17, 8],
     [21, 10],
   ] as const) {
-    it.each(forms)(`equal the JavaScript path: %s (operator set ${opset})`, async (_name, over, dtype, tolerance) => {
+    // bfloat16 came with operator set 13.
+    const known = forms.filter(([, , dtype]) => opset >= 13 || dtype !== 'bfloat16');
+    it.each(known)(`equal the JavaScript path: %s (operator set ${opset})`, async (_name, over, dtype, tolerance) => {
       const image = ImageInputSchema.parse({ width, height, ...over });
       const channels = image.colour === 'grey' ? 1 : 3;
       const own = image.layout === 'nchw' ? [channels, height, width] : [height, width, channels];
@@ -134,21 +137,24 @@ describe('sound and signals', () => {
     );
   });
 
-  it.each(['float64', 'float16', 'int32'] as const)('become %s where the graph takes that', async (dtype) => {
-    const wire = Float32Array.of(1, 2, 3, 4, 5, 6);
-    const native = encode(
-      model(
-        graph({
-          inputs: [value('x', dtype, ['n', 1, 3])],
-          outputs: [value('y', 'float32', ['n', 1, 3])],
-          nodes: [node('Cast', ['x'], ['y'], { to: 1 })],
-        }),
-      ),
-    );
-    const signal = { rate_hz: 100, window: 3, channels: ['ecg'] };
-    const { outputs } = await run(native, asked([{ tensor: 'x', signal }]), [wire], 2);
-    expect(numbers(outputs['y'])).toEqual([...wire]);
-  });
+  it.each(['float64', 'float16', 'bfloat16', 'int32'] as const)(
+    'become %s where the graph takes that',
+    async (dtype) => {
+      const wire = Float32Array.of(1, 2, 3, 4, 5, 6);
+      const native = encode(
+        model(
+          graph({
+            inputs: [value('x', dtype, ['n', 1, 3])],
+            outputs: [value('y', 'float32', ['n', 1, 3])],
+            nodes: [node('Cast', ['x'], ['y'], { to: 1 })],
+          }),
+        ),
+      );
+      const signal = { rate_hz: 100, window: 3, channels: ['ecg'] };
+      const { outputs } = await run(native, asked([{ tensor: 'x', signal }]), [wire], 2);
+      expect(numbers(outputs['y'])).toEqual([...wire]);
+    },
+  );
 
   it('two inputs stay in the order of the passport, whatever the order of the graph', async () => {
     const native = encode(
@@ -238,6 +244,26 @@ describe('constants', () => {
     );
     expect(refused([1, 2.5], 'int64')).toMatch(/^E_PASSPORT inputs\[1\]\.constant has 2\.5; expected whole numbers/);
     expect(refused([1, 2], 'int64')).toBe('no error');
+  });
+
+  it('are bounded: a file may ask for any shape', () => {
+    const native = encode(
+      model(
+        graph({
+          inputs: [value('x', 'float32', ['n', 2]), value('c', 'float32', [100_000, 100_000])],
+          outputs: [value('y', 'float32', ['n', 2])],
+          nodes: [node('Identity', ['x'], ['y'])],
+        }),
+      ),
+    );
+    const signal = { rate_hz: 100, window: 2, channels: ['x'] };
+    const passport = asked([
+      { tensor: 'x', signal },
+      { tensor: 'c', constant: 1, dtype: 'float32' },
+    ]);
+    expect(codeOf(() => deriveGraph(native, passport, wireHeads(passport)))).toMatch(
+      /^E_PASSPORT inputs\[1\] would have 10000000000 elements/,
+    );
   });
 });
 

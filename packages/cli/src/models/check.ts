@@ -1,4 +1,3 @@
-import { join } from 'node:path';
 import {
   comparePassport,
   type DraftOptions,
@@ -12,7 +11,7 @@ import { wireHeads } from '@brink/preprocess';
 import { BrinkError, type Passport } from '@brink/protocol';
 import { checkOutput } from './output.ts';
 import { checkFiles, checkPlace, type ModelProblem, parsePassport } from './passport.ts';
-import { bytesOf, jsonOf, type ModelSource, openSource, sha256 } from './source.ts';
+import { beside, bytesOf, jsonOf, type ModelSource, openSource, sha256 } from './source.ts';
 
 export interface ModelCheck {
   readonly folder: string;
@@ -83,15 +82,15 @@ export async function draftOf(
   onnx: Buffer,
   over: Partial<DraftOptions> = {},
 ): Promise<PassportDraft> {
-  const labels = await bytesOf(join(folder, 'labels.txt'));
+  const labels = await bytesOf(await beside(folder, 'labels.txt'));
   const files = [{ path: 'model.onnx', sha256: sha256(onnx), bytes: onnx.length }];
   if (labels !== undefined) files.push({ path: 'labels.txt', sha256: sha256(labels), bytes: labels.length });
   return draftPassport(info, {
     name: place.name ?? 'my-model',
     version: place.version ?? 1,
     files,
-    config: await jsonOf(join(folder, 'config.json')),
-    preprocessor: await jsonOf(join(folder, 'preprocessor_config.json')),
+    config: await jsonOf(folder, 'config.json'),
+    preprocessor: await jsonOf(folder, 'preprocessor_config.json'),
     ...over,
   });
 }

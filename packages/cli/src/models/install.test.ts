@@ -124,6 +124,29 @@ describe('add', () => {
     expect((await checkModel(path)).problems).toEqual([]);
   });
 
+  test("finds Hugging Face's files beside the model, or above its folder", async () => {
+    const repository = join(root, 'vit-pets');
+    await mkdir(join(repository, 'onnx'), { recursive: true });
+    const bytes = encode(
+      model(
+        graph({
+          inputs: [value('pixel_values', 'float32', ['n', 3, 'h', 'w'])],
+          outputs: [value('logits', 'float32', ['n', 2])],
+          nodes: [node('Identity', ['pixel_values'], ['logits'])],
+        }),
+      ),
+    );
+    await writeFile(join(repository, 'onnx/model.onnx'), bytes);
+    const config = { architectures: ['ViTForImageClassification'], id2label: { 0: 'cat', 1: 'dog' } };
+    await writeFile(join(repository, 'config.json'), JSON.stringify(config));
+    const preprocessor = { size: { height: 224, width: 224 }, image_mean: [0.5, 0.5, 0.5], image_std: [0.5, 0.5, 0.5] };
+    await writeFile(join(repository, 'preprocessor_config.json'), JSON.stringify(preprocessor));
+    const { installed } = await add(join(repository, 'onnx/model.onnx'));
+    expect(installed).toMatchObject({ name: 'vit-pets', passport: true });
+    expect((await checkModel(join(modelsDir, 'vit-pets/1'))).problems).toEqual([]);
+    expect(await readFile(join(modelsDir, 'vit-pets/1/labels.txt'), 'utf8')).toBe('cat\ndog\n');
+  });
+
   test('installs the bare model where they do not, and says what is missing', async () => {
     await writeFile(join(root, 'any.onnx'), onnx());
     const { installed } = await add(join(root, 'any.onnx'));

@@ -5,7 +5,7 @@ import { basename, dirname, join } from 'node:path';
 import type { PassportDraft } from '@brink/onnx';
 import { BrinkError, isName } from '@brink/protocol';
 import { draftOf, type Examination, examine, type ModelCheck } from './check.ts';
-import { bytesOf, sha256 } from './source.ts';
+import { beside, bytesOf, sha256 } from './source.ts';
 import {
   ADDING,
   bytesBelow,
@@ -102,8 +102,8 @@ async function contentsOf(examined: Examination, name: string, version: number):
   const { folder, onnxFile } = source;
   const contents: Contents = new Map();
   for (const file of basename(onnxFile) === 'model.onnx' ? BESIDE : BESIDE_FILE) {
-    if ((await stat(join(folder, file)).catch(() => undefined))?.isFile())
-      contents.set(file, { from: join(folder, file) });
+    const from = await beside(folder, file);
+    if ((await stat(from).catch(() => undefined))?.isFile()) contents.set(file, { from });
   }
   contents.set('model.onnx', { from: onnxFile });
   if (passport === undefined) return withDraft(examined, contents, name, version);
@@ -125,7 +125,7 @@ async function withDraft(
   const { folder, onnx, onnxFile } = source;
   if (info === undefined || onnx === undefined) throw new BrinkError('E_NOT_FOUND', `${onnxFile} is not there`);
   const files = [{ path: 'model.onnx', sha256: sha256(onnx), bytes: onnx.length }];
-  const listed = await bytesOf(join(folder, 'labels.txt'));
+  const listed = await bytesOf(await beside(folder, 'labels.txt'));
   const known = (await draftOf(source, info, onnx, { name, version })).labels;
   // What lies there was put there by a person; else what the file's metadata or Hugging Face's say.
   const labels = listed ?? (known === undefined ? undefined : Buffer.from(`${known.join('\n')}\n`));

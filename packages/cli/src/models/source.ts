@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { lstat, readFile } from 'node:fs/promises';
+import { lstat, readFile, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { BrinkError, isName } from '@brink/protocol';
 
@@ -46,6 +46,8 @@ export async function openSource(given: string): Promise<ModelSource> {
 
 function placeOf(folder: string): ModelSource['place'] {
   const version = basename(folder);
+  // As repositories of Hugging Face are laid out.
+  if (version === 'onnx') return named(basename(dirname(folder)));
   if (!/^[1-9]\d{0,8}$/.test(version)) return named(version);
   return { ...named(basename(dirname(folder))), version: Number(version) };
 }
@@ -73,9 +75,16 @@ export async function bytesOf(file: string): Promise<Buffer | undefined> {
   }
 }
 
+/** Where a file that says something about the model lies: beside it, or above a folder called `onnx`, as on Hugging Face. */
+export async function beside(folder: string, file: string): Promise<string> {
+  const here = join(folder, file);
+  if (basename(folder) !== 'onnx' || (await stat(here).catch(() => undefined)) !== undefined) return here;
+  return join(dirname(folder), file);
+}
+
 /** undefined where there is none, or no JSON: then it is none of the files that are of use. */
-export async function jsonOf(file: string): Promise<unknown> {
-  const bytes = await bytesOf(file);
+export async function jsonOf(folder: string, file: string): Promise<unknown> {
+  const bytes = await bytesOf(await beside(folder, file));
   try {
     return bytes === undefined ? undefined : JSON.parse(bytes.toString('utf8'));
   } catch {

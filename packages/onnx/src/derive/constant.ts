@@ -43,6 +43,9 @@ export function constantNodes(spec: ConstantInput, native: TensorInfo, batched: 
   return nodes;
 }
 
+/** As many as a passport may list. */
+const ELEMENTS_MAX = 65_536;
+
 /** The shape that the constant gets: the graph's own, a free first dimension as 1. @throws BrinkError E_PASSPORT */
 export function constantShape({ constant }: ConstantInput, native: TensorInfo, path: string): number[] {
   const elements = typeof constant === 'number' ? 1 : constant.length;
@@ -60,6 +63,13 @@ export function constantShape({ constant }: ConstantInput, native: TensorInfo, p
     throw new BrinkError(
       'E_PASSPORT',
       `${path}.constant has ${elements} numbers; "${native.name}" of the graph is [${shown(shape)}]`,
+    );
+  }
+  const size = first.reduce((all, one) => all * one, 1);
+  if (size > ELEMENTS_MAX) {
+    throw new BrinkError(
+      'E_PASSPORT',
+      `${path} would have ${size} elements; at most ${ELEMENTS_MAX} are written into a graph`,
     );
   }
   return first;

@@ -34,8 +34,12 @@ const same = (a: readonly number[], b: readonly number[]) => a.every((size, at) 
 /** A symbolic or unnamed dimension takes every size. */
 export const takes = (given: Dimension, size: number) => typeof given !== 'number' || given === size;
 
+/** More dimensions than any network has: files may say anything, and every way to fill them is tried. */
+const RANK_MAX = 12;
+
 /** Ones may be left out or put in; every other size keeps its place in the row. */
 function assign(wire: readonly number[], native: readonly Dimension[]): number[] | undefined {
+  if (native.length > RANK_MAX) return undefined;
   if (wire.length === native.length && native.every((given, at) => takes(given, wire[at] ?? 0))) return [...wire];
   return fill(
     wire.filter((size) => size !== 1),
