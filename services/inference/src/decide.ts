@@ -164,15 +164,16 @@ function decided(
 }
 
 /** What the unit's next one starts from: slices of the run's outputs. @throws BrinkError E_MODEL_OUTPUT */
-function statesOf({ states }: Taker, { outputs }: FinishedRun, row: number): Uint8Array[] {
-  return states.map(({ name, bytes }) => {
+function statesOf({ states, passport }: Taker, { outputs }: FinishedRun, row: number): Uint8Array[] {
+  return states.map(({ name, bytes }, index) => {
     const { data } = outputs.tensors.get(name) ?? {};
     const own = data?.subarray(row * bytes, (row + 1) * bytes);
     if (own === undefined || own.byteLength !== bytes) {
       throw new BrinkError('E_MODEL_OUTPUT', `state "${name}" has no ${bytes} bytes for unit ${row} of the batch`);
     }
     // Kept, it would spoil every unit after this one.
-    if (!isFinite32(own)) throw new BrinkError('E_MODEL_OUTPUT', `state "${name}" is not finite`);
+    if (!isFinite32(own))
+      throw new BrinkError('E_MODEL_OUTPUT', `state "${passport?.state[index]?.out ?? name}" is not finite`);
     return own;
   });
 }
