@@ -11,12 +11,12 @@ const MEASURE_MS = 4000;
 
 /** What the service adds to the model, by itself: Triton's rule of 2 × max_batch requests in flight. */
 export const batcher: Bench = {
-  what: 'SimpleCNN units/s of 2 × max_batch clients over the link ÷ a raw onnxruntime loop at its best batch',
+  what: 'SimpleCNN units/s of 2 × max_batch clients over the link ÷ a raw onnxruntime loop at max_batch',
   async run(report): Promise<BenchResult> {
     using folder = temporaryFolder();
     const model = await writeSimpleCnn(folder.path);
     const units = await pictureUnits();
-    await using raw = await startRawLoop({ model, payload: 'tensor' });
+    await using raw = await startRawLoop({ model, payload: 'tensor', batch: BATCH_MAX });
     await using service = await startInferenceProcess({
       folder: folder.path,
       models: { 'bench-cnn': { queue_max: 256 } },

@@ -1,5 +1,5 @@
 import type { link } from '@brink/protocol';
-import type { DecideOptions, InferenceProcess, UnitTensor } from '@brink/test/inference';
+import type { DecideOptions, Gateway, UnitTensor } from '@brink/test/inference';
 
 export interface ClientsOptions extends DecideOptions {
   /** Each has one unit in flight, and sends its next one when that is answered. */
@@ -11,7 +11,7 @@ export interface ClientsOptions extends DecideOptions {
 }
 
 /** A closed loop over the link. An error ends it; it shows in `stop`. */
-export function startClients(service: InferenceProcess, o: ClientsOptions) {
+export function startClients(service: Gateway, o: ClientsOptions) {
   let running = true;
   let flushing = false;
   let idle = o.clients;
@@ -75,7 +75,7 @@ export function startClients(service: InferenceProcess, o: ClientsOptions) {
 }
 
 /** Units per second of a closed loop, once it has settled. */
-export async function unitsPerSecond(service: InferenceProcess, o: ClientsOptions, ms: number): Promise<number> {
+export async function unitsPerSecond(service: Gateway, o: ClientsOptions, ms: number): Promise<number> {
   const clients = startClients(service, o);
   await pause(Math.min(300, ms / 5));
   const [before, start] = [clients.done, performance.now()];

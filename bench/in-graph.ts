@@ -1,9 +1,8 @@
-import { fork } from 'node:child_process';
-import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { deriveGraph, simpleCnnGraph } from '@brink/onnx';
 import type { Bench, BenchResult } from './bench.ts';
+import { startChild } from './child.ts';
 import { temporaryFolder } from './folder.ts';
 import { mobileNetGraph } from './graphs.ts';
 import { seededRandom } from './random.ts';
@@ -63,28 +62,10 @@ export const inGraph: Bench = {
 };
 
 async function startPair(setup: InGraphSetup) {
-  const child = fork(join(import.meta.dirname, 'in-graph-child.ts'), {
-    env: { ...process.env, ORT_DISABLE_TELEMETRY: '1' },
-  });
-  const ended = once(child, 'exit').then(([code]) => {
-    throw new Error(`the measuring process ended with ${code}`);
-  });
-  ended.catch(() => {});
-  const answer = async (): Promise<number> => {
-    const message = once(child, 'message', { signal: AbortSignal.timeout(60_000) });
-    const [reply] = (await Promise.race([message, ended])) as [InGraphReply];
-    return reply.ms;
-  };
-  child.send(setup);
-  await answer();
+  const child = startChild<InGraphReply>('in-graph-child.ts');
+  await child.ask(setup);
   return {
-    ask(request: InGraphRequest): Promise<number> {
-      child.send(request);
-      return answer();
-    },
-    async [Symbol.asyncDispose]() {
-      child.disconnect();
-      if (child.exitCode === null) await once(child, 'exit');
-    },
+    ask: async (request: InGraphRequest) => (await child.ask(request)).ms,
+    [Symbol.asyncDispose]: child[Symbol.asyncDispose],
   };
 }

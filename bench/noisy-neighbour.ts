@@ -1,12 +1,13 @@
 import { simpleCnnGraph } from '@brink/onnx';
-import { type InferenceProcess, startInferenceProcess, type UnitTensor } from '@brink/test/inference';
+import { type InferenceProcess, startInferenceProcess } from '@brink/test/inference';
 import type { Bench, BenchResult } from './bench.ts';
-import { pause, startClients } from './clients.ts';
+import { pause } from './clients.ts';
 import { temporaryFolder } from './folder.ts';
 import { dsCnnGraph } from './graphs.ts';
 import { seededRandom } from './random.ts';
 import { median } from './rounds.ts';
-import { BATCH_MAX, pictureUnits, spectrumUnits, writeVersion } from './site.ts';
+import { startShadow } from './shadow.ts';
+import { BATCH_MAX, spectrumUnits, writeVersion } from './site.ts';
 
 const BAR = 1.5;
 const STRETCHES = 10;
@@ -31,6 +32,8 @@ interface Percentiles {
   readonly count: number;
 }
 
+type Shadow = Awaited<ReturnType<typeof startShadow>>;
+
 /** How much a model that matters waits for one that does not, in batches of the one that does not. */
 export const noisyNeighbour: Bench = {
   what: '(p99 of a keyword spotter of priority 8 beside a saturating SimpleCNN shadow − p99 alone) ÷ one shadow batch',
@@ -44,11 +47,11 @@ export const noisyNeighbour: Bench = {
       models: { cnn: { queue_max: 256 } },
       env: { BRINK_RUN_SLOTS: '1' },
     });
-    const pictures = await pictureUnits();
     const batch = service.announced().find(({ name }) => name === 'cnn')?.batchBest;
+    await using shadow = await startShadow({ socket: service.socket, model: 'cnn', clients: 3 * BATCH_MAX });
     const rounds: Round[] = [];
     for (let round = 0; round < ROUNDS; round++) {
-      const measured = await measureRound(service, pictures, seededRandom(round));
+      const measured = await measureRound(service, shadow, seededRandom(round));
       rounds.push(measured);
       const { alone, beside, batchMs, ratio } = measured;
       report(
@@ -62,23 +65,18 @@ export const noisyNeighbour: Bench = {
 };
 
 /** Short stretches, alone and beside the shadow in turn, so that the machine's moods fall on both. */
-async function measureRound(
-  service: InferenceProcess,
-  pictures: readonly (readonly UnitTensor[])[],
-  random: () => number,
-): Promise<Round> {
+async function measureRound(service: InferenceProcess, shadow: Shadow, random: () => number): Promise<Round> {
   const [alone, beside, batches]: [number[], number[], number[]] = [[], [], []];
-  const best = service.announced().find(({ name }) => name === 'cnn')?.batchBest;
   let shadowUnits = 0;
   for (let stretch = 0; stretch < STRETCHES; stretch++) {
     alone.push(...(await latencies(service, random)));
-    const shadow = { clients: 3 * BATCH_MAX, model: 'cnn', unitsPerDecide: 8, units: pictures, priority: 0 } as const;
-    const clients = startClients(service, { ...shadow, shadow: true });
+    await shadow.on();
     await pause(100);
     beside.push(...(await latencies(service, random)));
-    shadowUnits += clients.done;
-    await clients.stop();
-    batches.push(...clients.results.filter(({ batch }) => batch === best).map(({ inferMs }) => inferMs));
+    const ran = await shadow.off();
+    shadowUnits += ran.units;
+    const largest = Math.max(...ran.batches.map(({ batch }) => batch));
+    batches.push(...ran.batches.filter(({ batch }) => batch === largest).map(({ inferMs }) => inferMs));
   }
   const batchMs = batches.length === 0 ? 0 : median(batches);
   const of = { alone: percentiles(alone), beside: percentiles(beside) };

@@ -42,7 +42,8 @@ process.once('message', async (setup: RawLoopSetup) => {
 
   // The best batch the system may use too: batch_max of the passport.
   let best = { batch: 1, fps: 0 };
-  for (const batch of BATCHES.filter((size) => size <= setup.batchMax)) {
+  const batches = setup.batch > 0 ? [setup.batch] : BATCHES.filter((size) => size <= setup.batchMax);
+  for (const batch of batches) {
     await framesPerSecond(batch, 200);
     const fps = await framesPerSecond(batch, 600);
     if (fps > best.fps) best = { batch, fps };

@@ -1,6 +1,4 @@
-import { fork } from 'node:child_process';
-import { once } from 'node:events';
-import { join } from 'node:path';
+import { startChild } from './child.ts';
 import type { BenchModel, Payload } from './site.ts';
 import { framesOf } from './site.ts';
 
@@ -8,6 +6,8 @@ export interface RawLoopSetup {
   readonly modelPath: string;
   readonly payload: Payload;
   readonly batchMax: number;
+  /** 0: the best one up to batchMax */
+  readonly batch: number;
   /** base64: fork's messages are JSON */
   readonly frames: readonly string[];
 }
@@ -16,40 +16,25 @@ export interface RawLoopRequest {
 }
 export type RawLoopReply = { ready: true; batch: number } | { fps: number };
 
-/** Starts the baseline and lets it find its best batch. */
-export async function startRawLoop(options: { model: BenchModel; payload: Payload }) {
-  const child = fork(join(import.meta.dirname, 'raw-loop-child.ts'), {
-    env: { ...process.env, ORT_DISABLE_TELEMETRY: '1' },
-  });
-  const ended = once(child, 'exit').then(([code]) => {
-    throw new Error(`the raw loop ended with ${code}; its lines above say why`);
-  });
-  ended.catch(() => {});
-  const answer = async (): Promise<RawLoopReply> => {
-    const message = once(child, 'message', { signal: AbortSignal.timeout(60_000) });
-    const [reply] = (await Promise.race([message, ended])) as [RawLoopReply];
-    return reply;
-  };
+/** Starts the baseline and lets it find its best batch, unless it is to take a certain one. */
+export async function startRawLoop(options: { model: BenchModel; payload: Payload; batch?: number }) {
+  const child = startChild<RawLoopReply>('raw-loop-child.ts');
   const frames = await framesOf(options.payload);
   const { wirePath, batchMax } = options.model;
-  child.send({
+  const ready = await child.ask({
     modelPath: wirePath,
     payload: options.payload,
     batchMax,
+    batch: options.batch ?? 0,
     frames: frames.map((frame) => Buffer.from(frame).toString('base64')),
   } satisfies RawLoopSetup);
-  const ready = await answer();
 
   return {
     batch: 'batch' in ready ? ready.batch : 0,
     async framesPerSecond(ms: number): Promise<number> {
-      child.send({ ms } satisfies RawLoopRequest);
-      const reply = await answer();
+      const reply = await child.ask({ ms } satisfies RawLoopRequest);
       return 'fps' in reply ? reply.fps : 0;
     },
-    async [Symbol.asyncDispose]() {
-      child.disconnect();
-      if (child.exitCode === null) await once(child, 'exit');
-    },
+    [Symbol.asyncDispose]: child[Symbol.asyncDispose],
   };
 }

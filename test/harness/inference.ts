@@ -31,6 +31,7 @@ export interface DecideOptions {
 }
 
 export type InferenceProcess = Awaited<ReturnType<typeof startInferenceProcess>>;
+export type Gateway = Awaited<ReturnType<typeof dialInference>>;
 
 /**
  * The inference service alone, as a process of its own, and a gateway's link to it; ready when every model is. It ends with
@@ -65,10 +66,12 @@ export async function startInferenceProcess(o: InferenceProcessOptions) {
   });
   ended.catch(() => {});
   await Promise.race([untilReady(`http://127.0.0.1:${ops}/readyz`), ended]);
-  const gateway = await dial(socket);
+  const gateway = await dialInference(socket);
 
   return {
     pid: child.pid as number,
+    /** where its link listens */
+    socket,
     http: `http://127.0.0.1:${http}`,
     grpc: `127.0.0.1:${grpc}`,
     ops: `http://127.0.0.1:${ops}`,
@@ -91,12 +94,12 @@ async function untilReady(url: string): Promise<void> {
   }
 }
 
-/** A gateway's end of the link. */
-async function dial(path: string) {
+/** A gateway's end of the link. Resolves when every model is ready. */
+export async function dialInference(path: string, instance = 'gateway-bench') {
   let announced: readonly link.ModelState[] = [];
   const told = Promise.withResolvers<void>();
   const client = createLinkClient(
-    { service: 'gateway', instance: 'gateway-bench', window: 8, frameBytesMax: 2 ** 26, connect: { path } },
+    { service: 'gateway', instance, window: 8, frameBytesMax: 2 ** 26, connect: { path } },
     {
       handlers: {
         announce: async ({ models }) => {
