@@ -34,6 +34,12 @@ export function createMetrics(register: Registry) {
       labelNames: ['status'] as const,
       registers,
     }),
+    grpc: new Counter({
+      name: 'brink_inference_grpc_calls_total',
+      help: 'Calls of the Open Inference Protocol over gRPC, by status code',
+      labelNames: ['code'] as const,
+      registers,
+    }),
   };
 }
 

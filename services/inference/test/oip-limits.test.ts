@@ -1,3 +1,4 @@
+import { connect as connectHttp2 } from 'node:http2';
 import { connect, type Socket } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import {
@@ -14,11 +15,13 @@ import { createMetrics } from '../src/metrics.ts';
 import { createDerivedGraphs } from '../src/models/derived.ts';
 import { createRepository } from '../src/models/repository.ts';
 import { createOipEngine } from '../src/oip/engine.ts';
+import { createOipGrpc, type OipGrpcOptions } from '../src/oip/grpc/server.ts';
 import { createOipHttp, type OipHttpOptions } from '../src/oip/http/server.ts';
 import { createPictureDecoder } from '../src/oip/picture-decoder.ts';
 import { createScheduler } from '../src/scheduler/scheduler.ts';
 import { startInference, temporaryFolder } from './harness/inference.ts';
 import { pixelsGraph, writeModel } from './harness/models.ts';
+import { createGrpcClient } from './harness/oip-client.ts';
 
 // Many clients, slow clients, and what a picture can do to the process that decodes it.
 
@@ -72,8 +75,8 @@ describe('a crowd', () => {
   }, 120_000);
 });
 
-/** The HTTP face with limits of its own, over a repository in which nothing is. */
-async function startFace(limits: Partial<OipHttpOptions>) {
+/** Both faces with limits of their own, over a repository in which nothing is. */
+async function startFaces(limits: Partial<OipHttpOptions & OipGrpcOptions>) {
   const folder = await temporaryFolder();
   const registry = createRegistry('inference');
   const d = {
@@ -94,14 +97,13 @@ async function startFace(limits: Partial<OipHttpOptions>) {
     },
   );
   const engine = createOipEngine({ instance: 'test' }, { ...d, repository });
-  const face = createOipHttp(
-    { host: '127.0.0.1', port: 0, token: undefined, bodyBytesMax: 10_000, version: '0', ...limits },
-    { ...d, engine },
-  );
-  const parts = [repository, engine, face];
+  const o = { host: '127.0.0.1', port: 0, token: undefined, bodyBytesMax: 10_000, version: '0', ...limits };
+  const [http, grpc] = [createOipHttp(o, { ...d, engine }), createOipGrpc(o, { ...d, engine })];
+  const parts = [repository, engine, http, grpc];
   await startAll(parts, AbortSignal.timeout(5000));
   return {
-    port: face.address.port,
+    port: http.address.port,
+    grpc: `127.0.0.1:${grpc.address.port}`,
     async [Symbol.asyncDispose]() {
       await stopAll(parts);
       await folder[Symbol.asyncDispose]();
@@ -116,7 +118,7 @@ describe('a slow client', () => {
     ['half of its headers', 'POST /v2/models/pixels/infer HTTP/1.1\r\nHost: x\r\n'],
     ['half of its body', `${HEAD}\r\n12345678`],
   ])('that sends %s and waits is told so and ended; others are answered meanwhile', async (_what, half) => {
-    await using face = await startFace({ requestMsMax: 400 });
+    await using face = await startFaces({ requestMsMax: 400 });
     const socket = await opened(face.port);
     const answer = heard(socket);
     socket.write(half);
@@ -126,12 +128,50 @@ describe('a slow client', () => {
   });
 
   it('beyond the number of connections is turned away, and comes in when one leaves', async () => {
-    await using face = await startFace({ connectionsMax: 2 });
+    await using face = await startFaces({ connectionsMax: 2 });
     const [first, second] = [await opened(face.port), await opened(face.port)];
     expect(await heard(await opened(face.port))).toBe('');
     first.destroy();
     await expect.poll(() => isLive(face.port).catch(() => false), { timeout: 5000 }).toBe(true);
     second.destroy();
+  });
+});
+
+describe('a slow client of gRPC', () => {
+  it('that sends half a message and waits is told so; others are answered meanwhile', async () => {
+    await using faces = await startFaces({ requestMsMax: 300 });
+    const session = connectHttp2(`http://${faces.grpc}`);
+    const stream = session.request({
+      ':method': 'POST',
+      ':path': '/inference.GRPCInferenceService/ModelInfer',
+      'content-type': 'application/grpc',
+      te: 'trailers',
+    });
+    const status = new Promise((resolve) => {
+      const told = (headers: Record<string, unknown>) => {
+        if (headers['grpc-status'] !== undefined) resolve(headers['grpc-status']);
+      };
+      stream.on('response', told);
+      stream.on('trailers', told);
+    });
+    // Not packed, 100 bytes long, and then only three of them.
+    stream.write(Buffer.from([0, 0, 0, 0, 100, 1, 2, 3]));
+    const client = createGrpcClient(faces.grpc);
+    expect((await client.call('serverLive', {})).live).toBe(true);
+    expect(await status).toBe('4');
+    expect((await client.call('serverLive', {})).live).toBe(true);
+    client.close();
+    session.destroy();
+  });
+
+  it('beyond the number of connections is turned away', async () => {
+    await using faces = await startFaces({ connectionsMax: 1 });
+    const first = createGrpcClient(faces.grpc);
+    expect((await first.call('serverLive', {})).live).toBe(true);
+    const port = Number(faces.grpc.split(':')[1]);
+    expect(await heard(await opened(port))).toBe('');
+    expect((await first.call('serverLive', {})).live).toBe(true);
+    first.close();
   });
 });
 

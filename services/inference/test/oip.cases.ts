@@ -274,6 +274,13 @@ const REFUSALS: readonly Case[] = [
     ELEMENTS,
   ),
   refused('whole numbers beyond 2^53 in JSON', two([9007199254740993n]), 'E_BAD_REQUEST', /2\^53.*binary/, HTTP_JSON),
+  refused(
+    'a number that is too large for its type',
+    pixels({ data: [1e39, 1, 1, 1] }),
+    'E_BAD_REQUEST',
+    /1e\+39.*FP32/,
+    HTTP_JSON,
+  ),
   refused('a gigantic shape', pixels({ shape: [2 ** 40, 1, 1, 4] }), 'E_SHAPE', /needs|at most/),
   refused(
     'an output that is not there',

@@ -55,6 +55,11 @@ function checkTensor({ name, dtype, shape }: TensorInfo, tensor: OipTensor): Oip
       `input "${name}" has ${bytes.byteLength} bytes; ${type.oip} [${head.shape}] needs ${elements * type.bytes}`,
     );
   }
+  if (type.oip === 'BOOL') {
+    const at = bytes.findIndex((one) => one > 1);
+    if (at >= 0)
+      throw new BrinkError('E_BAD_REQUEST', `element ${at} of input "${name}" is ${bytes[at]}; expected 0 or 1`);
+  }
   return isScalar ? { head: { ...head, shape: [] }, bytes } : tensor;
 }
 

@@ -2,6 +2,7 @@ import { BrinkError } from '@brink/protocol';
 import { type Datatype, datatypeOf, datatypeOfTensor, type Elements, elementsIn, elementsOf } from './datatypes.ts';
 import { packStrings, unpackBytes } from './strings.ts';
 
+const FLOAT32_MAX = (2 - 2 ** -23) * 2 ** 127;
 /** Of 64 bits; beyond ±(2^53 − 1) JSON.parse has rounded before anybody saw the number. */
 const WHOLE = 'a whole number within ±(2^53 − 1); larger ones travel as binary data';
 
@@ -93,8 +94,10 @@ function converterOf(type: Datatype, name: string): (item: unknown) => number | 
   }
   const { range } = type;
   if (range === undefined) {
+    const largest = type.bytes === 4 ? FLOAT32_MAX : Number.MAX_VALUE;
     return (item) => {
       if (typeof item !== 'number') throw wrong(name, item, 'a number');
+      if (Math.abs(item) > largest) throw wrong(name, item, `a number of ${type.oip}`);
       return item;
     };
   }

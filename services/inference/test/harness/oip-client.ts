@@ -48,7 +48,7 @@ const ARRAYS: Record<string, { from(list: Iterable<never>): Typed; new (buffer: 
 } as never;
 
 /** Little-endian; BYTES with a length of 4 bytes before each element. */
-export function toBytes({ datatype, data }: Pick<CaseTensor, 'datatype' | 'data'>): Buffer {
+function toBytes({ datatype, data }: Pick<CaseTensor, 'datatype' | 'data'>): Buffer {
   if (data instanceof Uint8Array) return Buffer.from(data);
   if (datatype === 'BOOL') return Buffer.from(data.map(Number));
   if (datatype === 'BYTES') {
@@ -68,7 +68,7 @@ export function toBytes({ datatype, data }: Pick<CaseTensor, 'datatype' | 'data'
   return Buffer.from(Kind.from(list as never).buffer as ArrayBuffer);
 }
 
-export function fromBytes(datatype: string, bytes: Uint8Array): Element[] {
+function fromBytes(datatype: string, bytes: Uint8Array): Element[] {
   const copy = Uint8Array.from(bytes);
   if (datatype === 'BOOL') return [...copy].map((one) => one === 1);
   if (datatype === 'BYTES') {

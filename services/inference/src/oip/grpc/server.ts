@@ -1,3 +1,4 @@
+import { type AddressInfo, createServer, type Server as NetServer } from 'node:net';
 import { BrinkError, ERROR_TABLE, type oip } from '@brink/protocol';
 import { type Logger, listenError, type Part } from '@brink/runtime';
 import {
@@ -27,11 +28,21 @@ export interface OipGrpcOptions {
   /** of one message, either way */
   readonly bodyBytesMax: number;
   readonly version: string;
+  /** clients at once; further connections are closed. Default 1024 */
+  readonly connectionsMax?: number;
+  /** for the message of a call to arrive. Default 30,000 */
+  readonly requestMsMax?: number;
 }
 
+const CONNECTIONS_MAX = 1024;
 /** Calls at once over all connections. */
 const CALLS_MAX = 1024;
 const STREAMS_PER_CONNECTION_MAX = 256;
+/** For the message of a call to arrive; a stream may be silent for as long as it likes. */
+const REQUEST_MS_MAX = 30_000;
+/** A peer that is gone without a word is noticed. */
+const PING_MS = 60_000;
+const PING_ANSWER_MS_MAX = 20_000;
 const STOP_MS = 1000;
 /** Tensors are long, and the flow-control window of HTTP/2 is 64 KiB by default (notes: 529 → 408 µs per frame of eight). */
 const WINDOW_BYTES = 8 * 1024 * 1024;
@@ -42,6 +53,7 @@ export function createOipGrpc(
   d: { engine: OipEngine; metrics: Metrics; logger: Logger },
 ): Part & { readonly address: { host: string; port: number } } {
   let server: Server | undefined;
+  let door: NetServer | undefined;
   let port = o.port;
   return {
     get address() {
@@ -52,15 +64,19 @@ export function createOipGrpc(
         'grpc.max_receive_message_length': o.bodyBytesMax,
         'grpc.max_send_message_length': -1,
         'grpc.max_concurrent_streams': STREAMS_PER_CONNECTION_MAX,
+        'grpc.keepalive_time_ms': PING_MS,
+        'grpc.keepalive_timeout_ms': PING_ANSWER_MS_MAX,
         'grpc-node.flow_control_window': WINDOW_BYTES,
-        interceptors: [createGuard(o.token)],
+        interceptors: [createGuard(o)],
       });
       server.addService(serviceDefinition(), implementation(o, d));
-      port = await bind(server, o);
+      door = await openDoor(server, o);
+      port = (door.address() as AddressInfo).port;
     },
     async stop() {
       const stopping = server;
       server = undefined;
+      door?.close();
       if (stopping === undefined) return;
       const timer = setTimeout(() => stopping.forceShutdown(), STOP_MS);
       await new Promise<void>((resolve) => stopping.tryShutdown(() => resolve()));
@@ -69,29 +85,43 @@ export function createOipGrpc(
   };
 }
 
-function bind(server: Server, { host, port }: OipGrpcOptions): Promise<number> {
-  const address = `${host.includes(':') ? `[${host}]` : host}:${port}`;
+/** Our own listener in front of grpc-js, which has no limit for connections. */
+function openDoor(server: Server, { host, port, connectionsMax }: OipGrpcOptions): Promise<NetServer> {
+  const injector = server.createConnectionInjector(ServerCredentials.createInsecure());
+  const door = createServer({ noDelay: true }, (socket) => injector.injectConnection(socket));
+  door.maxConnections = connectionsMax ?? CONNECTIONS_MAX;
   return new Promise((resolve, reject) => {
-    server.bindAsync(address, ServerCredentials.createInsecure(), (error, bound) => {
-      if (error === null) resolve(bound);
-      else reject(listenError(Object.assign(error, { code: portCode(error) }), address));
-    });
+    door.once('error', (reason: NodeJS.ErrnoException) => reject(listenError(reason, `${host}:${port}`)));
+    door.listen(port, host, () => resolve(door));
   });
 }
 
-/** grpc-js puts the reason into its text only. */
-const portCode = (error: Error) => (error.message.includes('EADDRINUSE') ? 'EADDRINUSE' : 'EIO');
-
-/** The token, before a message is read. ServerLive and ServerReady stay open for probes. */
-function createGuard(token: string | undefined): ServerInterceptor {
-  const isRight = createTokenCheck(token);
+/**
+ * The token, before a message is read (ServerLive and ServerReady stay open for probes), and a limit for half a message that waits.
+ */
+function createGuard(o: OipGrpcOptions): ServerInterceptor {
+  const isRight = createTokenCheck(o.token);
+  const limitMs = o.requestMsMax ?? REQUEST_MS_MAX;
   return (method, call) => {
     const open = method.path.endsWith('/ServerLive') || method.path.endsWith('/ServerReady');
+    let timer: NodeJS.Timeout | undefined;
+    const arrived = () => clearTimeout(timer);
+    const late = () =>
+      call.sendStatus(statusOf(new BrinkError('E_TIMEOUT', `the message did not arrive within ${limitMs} ms`)));
     const listener = new ServerListenerBuilder()
       .withOnReceiveMetadata((metadata, next) => {
-        if (open || isRight(metadata.get('authorization')[0]?.toString())) next(metadata);
-        else call.sendStatus(statusOf(unauthorised()));
+        if (!open && !isRight(metadata.get('authorization')[0]?.toString())) {
+          call.sendStatus(statusOf(unauthorised()));
+          return;
+        }
+        if (!method.requestStream) timer = setTimeout(late, limitMs);
+        next(metadata);
       })
+      .withOnReceiveHalfClose((next) => {
+        arrived();
+        next();
+      })
+      .withOnCancel(arrived)
       .build();
     const responder = new ResponderBuilder().withStart((next) => next(listener)).build();
     return new ServerInterceptingCall(call, responder);
@@ -109,7 +139,9 @@ function implementation(o: OipGrpcOptions, d: Dependencies): UntypedServiceImple
   function fail(reason: unknown): ReturnType<typeof statusOf> {
     const error = BrinkError.from(reason);
     if (error.code === 'E_INTERNAL') d.logger.error({ err: error }, 'call failed');
-    return statusOf(error);
+    const status = statusOf(error);
+    d.metrics.grpc.inc({ code: String(status.code) });
+    return status;
   }
 
   const unary = Object.entries(calls).map(([name, handle]) => {
@@ -117,7 +149,9 @@ function implementation(o: OipGrpcOptions, d: Dependencies): UntypedServiceImple
       open += 1;
       try {
         if (open > CALLS_MAX) throw new BrinkError('E_BUSY', `${CALLS_MAX} calls are open; no more may be`);
-        done(null, await handle(call.request as never, contextOf(call)));
+        const answer = await handle(call.request as never, contextOf(call));
+        d.metrics.grpc.inc({ code: '0' });
+        done(null, answer);
       } catch (reason) {
         done(fail(reason));
       } finally {
