@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { startInferenceProcess } from '@brink/test/inference';
+import { type InferenceProcess, startInferenceProcess } from '@brink/test/inference';
 import type { Bench, BenchResult } from './bench.ts';
 import { pause } from './clients.ts';
 import { temporaryFolder } from './folder.ts';
@@ -33,8 +33,10 @@ export const reloadMemory: Bench = {
     const rounds: { reloads: number; mb: number }[] = [];
     for (let reload = 1; reload <= RELOADS; reload++) {
       write(reload);
+      const before = announcedPassport(service);
       const answer = await fetch(`${service.http}/v2/repository/models/${NAME}/load`, { method: 'POST' });
       if (!answer.ok) throw new Error(`reload ${reload}: ${await answer.text()}`);
+      while (announcedPassport(service) === before) await pause(5);
       await service.decide({ model: NAME }, units);
       if (reload !== EARLY && reload % (RELOADS / 5) !== 0) continue;
       rounds.push({ reloads: reload, mb: await residentMb(service.pid) });
@@ -45,6 +47,9 @@ export const reloadMemory: Bench = {
     return { figure, unit: 'ratio of resident memory', bar: BAR, atMost: true, variants: { early, late }, rounds };
   },
 };
+
+/** What units must be prepared for: the announcement comes a moment after the answer. */
+const announcedPassport = (service: InferenceProcess) => service.announced()[0]?.passportSha256;
 
 /** Garbage comes and goes: the median of some moments. */
 async function residentMb(pid: number): Promise<number> {

@@ -1,6 +1,6 @@
 export { encode, type GraphParts, graph, model, node, tensor, value } from './build.ts';
 export { comparePassport, type Disagreement } from './compare.ts';
-export { type DerivedGraph, deriveGraph } from './derive/derive.ts';
+export { DERIVER_VERSION, type DerivedGraph, deriveGraph } from './derive/derive.ts';
 export { type Fit, fitShape } from './derive/fit.ts';
 export { type DraftOptions, draftPassport, type PassportDraft } from './draft/draft.ts';
 export type { Dtype } from './dtype.ts';

@@ -26,6 +26,9 @@ interface Head {
   readonly shape: readonly number[];
 }
 
+/** Raise it with every change of what `deriveGraph` makes: derived graphs are kept on disk, and older ones are of no use then. */
+export const DERIVER_VERSION = 1;
+
 /** Broadcasting of Mul and Add as it is used here came with operator set 7. */
 const OPSET_MIN = 7;
 

@@ -1,7 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { mkdir, readdir, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { DerivedGraph } from '@brink/onnx';
+import { DERIVER_VERSION, type DerivedGraph } from '@brink/onnx';
 import { BrinkError, type Passport } from '@brink/protocol';
 import type { Clock, Logger } from '@brink/runtime';
 import { z } from 'zod';
@@ -14,8 +14,6 @@ export interface DerivedGraphs {
   get(key: string, make: () => DerivedGraph): Promise<DerivedGraph>;
 }
 
-/** Another number: graphs are derived in another way, and those on disk are of no use any more. */
-const DERIVER = 1;
 const COUNT_MAX = 256;
 const SUFFIX = '.derived';
 const HeadSchema = z.strictObject({ inputs: z.array(z.string()), states: z.array(z.string()) });
@@ -24,7 +22,7 @@ const HeadSchema = z.strictObject({ inputs: z.array(z.string()), states: z.array
 export function derivedKey(modelSha256: string, { inputs, state, output }: Passport): string {
   const { decoder, tensors } = output;
   const error = 'error' in output ? output.error : '';
-  return sha256(JSON.stringify([DERIVER, modelSha256, inputs, state, decoder, tensors, error]));
+  return sha256(JSON.stringify([DERIVER_VERSION, modelSha256, inputs, state, decoder, tensors, error]));
 }
 
 /**

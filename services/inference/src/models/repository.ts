@@ -45,7 +45,7 @@ const DEFAULT_POLICY = ModelPolicySchema.parse({});
 /** @param o emptyFolder: working directory of the runners */
 export function createRepository(
   o: { dir: string; emptyFolder: string; runSlots: number; policies: Readonly<Record<string, ModelPolicy>> },
-  d: Omit<VersionDependencies, 'measuring'>,
+  d: Omit<VersionDependencies, 'measuring' | 'othersServe'>,
 ): Repository {
   const serving = new Map<string, ModelVersion>();
   const settled = Promise.withResolvers<void>();

@@ -41,7 +41,9 @@ export interface IndexEntry {
 const VERSIONS_MAX = 64;
 const STATES = { loading: 'LOADING', ready: 'READY', failed: 'UNAVAILABLE', draining: 'UNLOADING' } as const;
 
-type ShelfDependencies = Omit<VersionDependencies, 'measuring'> & { policyOf: (name: string) => ModelPolicy };
+type ShelfDependencies = Omit<VersionDependencies, 'measuring' | 'othersServe'> & {
+  policyOf: (name: string) => ModelPolicy;
+};
 
 export function createShelf(o: { emptyFolder: string; runSlots: number }, d: ShelfDependencies): Shelf {
   return new VersionShelf(o, d);
@@ -58,7 +60,8 @@ class VersionShelf implements Shelf {
 
   constructor(o: { emptyFolder: string; runSlots: number }, d: ShelfDependencies) {
     this.#d = d;
-    const own = { ...d, measuring: createTurns() };
+    const othersServe = () => this.#versions.some(({ status }) => status.state === 'ready');
+    const own = { ...d, measuring: createTurns(), othersServe };
     this.#work = createWork(
       { signal: this.#stopping.signal },
       {

@@ -58,6 +58,8 @@ export interface VersionDependencies {
   readonly derived: DerivedGraphs;
   /** Runs it when nobody else measures: two on the same cores would both look slow. */
   readonly measuring: <T>(work: () => Promise<T>) => Promise<T>;
+  /** Some version is ready. */
+  readonly othersServe: () => boolean;
   /** The state changed. */
   readonly changed: () => void;
 }
@@ -180,7 +182,9 @@ class FolderVersion implements ModelVersion {
     this.#status.set({ provider, fallback });
     const runMsMax = this.#policy.run_ms_max;
     if (this.#model === undefined) {
-      const batchBest = await this.#d.measuring(() => proveModel(this.#folder, ready, process, runMsMax));
+      const batchBest = await this.#d.measuring(() =>
+        proveModel(this.#folder, ready, process, { ...this.#d, runMsMax }),
+      );
       this.#status.set({ batchBest });
       // Not the files and the graph's bytes, which are not needed any more.
       this.#model = { ...ready.knowledge, lane: this.#addLane() };
@@ -278,15 +282,15 @@ async function proveModel(
   folder: VersionFolder,
   ready: Preparation,
   process: RunnerProcess,
-  runMsMax: number,
+  d: Pick<VersionDependencies, 'clock' | 'othersServe'> & { runMsMax: number },
 ): Promise<number> {
   const { knowledge, files } = ready;
   const { passport, heads, decode } = knowledge;
   // How a graph without a passport is asked is not known before it is.
   if (passport === undefined || decode === undefined) return 1;
-  const warm = await measureBatches(process, heads, ready.batchMax, runMsMax);
+  const warm = await measureBatches(process, heads, ready.batchMax, d.runMsMax, d);
   decodable(decode, warm.run.outputs);
-  await testGolden(folder, passport, { runner: process, knowledge, decode, files, runMsMax });
+  await testGolden(folder, passport, { runner: process, knowledge, decode, files, runMsMax: d.runMsMax });
   return warm.batchBest;
 }
 

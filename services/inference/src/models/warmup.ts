@@ -1,3 +1,4 @@
+import { type Clock, wait } from '@brink/runtime';
 import type { FinishedRun, Head } from '../scheduler/job.ts';
 import type { BatchRunner, RunEnd } from '../scheduler/lane.ts';
 
@@ -9,6 +10,9 @@ const SIZE_MS = 40;
 const GAIN_MIN = 1.1;
 /** Sizes in a row that do not, after which no larger one is tried: one could be the noise of the machine. */
 const WITHOUT_GAIN_MAX = 2;
+/** While others serve, measuring rests after each run, so many times as long as that took. */
+const RESTS = 3;
+const REST_MS_MAX = 100;
 /** A slow model is not measured for minutes. */
 const MEASURE_MS_MAX = 3000;
 const RUN_MS_MAX = 10_000;
@@ -23,7 +27,7 @@ export interface WarmUp {
 /**
  * Runs 1, 2, 4 … batchMax units of zeros, so that no served run pays for first allocations, and finds the largest useful batch:
  * each size that is picked gives at least 10 % more units per second than the one picked before. Larger ones than are useful are
- * not tried.
+ * not tried. @param d othersServe: whether somebody else needs the machine meanwhile
  * @throws BrinkError what the runner says; E_MODEL_TIMEOUT, E_MODEL_CRASH
  */
 export async function measureBatches(
@@ -31,14 +35,20 @@ export async function measureBatches(
   heads: readonly Head[],
   batchMax: number,
   runMsMax: number,
+  d: { clock: Clock; othersServe: () => boolean },
 ): Promise<WarmUp> {
+  const runRested = async (batch: number) => {
+    const run = await runZeros(runner, heads, batch, runMsMax);
+    if (d.othersServe()) await wait(Math.min(RESTS * run.runMs, REST_MS_MAX), d.clock);
+    return run;
+  };
   let best = { batch: 0, perMs: 0 };
   let without = 0;
   let spentMs = 0;
   // The first run allocates.
   let last = await runZeros(runner, heads, 1, runMsMax);
   for (const batch of sizes(batchMax)) {
-    const measured = await fastestOf(() => runZeros(runner, heads, batch, runMsMax), MEASURE_MS_MAX - spentMs);
+    const measured = await fastestOf(() => runRested(batch), MEASURE_MS_MAX - spentMs);
     spentMs += measured.spentMs;
     last = measured.last;
     const perMs = batch / measured.fastestMs;
