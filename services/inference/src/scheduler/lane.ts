@@ -52,8 +52,8 @@ export interface ScheduledLane extends Lane {
   readonly wantsRun: boolean;
   /** Whether a second batch may go out while one is running: a whole one, since a partial one could still fill. */
   readonly wantsAhead: boolean;
-  /** Sends the next batch to a runner. */
-  dispatch(): void;
+  /** Sends the next batch to a runner. @param ahead to one that is at work, else to one that is not */
+  dispatch(ahead: boolean): void;
 }
 
 export interface LaneDependencies {
@@ -143,14 +143,14 @@ export function createLane(o: LaneOptions, d: LaneDependencies): ScheduledLane {
       return first !== undefined && !isHeld(first);
     },
     get wantsAhead() {
-      if (seats.free !== undefined || seats.ahead === undefined) return false;
+      if (seats.ahead === undefined) return false;
       const { first } = admission;
       if (first === undefined || first.shadow || !isWhole(first)) return false;
       // It would fill with what is of less weight, and the next one of more would wait for two batches.
       return !arrivals.hadHigher(admission.lowestRank ?? rankOf(first));
     },
-    dispatch() {
-      const seat = seats.free ?? seats.ahead;
+    dispatch(ahead) {
+      const seat = ahead ? seats.ahead : seats.free;
       const batch = seat === undefined ? [] : admission.take(seat.batchMax);
       if (seat !== undefined && batch.length > 0) void flights.start(seat, batch, policy.run_ms_max);
     },

@@ -43,10 +43,11 @@ export function createScheduler(o: { runSlots: number }, d: { clock: Clock; metr
   }
 
   function pump(): void {
-    for (let member = next(); member !== undefined; member = next()) {
+    for (let found = next(); found !== undefined; found = next()) {
+      const { member, ahead } = found;
       turns += 1;
       member.turn = turns;
-      member.lane.dispatch();
+      member.lane.dispatch(ahead);
     }
     d.metrics.busy.set(busy(Number.NEGATIVE_INFINITY));
   }
@@ -75,13 +76,14 @@ export function createScheduler(o: { runSlots: number }, d: { clock: Clock; metr
     return lanes <= 1 || runners <= o.runSlots;
   }
 
-  /** Of the lanes that want to run, the one that goes first. */
-  function foremost(): Wanting | undefined {
+  /** Of the lanes that want to run, the one that goes first. It goes ahead where it has no runner or no slot for it now. */
+  function foremost(hasSlot: boolean): Wanting | undefined {
     const calm = mayGoAhead();
     let found: Wanting | undefined;
     for (const member of members.values()) {
-      const ahead = calm && member.lane.wantsAhead;
-      const first = ahead || member.lane.wantsRun ? member.lane.first : undefined;
+      const runs = member.lane.wantsRun;
+      const ahead = !(runs && hasSlot) && calm && member.lane.wantsAhead;
+      const first = runs || ahead ? member.lane.first : undefined;
       if (first === undefined) continue;
       const wanting = { member, first, ahead };
       if (found === undefined || goesBefore(wanting, found)) found = wanting;
@@ -90,9 +92,10 @@ export function createScheduler(o: { runSlots: number }, d: { clock: Clock; metr
   }
 
   /** A lane that must wait for a slot keeps those behind it from sending batches ahead, or it would wait for those too. */
-  function next(): Member | undefined {
-    const found = foremost();
-    if (found === undefined || found.ahead || busy(clock.monotonic() - SLOT_MS_MAX) < o.runSlots) return found?.member;
+  function next(): Wanting | undefined {
+    const hasSlot = busy(clock.monotonic() - SLOT_MS_MAX) < o.runSlots;
+    const found = foremost(hasSlot);
+    if (found === undefined || found.ahead || hasSlot) return found;
     if (overrun === undefined) {
       overrun = clock.setTimeout(() => {
         overrun = undefined;

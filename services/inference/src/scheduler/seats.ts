@@ -17,7 +17,7 @@ export interface Seats {
   readonly batchMax: number;
   /** A runner that has nothing to do. */
   readonly free: Seat | undefined;
-  /** Where none is free: one that has room for a second batch. The one that began first, as it will probably end first. */
+  /** One at work that has room for a second batch. The one that began first, as it will probably end first. */
   readonly ahead: Seat | undefined;
   /** Runners at work that began after `sinceMs`. */
   busy(sinceMs: number): number;
@@ -51,7 +51,8 @@ export function createSeats(metrics: ModelMetrics): Seats {
     get ahead() {
       let first: Seat | undefined;
       for (const seat of seats) {
-        if (seat.inFlight < AHEAD_MAX && (first === undefined || seat.since < first.since)) first = seat;
+        if (seat.inFlight > 0 && seat.inFlight < AHEAD_MAX && (first === undefined || seat.since < first.since))
+          first = seat;
       }
       return first;
     },

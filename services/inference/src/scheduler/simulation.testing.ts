@@ -6,8 +6,6 @@ import { dueOf, joinKey, rankOf } from './job.ts';
 import type { BatchRunner, Lane, LanePolicy, RunEnd, RunRequest } from './lane.ts';
 import { createScheduler } from './scheduler.ts';
 
-export type TestClock = ReturnType<typeof createTestClock>;
-
 /** A job of the simulation: its number stands in its payload, so that a runner knows whom it computes. */
 export interface SimulatedJob extends Job {
   readonly id: number;
