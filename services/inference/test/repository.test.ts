@@ -49,6 +49,8 @@ describe('load and unload, as the repository extension of the Open Inference Pro
     expect((await models.ask('m', [0, 0, 9, 0])).label).toBe('zwei');
     expect(models.repository.find('m', 1).status.note).toBe('');
     await eventually('the old runner to end', async () => (await runners()).every((pid) => !before.includes(pid)));
+    const said = /brink_inference_runners\{model="m",version="1",provider="cpu"[^}]*\} 1/;
+    await eventually('one runner in the metrics', async () => said.test(await models.metrics()));
   });
 
   it('says why a load failed, and the old one goes on', async () => {

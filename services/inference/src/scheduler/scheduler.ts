@@ -14,6 +14,7 @@ export interface Scheduler {
 const SLOT_MS_MAX = 500;
 
 interface Member {
+  readonly name: string;
   readonly lane: ScheduledLane;
   readonly metrics: ModelMetrics;
   /** Which dispatch of the machine was its last: lanes take turns. */
@@ -108,12 +109,15 @@ export function createScheduler(o: { runSlots: number }, d: { clock: Clock; metr
   return {
     addLane(options, { metrics, policy }) {
       const lane = createLane(options, { clock, metrics, policy, changed: plan, finished: pump });
-      members.set(lane, { lane, metrics, turn: 0 });
+      members.set(lane, { name: options.name, lane, metrics, turn: 0 });
       return lane;
     },
     removeLane(lane) {
-      members.get(lane)?.metrics.forget();
+      const member = members.get(lane);
       members.delete(lane);
+      // A version that is loaded again has two lanes for a moment, and one name in the metrics.
+      const isReplaced = [...members.values()].some(({ name }) => name === member?.name);
+      if (!isReplaced) member?.metrics.forget();
       plan();
     },
   };
