@@ -4,7 +4,7 @@ import { encode, graph, model, node, value } from '@brink/onnx';
 import type { ImageInput, Passport } from '@brink/protocol';
 import { describe, expect, it } from 'vitest';
 import { pixels, startInference, temporaryFolder } from './harness/inference.ts';
-import { pixelsGraph, WIDTH, writeModel } from './harness/models.ts';
+import { loopGraph, pixelsGraph, WIDTH, writeModel } from './harness/models.ts';
 import { greyPng } from './harness/picture.ts';
 
 const withGolden = (expected: { label: string; score?: number }) => ({
@@ -141,6 +141,27 @@ describe('loading models', () => {
       [2, 'ready', true],
       [10, 'failed', false],
     ]);
+  });
+
+  it('takes a version out of service that ends its runner five times in a minute, and serves the one before', async () => {
+    await using models = await temporaryFolder();
+    const first = await writeModel(models.path, { name: 'm', graph: pixelsGraph() });
+    const second = await writeModel(models.path, { name: 'm', version: 2, graph: loopGraph() });
+    const configuration = { models: { m: { run_ms_max: 200 } } };
+    await using inference = await startInference(models.path, { configuration });
+    await inference.until((all) => all.every(({ state }) => state === 'ready') && all[1]?.serving === true);
+    // Which loops for ever: run_ms_max ends the runner.
+    const codes: (string | undefined)[] = [];
+    while (codes.length < 5) {
+      const [decided] = await inference.decide({ name: 'm', version: 2, passport: second }, [pixels(255, 0, 0, 0)]);
+      codes.push(decided?.code);
+    }
+    expect(codes).toEqual(Array.from({ length: 5 }, () => 'E_MODEL_TIMEOUT'));
+    const announced = await inference.until((all) => all[1]?.state === 'failed');
+    expect(announced.map(({ serving }) => serving)).toEqual([true, false]);
+    expect(announced[1]?.reason).toMatch(/^E_MODEL_CRASH: .*five times in a minute/);
+    const [decided] = await inference.decide({ name: 'm', version: 0, passport: first }, [pixels(0, 0, 9, 0)]);
+    expect(decided?.result?.label).toBe('two');
   });
 
   it('refuses units for another passport, another model, another shape, each by its code', async () => {
