@@ -54,7 +54,9 @@ describe('a folder with model.onnx alone', () => {
         }),
       }).then((answer) => answer.json());
     expect(await infer({})).toMatchObject({ outputs: [{ shape: [2, WIDTH], data: [0, 9, 0, 0, 0, 0, 0, 8] }] });
-    expect(await infer({ classification: 1 })).toMatchObject({ outputs: [{ data: ['9.000000:1:eins', '8.000000:3:drei'] }] });
+    expect(await infer({ classification: 1 })).toMatchObject({
+      outputs: [{ data: ['9.000000:1:eins', '8.000000:3:drei'] }],
+    });
     const refused = inference.decide({ name: 'm', passport: '' }, [{ pixels: new Uint8Array(4), shape: [1, 4, 1] }]);
     await expect(refused).rejects.toMatchObject({ code: 'E_UNSUPPORTED' });
   });

@@ -15,7 +15,7 @@ export interface Copies {
 }
 
 /** How a runner is to be started. Where this changes, other ones take their place. */
-export type RunnerPolicy = Pick<ModelPolicy, 'providers' | 'strict' | 'memory_mb_max'>;
+type RunnerPolicy = Pick<ModelPolicy, 'providers' | 'strict' | 'memory_mb_max'>;
 
 export interface CopiesDependencies {
   readonly logger: Logger;
