@@ -119,6 +119,9 @@ describe.skipIf(noOthers !== undefined)(title, () => {
     });
   }
 
+  /** Units of the recording far from each other, each with the state that it met and what was said of it alone. */
+  const alone: { tensors: readonly UnitTensor[]; probability: number; next: Buffer }[] = [];
+
   it('silero-vad follows speech over the link, its state handed back with every answer', async () => {
     const model = modelOf('silero-vad');
     const units = await unitsOf(await readShared('models/silero-vad/test.wav'), model);
@@ -129,15 +132,34 @@ describe.skipIf(noOthers !== undefined)(title, () => {
     const probabilities: number[] = [];
     const startedAt = performance.now();
     for (const { tensors } of units) {
-      const own: UnitTensor = { name: head.name, dtype: head.dtype, shape: head.shape, bytes: state };
-      const [decided] = await inference.decide({ name: 'silero-vad', passport: model.sha256 }, [
-        { tensors: [...tensors, own] },
-      ]);
+      const own = [...tensors, { name: head.name, dtype: head.dtype, shape: head.shape, bytes: state }];
+      const [decided] = await inference.decide({ name: 'silero-vad', passport: model.sha256 }, [{ tensors: own }]);
       expect(decided?.code).toBeUndefined();
-      probabilities.push(decided?.result?.values?.['speech'] ?? Number.NaN);
-      state = decided?.states[0] ?? new Uint8Array();
+      const probability = decided?.result?.values?.['speech'] ?? Number.NaN;
+      const next = decided?.states[0] ?? Buffer.alloc(0);
+      if (probabilities.length % 400 === 100) alone.push({ tensors: own, probability, next });
+      probabilities.push(probability);
+      state = next;
     }
     saysWhereSpeechIs(probabilities, 'speech in test.wav, over the link', performance.now() - startedAt);
+  });
+
+  it('silero-vad says the same in one batch with others, and gives each its own state back', async () => {
+    const model = modelOf('silero-vad');
+    const units = [...alone, ...alone.toReversed()];
+    const decided = await inference.decide({ name: 'silero-vad', passport: model.sha256 }, units);
+    expect(Math.max(...decided.map(({ batch }) => batch))).toBeGreaterThan(1);
+    const floats = (bytes: Uint8Array = new Uint8Array()) => new Float32Array(new Uint8Array(bytes).buffer);
+    for (const [at, { probability, next }] of units.entries()) {
+      expect(decided[at]?.result?.values?.['speech']).toBeCloseTo(probability, 4);
+      const own = floats(decided[at]?.states[0]);
+      expect(own.length).toBe(256);
+      const worst = floats(next).reduce(
+        (most, value, i) => Math.max(most, Math.abs(value - (own[i] ?? Number.NaN))),
+        0,
+      );
+      expect(worst).toBeLessThan(1e-4);
+    }
   });
 
   it('silero-vad follows speech over the Open Inference Protocol, its state an ordinary tensor', async () => {
