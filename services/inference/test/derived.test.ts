@@ -1,9 +1,10 @@
-import { readdir, readFile, utimes, writeFile } from 'node:fs/promises';
+import { readdir, readFile, stat, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { silentLogger, systemClock } from '@brink/runtime';
 import { describe, expect, it } from 'vitest';
 import { createDerivedGraphs } from '../src/models/derived.ts';
-import { temporaryFolder } from './harness/inference.ts';
+import { startInference, temporaryFolder } from './harness/inference.ts';
+import { pixelsGraph, writeModel } from './harness/models.ts';
 
 const [A, B, C] = ['a', 'b', 'c'].map((letter) => letter.repeat(64)) as [string, string, string];
 const graph = (size: number, fill = 1) => ({ graph: Buffer.alloc(size, fill), inputs: ['x'], states: ['s'] });
@@ -66,6 +67,26 @@ describe('derived graphs on disk', () => {
     await derived.get(C, graph(1000));
     expect((await readdir(folder.path)).sort()).toEqual([`${A}.derived`, `${C}.derived`]);
     expect(derived.made).toBe(3);
+  });
+
+  it('are there for a service that starts again, by model and passport', async () => {
+    await using models = await temporaryFolder();
+    await using data = await temporaryFolder();
+    const env = { BRINK_DATA_DIR: data.path };
+    const files = async () => {
+      await using inference = await startInference(models.path, { env });
+      await inference.until(([one]) => one?.state === 'ready');
+      const names = await readdir(join(data.path, 'derived'));
+      return Promise.all(names.map(async (name) => (await stat(join(data.path, 'derived', name))).ino));
+    };
+    await writeModel(models.path, { name: 'm', graph: pixelsGraph() });
+    const first = await files();
+    expect(first).toHaveLength(1);
+    // What else the passport says is none of the graph's business.
+    await writeModel(models.path, { name: 'm', graph: pixelsGraph(), files: { 'labels.txt': 'a\nb\nc\nd' } });
+    expect(await files()).toEqual(first);
+    await writeModel(models.path, { name: 'm', graph: pixelsGraph('n') });
+    expect(await files()).toHaveLength(2);
   });
 
   it('are made each time where there is no room for any, or no disk', async () => {

@@ -148,6 +148,8 @@ async function prepared(
   if (state !== 'ready') {
     throw new BrinkError('E_MODEL_NOT_READY', `${name}@${version} is ${state}${reason === '' ? '' : `: ${reason}`}`);
   }
+  // A model without a passport: there is nothing to prepare units by.
+  if (passportSha256 === '') throw new BrinkError('E_UNSUPPORTED', `${name}@${version}: ${reason}`);
   const unchanged = known?.version === version && known.passportSha256 === passportSha256;
   const preparation = unchanged ? known : await readPreparation(modelsDir, name, version);
   if (preparation.passportSha256 !== passportSha256) {
