@@ -76,7 +76,7 @@ describe('a crowd', () => {
 });
 
 /** Both faces with limits of their own, over a repository in which nothing is. */
-async function startFaces(limits: Partial<OipHttpOptions & OipGrpcOptions>) {
+async function startFaces(limits: Partial<OipHttpOptions & OipGrpcOptions>, grpcPort = 0) {
   const folder = await temporaryFolder();
   const registry = createRegistry('inference');
   const d = {
@@ -98,7 +98,7 @@ async function startFaces(limits: Partial<OipHttpOptions & OipGrpcOptions>) {
   );
   const engine = createOipEngine({ instance: 'test' }, { ...d, repository });
   const o = { host: '127.0.0.1', port: 0, token: undefined, bodyBytesMax: 10_000, version: '0', ...limits };
-  const [http, grpc] = [createOipHttp(o, { ...d, engine }), createOipGrpc(o, { ...d, engine })];
+  const [http, grpc] = [createOipHttp(o, { ...d, engine }), createOipGrpc({ ...o, port: grpcPort }, { ...d, engine })];
   const parts = [repository, engine, http, grpc];
   await startAll(parts, AbortSignal.timeout(5000));
   return {
@@ -135,6 +135,12 @@ describe('a slow client', () => {
     await expect.poll(() => isLive(face.port).catch(() => false), { timeout: 5000 }).toBe(true);
     second.destroy();
   });
+});
+
+it('a port that is taken is said by its name, for both faces', async () => {
+  await using faces = await startFaces({});
+  await expect(startFaces({ port: faces.port })).rejects.toMatchObject({ code: 'E_PORT' });
+  await expect(startFaces({}, Number(faces.grpc.split(':')[1]))).rejects.toMatchObject({ code: 'E_PORT' });
 });
 
 describe('a slow client of gRPC', () => {

@@ -4,7 +4,7 @@ import type { LoadedModel } from '../models/version.ts';
 import type { FinishedRun, Job } from '../scheduler/job.ts';
 import type { OipRequest, OipTensor } from './engine.ts';
 
-/** As long as a handler of HTTP may take, with some time for the run. */
+/** How long a request may wait for its run, which `run_ms_max` bounds. */
 const DEADLINE_MS = 18_000;
 
 export type Ask = Pick<OipRequest, 'priority' | 'timeoutMs' | 'client' | 'signal'>;

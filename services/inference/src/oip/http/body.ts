@@ -31,16 +31,27 @@ export function createBodyReader(o: { bodyBytesMax: number; heldBytesMax: number
     held += bytes;
   }
 
-  async function receive(stream: Readable, onBytes: (bytes: number) => void): Promise<Buffer> {
+  /** By events: an async iterator destroys the stream at its end, and Fastify takes that for the end of the request. */
+  function receive(stream: Readable, onBytes: (bytes: number) => void): Promise<Buffer> {
     const chunks: Buffer[] = [];
     let bytes = 0;
-    for await (const chunk of stream as AsyncIterable<Buffer>) {
-      bytes += chunk.length;
-      if (bytes > o.bodyBytesMax) throw tooLarge(o.bodyBytesMax);
-      onBytes(chunk.length);
-      chunks.push(chunk);
-    }
-    return chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks, bytes);
+    return new Promise((resolve, reject) => {
+      stream.on('data', (chunk: Buffer) => {
+        bytes += chunk.length;
+        try {
+          if (bytes > o.bodyBytesMax) throw tooLarge(o.bodyBytesMax);
+          onBytes(chunk.length);
+          chunks.push(chunk);
+        } catch (reason) {
+          stream.pause();
+          stream.removeAllListeners('data');
+          reject(reason);
+        }
+      });
+      stream.once('end', () => resolve(chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks, bytes)));
+      stream.once('error', reject);
+      stream.once('close', () => reject(new Error('closed before its end')));
+    });
   }
 
   return {

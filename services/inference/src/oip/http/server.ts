@@ -58,7 +58,6 @@ function createApp(o: OipHttpOptions, d: Dependencies): FastifyInstance {
   const app = Fastify({
     bodyLimit: o.bodyBytesMax,
     requestTimeout: requestMsMax,
-    handlerTimeout: 20_000,
     keepAliveTimeout: 20_000,
     maxRequestsPerSocket: 10_000,
     routerOptions: { maxParamLength: 200 },
