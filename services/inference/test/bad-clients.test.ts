@@ -152,11 +152,33 @@ describe('bad clients', () => {
       [1, 1, 1, 4],
     ],
     'depth for width': [JSON.parse(`${'['.repeat(500)}1${']'.repeat(500)}`), [1, 1, 1, 4]],
+    'an object for a number': [
+      [{ value: 1 }, 1, 2, 3],
+      [1, 1, 1, 4],
+    ],
   };
   it.each(Object.entries(wrong))('%s in JSON: refused with a code', async (_, [data, shape]) => {
     const asked = JSON.stringify({ inputs: [{ name: 'x', datatype: 'FP32', shape, data }] });
     const answer = await neighbour.during(() => infer(asked));
     expect([400, 422], answer.text).toContain(answer.status);
+    expect(JSON.parse(answer.text)).toEqual({ error: expect.stringMatching(/^E_[A-Z_]+: ./) });
+  });
+
+  const deep = (open: string, close: string) => `${open.repeat(300_000)}1${close.repeat(300_000)}`;
+  const floods: Record<string, string> = {
+    'data nested 300,000 deep': body().replace('[9,0,0,0]', deep('[', ']')),
+    'an object nested 300,000 deep': body().replace('[9,0,0,0]', `[${deep('{"a":', '}')},0,0,0]`),
+    '100,000 inputs': `{"inputs":[${'{"name":"a","shape":[1],"datatype":"FP32","data":[1]},'.repeat(99_999)}{}]}`,
+    '100,000 sizes': body().replace('[1,1,1,4]', `[${'1,'.repeat(99_999)}4]`),
+    '100,000 parameters': body().replace(
+      '{',
+      `{"parameters":{${Array.from({ length: 100_000 }, (_, i) => `"p${i}":1`).join()}},`,
+    ),
+  };
+  it.each(Object.entries(floods))('%s: refused with a code, others are answered meanwhile', async (_, asked) => {
+    const answer = await neighbour.during(() => infer(asked));
+    expect([400, 422], answer.text.slice(0, 200)).toContain(answer.status);
+    expect(answer.text.length).toBeLessThan(1000);
     expect(JSON.parse(answer.text)).toEqual({ error: expect.stringMatching(/^E_[A-Z_]+: ./) });
   });
 

@@ -20,7 +20,7 @@ export function bytesFromJson(
   if (!Array.isArray(data)) throw new BrinkError('E_BAD_REQUEST', `input "${name}" has no array in "data"`);
   const elements = elementsOf(shape);
   // Before anything is allocated: the shape is only what somebody says.
-  const given = count(data);
+  const given = count(name, shape, data);
   if (given !== elements) {
     const many = given > elements ? 'more elements than' : `${given} elements;`;
     throw new BrinkError('E_SHAPE', `input "${name}" has ${many} its shape [${shape}] needs ${elements}`);
@@ -45,12 +45,15 @@ export function bytesFromJson(
   return { dtype: type.ort, bytes: new Uint8Array(target.buffer) };
 }
 
-function count(list: readonly unknown[]): number {
+function count(name: string, shape: readonly number[], data: readonly unknown[]): number {
   let elements = 0;
-  for (const item of list) elements += Array.isArray(item) ? count(item) : 1;
+  eachElement(name, shape, data, () => {
+    elements += 1;
+  });
   return elements;
 }
 
+/** @throws BrinkError E_SHAPE before the stack ends: JSON may be nested a million deep */
 function eachElement(
   name: string,
   shape: readonly number[],
@@ -71,10 +74,12 @@ function eachElement(
 }
 
 function wrong(name: string, item: unknown, expected: string): BrinkError {
-  return new BrinkError(
-    'E_BAD_REQUEST',
-    `input "${name}" contains ${JSON.stringify(item)?.slice(0, 40)}; expected ${expected}`,
-  );
+  return new BrinkError('E_BAD_REQUEST', `input "${name}" contains ${shown(item)}; expected ${expected}`);
+}
+
+/** Not what is in an object, which may be nested as deep as it likes. */
+function shown(item: unknown): string {
+  return typeof item === 'object' && item !== null ? 'an object' : JSON.stringify(item).slice(0, 40);
 }
 
 function textOf(name: string, item: unknown): string {

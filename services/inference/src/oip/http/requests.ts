@@ -12,7 +12,13 @@ import {
 } from '../parameters.ts';
 import type { SplitBody } from './body.ts';
 
-const ParametersSchema = z.record(z.string(), z.union([z.string(), z.number(), z.boolean()])).default({});
+/** Of a request, an input, an output. Each is looked at: half a million of them would take seconds. */
+const PARAMETERS_MAX = 256;
+
+const ParametersSchema = z
+  .custom<Record<string, unknown>>(hasFewKeys, `expected an object with at most ${PARAMETERS_MAX} parameters`)
+  .pipe(z.record(z.string(), z.union([z.string(), z.number(), z.boolean()])))
+  .default({});
 
 /** All but the numbers: those are checked while they are copied into the tensor. */
 const InferRequestSchema = z.object({
@@ -67,6 +73,16 @@ export function readInferRequest(body: SplitBody, parse: (json: Buffer) => unkno
     outputs: wanted?.length === 0 ? undefined : wanted,
     isBinary: binaryOutputs(parameters, outputs ?? []),
   };
+}
+
+function hasFewKeys(given: unknown): boolean {
+  if (typeof given !== 'object' || given === null) return false;
+  let keys = 0;
+  for (const _ in given) {
+    keys += 1;
+    if (keys > PARAMETERS_MAX) return false;
+  }
+  return true;
 }
 
 /** @throws BrinkError E_BAD_REQUEST naming each problem */
