@@ -118,6 +118,12 @@ describe.skipIf(noOthers !== undefined)(title, () => {
     }
   });
 
+  it('all of a crowd of 44 come through', async () => {
+    const decisions = await decisionsOf('cam-crowd', readShared('models/ultraface/imgs/1.jpg'));
+    const stretched = decisions.find(({ pipeline }) => pipeline === 'faces-stretch');
+    expect(stretched?.objects, JSON.stringify(stretched?.error)).toHaveLength(44);
+  });
+
   it('a picture without any says "none", with score 0', async () => {
     const [decision] = await decisionsOf('cam-coffee', readShared('data/pictures/coffee.png'));
     expect(decision).toMatchObject({ outcome: 'decided', label: 'none', score: 0, objects: [] });
