@@ -1,5 +1,5 @@
 /** Every counter of a /metrics page: its series → its value. */
-export function countersOf(page: string): ReadonlyMap<string, number> {
+function countersOf(page: string): ReadonlyMap<string, number> {
   const kinds = new Set(Array.from(page.matchAll(/^# TYPE (\S+) counter$/gm), ([, name]) => name));
   const counters = new Map<string, number>();
   for (const [, series, name, value] of page.matchAll(/^((\w+)(?:\{.*\})?) (\S+)$/gm)) {
