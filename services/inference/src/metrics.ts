@@ -34,6 +34,16 @@ export function createMetrics(register: Registry) {
       labelNames: ['status'] as const,
       registers,
     }),
+    heldBytes: new Gauge({
+      name: 'brink_inference_oip_held_bytes',
+      help: 'Bytes of request bodies that are held over HTTP; the limit is 256 MiB',
+      registers,
+    }),
+    pictures: new Gauge({
+      name: 'brink_inference_oip_pictures_waiting',
+      help: 'Pictures of the Open Inference Protocol that are decoded or wait for it; at most 512',
+      registers,
+    }),
     grpc: new Counter({
       name: 'brink_inference_grpc_calls_total',
       help: 'Calls of the Open Inference Protocol over gRPC, by status code',

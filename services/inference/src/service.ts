@@ -81,7 +81,10 @@ export function createService(
     { logger, clock, random, metrics, childMetrics, linkMetrics, scheduler, derived, changed },
   );
   const problems = () => problemsOf(repository);
-  const engine = createOipEngine({ instance }, { repository, logger, clock, random, childMetrics, linkMetrics });
+  const engine = createOipEngine(
+    { instance },
+    { repository, logger, clock, random, metrics, childMetrics, linkMetrics },
+  );
   const linkServer = createLinkServer(linkOptions(config), {
     handlers: { decide: createDecide({ repository, clock, language: () => site.language }) },
     logger,

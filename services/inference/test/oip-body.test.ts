@@ -148,7 +148,7 @@ describe('two parts in one body', () => {
 });
 
 describe('bodies at random', () => {
-  const ROUNDS = process.env['BRINK_TEST_SIZE'] === 'long' ? 20_000 : 400;
+  const ROUNDS = process.env['BRINK_TEST_SIZE'] === 'long' ? 10_000 : 400;
 
   /** mulberry32, so that a failure can be repeated. */
   function seeded(seed: number): () => number {

@@ -194,6 +194,7 @@ describe('the child that decodes pictures', () => {
         logger: silentLogger,
         clock: systemClock,
         random: Math.random,
+        metrics: createMetrics(registry),
         childMetrics: createChildMetrics(registry),
         linkMetrics: createLinkMetrics(registry),
       },

@@ -1,14 +1,16 @@
 """Triton's own client, as it comes from PyPI, against both faces of the service.
 
-usage: triton_client_check.py <host:port of HTTP> <host:port of gRPC>
+usage: triton_client_check.py <host:port of HTTP> <host:port of gRPC> <JSON file with our messages>
 The models are those of harness/oip-models.ts. Prints one line per check; the first that fails ends it with its traceback.
 """
 
+import json
 import sys
 
 import numpy as np
 import tritonclient.grpc as grpcclient
 import tritonclient.http as httpclient
+from tritonclient.grpc import model_config_pb2, service_pb2
 from tritonclient.utils import InferenceServerException
 
 PIXELS = np.array([[[[1.5, 2, 3, 4]]], [[[8, 7, 6, 5]]]], dtype=np.float32)
@@ -86,8 +88,9 @@ def over_http(url):
     said = client.get_model_config("pixels")
     check("http model config", said["max_batch_size"] == 8 and said["input"][0]["dims"] == [1, 1, 4])
 
-    json, binary = {"binary_data": False}, {"binary_data": True}
-    infer("http", httpclient, client, [(binary, binary), (binary, json), (json, binary), (json, json), (binary, None)])
+    plain, binary = {"binary_data": False}, {"binary_data": True}
+    ways = [(binary, binary), (binary, plain), (plain, binary), (plain, plain), (binary, None)]
+    infer("http", httpclient, client, ways)
     inputs = [tensor(httpclient, "x", PIXELS, "FP32")]
     for packed in ("gzip", "deflate"):
         result = client.infer(
@@ -158,6 +161,27 @@ def over_stream(client, inputs):
     check("grpc stream says what is wrong", "E_MODEL_UNKNOWN" in str(answers[2][1]))
 
 
+def same_messages(file):
+    """Every message and field of ours is Triton's: the same number, the same type."""
+    with open(file) as text:
+        ours = json.load(text)
+    modules = (service_pb2, model_config_pb2)
+    known = {name: of for module in modules for name, of in module.DESCRIPTOR.message_types_by_name.items()}
+    for name, fields in ours["messages"].items():
+        path = name.split(".")[1:]
+        of = known[path[0]]
+        for nested in path[1:]:
+            of = of.nested_types_by_name[nested]
+        for field, (number, scalar) in fields.items():
+            theirs = of.fields_by_name[field]
+            check(f"{name}.{field} = {number}", theirs.number == number and scalar in (None, theirs.type))
+    calls = {call.name: call for call in service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods}
+    for name, (asked, answered) in ours["calls"].items():
+        of = calls[name]
+        check(f"{name}", [of.input_type.full_name, of.output_type.full_name] == [asked, answered])
+
+
+same_messages(sys.argv[3])
 over_http(sys.argv[1])
 over_grpc(sys.argv[2])
 print("all well")

@@ -1,6 +1,7 @@
 import type { TensorInfo } from '@brink/onnx';
 import { BrinkError } from '@brink/protocol';
 import type { ChildMetrics, Clock, LinkMetrics, Logger, Part } from '@brink/runtime';
+import type { Metrics } from '../metrics.ts';
 import type { Repository } from '../models/repository.ts';
 import type { LoadedModel, ModelVersion } from '../models/version.ts';
 import type { Head } from '../scheduler/job.ts';
@@ -54,6 +55,7 @@ export function createOipEngine(
     logger: Logger;
     clock: Clock;
     random: () => number;
+    metrics: Metrics;
     childMetrics: ChildMetrics;
     linkMetrics: LinkMetrics;
   },

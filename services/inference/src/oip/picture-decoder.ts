@@ -8,6 +8,7 @@ import {
   type LinkPeer,
   type Logger,
 } from '@brink/runtime';
+import type { Metrics } from '../metrics.ts';
 
 /** Turns picture files into pixels, in a child process of its own that is started when the first one comes. */
 export interface PictureDecoder {
@@ -30,7 +31,14 @@ const LINK_FRAME_BYTES_MAX = 64 * 1024 * 1024;
  */
 export function createPictureDecoder(
   o: { instance: string; module?: string; decodeMsMax?: number },
-  d: { logger: Logger; clock: Clock; random: () => number; childMetrics: ChildMetrics; linkMetrics: LinkMetrics },
+  d: {
+    logger: Logger;
+    clock: Clock;
+    random: () => number;
+    metrics: Pick<Metrics, 'pictures'>;
+    childMetrics: ChildMetrics;
+    linkMetrics: LinkMetrics;
+  },
 ): PictureDecoder {
   const decodeMsMax = o.decodeMsMax ?? DECODE_MS_MAX;
   let up = Promise.withResolvers<LinkPeer>();
@@ -107,10 +115,12 @@ export function createPictureDecoder(
     async decode(file, target, signal) {
       if (waiting >= WAITING_MAX) throw new BrinkError('E_BUSY', `${WAITING_MAX} pictures wait to be decoded`);
       waiting += 1;
+      d.metrics.pictures.set(waiting);
       const mine = last.then(() => decodeNow(file, target, signal));
       last = mine.catch(() => {});
       return mine.finally(() => {
         waiting -= 1;
+        d.metrics.pictures.set(waiting);
       });
     },
     async stop() {

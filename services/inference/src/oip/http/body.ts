@@ -21,7 +21,10 @@ export interface HeldBody {
 const UNPACK = { gzip: promisify(gunzip), deflate: promisify(inflate) } as const;
 
 /** @param o heldBytesMax: what many clients together may make the service hold */
-export function createBodyReader(o: { bodyBytesMax: number; heldBytesMax: number }): BodyReader {
+export function createBodyReader(
+  o: { bodyBytesMax: number; heldBytesMax: number },
+  d: { changed: (heldBytes: number) => void } = { changed: () => {} },
+): BodyReader {
   let held = 0;
 
   function take(bytes: number): void {
@@ -29,6 +32,7 @@ export function createBodyReader(o: { bodyBytesMax: number; heldBytesMax: number
       throw new BrinkError('E_BUSY', `${o.heldBytesMax} bytes of requests are held already; no more may`);
     }
     held += bytes;
+    d.changed(held);
   }
 
   /** By events: an async iterator destroys the stream at its end, and Fastify takes that for the end of the request. */
@@ -69,6 +73,7 @@ export function createBodyReader(o: { bodyBytesMax: number; heldBytesMax: number
       const release = () => {
         held -= own;
         own = 0;
+        d.changed(held);
       };
       try {
         const received = await receive(stream, count).catch(asBroken);

@@ -74,7 +74,7 @@ function createApp(o: OipHttpOptions, d: Dependencies): FastifyInstance {
     refuse(reply, new BrinkError('E_NOT_FOUND', `${request.method} ${request.url.slice(0, 200)}`), d.logger),
   );
   addGuard(app, o.token);
-  addBodies(app, o);
+  addBodies(app, o, d.metrics);
   app.addHook('onResponse', (_request, reply, done) => {
     d.metrics.http.inc({ status: String(reply.statusCode) });
     done();
@@ -112,9 +112,12 @@ const TYPES = new Set([
   'text/plain',
 ]);
 
-function addBodies(app: FastifyInstance, o: OipHttpOptions): void {
+function addBodies(app: FastifyInstance, o: OipHttpOptions, metrics: Metrics): void {
   const { bodyBytesMax } = o;
-  const reader = createBodyReader({ bodyBytesMax, heldBytesMax: Math.max(HELD_BYTES_MAX, 2 * bodyBytesMax) });
+  const reader = createBodyReader(
+    { bodyBytesMax, heldBytesMax: Math.max(HELD_BYTES_MAX, 2 * bodyBytesMax) },
+    { changed: (heldBytes) => metrics.heldBytes.set(heldBytes) },
+  );
   const held = new WeakMap<FastifyRequest, HeldBody>();
   app.removeAllContentTypeParsers();
   app.addContentTypeParser('*', async (request: FastifyRequest, stream: Readable) => {
