@@ -70,6 +70,18 @@ describe('load and unload, as the repository extension of the Open Inference Pro
     expect(models.shown).toEqual(['m 1 ready', 'm 2 ready*']);
   });
 
+  it('loads a model whose older version is bad, and not one whose newest is', async () => {
+    await using folder = await temporaryFolder();
+    await writeModel(folder.path, { name: 'm', graph: Buffer.from('broken') });
+    await writeModel(folder.path, { name: 'm', version: 2, graph: pixelsGraph() });
+    await using models = await startModels(folder.path);
+    await models.repository.load('m');
+    expect(models.shown).toEqual(['m 1 failed', 'm 2 ready*']);
+    models.setPolicies({ m: { serve: 1 } });
+    await expect(models.repository.load('m')).rejects.toMatchObject({ code: 'E_MODEL_PARSE' });
+    expect(models.shown).toEqual(['m 1 failed', 'm 2 ready*']);
+  });
+
   it('keeps an unloaded model out until its folder changes', async () => {
     await using folder = await temporaryFolder();
     await writeModel(folder.path, { name: 'm', graph: pixelsGraph() });

@@ -19,8 +19,9 @@ export interface Repository {
   setPolicies(policies: Readonly<Record<string, ModelPolicy>>): void;
   /**
    * Loads what the policy wants of this model, or this version whatever the policy says. What failed is tried again; what serves is
-   * loaded again beside where its files changed, and else left as it is. Resolves when all of it is ready.
-   * @throws BrinkError E_MODEL_UNKNOWN, and why it could not be loaded: what served goes on then
+   * loaded again beside where its files changed, and else left as it is. Resolves when all of it is ready or failed.
+   * @throws BrinkError E_MODEL_UNKNOWN, and why the version that was named, or else the one that the name is to mean, could not be
+   * loaded: what served goes on then
    */
   load(name: string, version?: number): Promise<void>;
   /**

@@ -20,7 +20,7 @@ export interface Shelf {
   reconcile(): void;
   /** The policy of this model changed in a way that may help: what failed is tried again. */
   tryAgain(name: string): void;
-  /** @param seen the versions of this model as they are now @throws BrinkError E_MODEL_UNKNOWN, and why one could not be loaded */
+  /** @param seen the versions of this model as they are now @throws BrinkError E_MODEL_UNKNOWN, and why it could not be loaded */
   load(name: string, version: number | undefined, seen: readonly SeenVersion[]): Promise<void>;
   /** @throws BrinkError E_MODEL_UNKNOWN */
   unload(name: string, version: number | undefined): Promise<void>;
@@ -138,8 +138,12 @@ class VersionShelf implements Shelf {
     const more = targets.filter((entry) => entry.version === undefined).length;
     if (this.#versions.length + more > VERSIONS_MAX) throw new BrinkError('E_CONFLICT', tooMany());
     const ends = await Promise.allSettled(targets.map((entry) => this.#work.bringUpToDate(entry)));
-    const failed = ends.find((end) => end.status === 'rejected');
-    if (failed !== undefined) throw BrinkError.from(failed.reason);
+    // What the name is to mean: the others, where they fail, stand in the index.
+    const { serve } = this.#d.policyOf(name);
+    // Without `serve` the last one, which is the highest.
+    const asServe = targets.findIndex(({ folder }) => folder.version === serve);
+    const meant = ends.at(asServe);
+    if (meant?.status === 'rejected') throw BrinkError.from(meant.reason);
   }
 
   async unload(name: string, version: number | undefined): Promise<void> {
