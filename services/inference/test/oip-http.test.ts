@@ -209,7 +209,9 @@ describe('Open Inference Protocol over HTTP', () => {
 describe('tokens', () => {
   it('are asked for beyond loopback, before the service starts', () => {
     expect(() => readConfig({ BRINK_HTTP_HOST: '0.0.0.0' })).toThrow(/E_SETTING.*BRINK_HTTP_TOKEN_FILE/);
-    expect(() => readConfig({ BRINK_GRPC_HOST: '0.0.0.0' })).toThrow(/E_SETTING.*BRINK_GRPC_HOST.*BRINK_HTTP_TOKEN_FILE/);
+    expect(() => readConfig({ BRINK_GRPC_HOST: '0.0.0.0' })).toThrow(
+      /E_SETTING.*BRINK_GRPC_HOST.*BRINK_HTTP_TOKEN_FILE/,
+    );
     expect(readConfig({ BRINK_HTTP_HOST: '127.0.0.2' }).httpToken).toBeUndefined();
   });
 
