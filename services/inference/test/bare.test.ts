@@ -4,6 +4,7 @@ import { encode, graph, model, node, tensor, value } from '@brink/onnx';
 import { describe, expect, it } from 'vitest';
 import { eventually, startInference, temporaryFolder } from './harness/inference.ts';
 import { pixelsGraph, WIDTH, writeModel } from './harness/models.ts';
+import { greyPng } from './harness/picture.ts';
 import { runners } from './harness/processes.ts';
 import { startModels } from './harness/repository.ts';
 
@@ -68,6 +69,28 @@ describe('a folder with model.onnx alone', () => {
     const loaded = models.repository.find('m', 0).ready();
     expect(loaded.labels?.names).toEqual(['person', 'bicycle']);
     expect(loaded.inputs).toMatchObject([{ tensor: 'images', image: { width: 64, height: 64, fit: 'letterbox' } }]);
+  });
+
+  it('takes pictures for a model of which they say how pictures become its input', async () => {
+    await using folder = await temporaryFolder();
+    await writeBare(folder.path, { 'model.onnx': ultralyticsGraph() });
+    await using inference = await startInference(folder.path);
+    const [announced] = await inference.until(([one]) => one?.state !== 'loading');
+    expect(announced).toMatchObject({ state: 'ready', passportSha256: '' });
+    const { host, port } = inference.service.addresses.http;
+    const row = Array.from({ length: 64 }, (_, x) => 4 * x);
+    const answer = await fetch(`http://${host}:${port}/v2/models/m/infer`, {
+      method: 'POST',
+      headers: { 'inference-header-content-length': '0', 'content-type': 'application/octet-stream' },
+      body: greyPng(...row),
+    });
+    const bytes = Buffer.from(await answer.arrayBuffer());
+    const header = Number(answer.headers.get('inference-header-content-length'));
+    expect(JSON.parse(bytes.subarray(0, header).toString())).toMatchObject({
+      outputs: [{ name: 'output0', datatype: 'FP32', shape: [1, 6, 84] }],
+    });
+    // The picture is one row in the middle of the square; the first row of it is grey 114.
+    expect(bytes.readFloatLE(header)).toBeCloseTo(114 / 255, 5);
   });
 
   it('knows nothing that nobody says', async () => {

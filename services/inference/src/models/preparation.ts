@@ -1,6 +1,6 @@
 import { createDecoder, type Decode, type Labels, parseLabels } from '@brink/decoders';
 import { deriveGraph, type ModelInfo, readModel } from '@brink/onnx';
-import { BrinkError, type InputSpec, labelFiles, type Passport } from '@brink/protocol';
+import { BrinkError, type InputSpec, labelFiles, type Passport, PassportSchema } from '@brink/protocol';
 import type { Head } from '../scheduler/job.ts';
 import { type Agreement, agree } from './agreement.ts';
 import { bareKnowledge } from './bare.ts';
@@ -17,7 +17,7 @@ export interface Knowledge {
   /** What is known of its inputs: those of the passport, or what the file says about itself; empty where nothing is. */
   readonly inputs: readonly InputSpec[];
   readonly labels: Labels | undefined;
-  /** What a unit brings, as the derived graph calls it: prepared inputs in the order of the passport, then states. */
+  /** What a unit (without a passport: a picture) brings, as the derived graph calls it: inputs in the order of the passport, states. */
   readonly heads: readonly Head[];
   /** Outputs of the derived graph that carry the next state, whole batch, in the order of the passport; bytes of one unit. */
   readonly states: readonly { readonly name: string; readonly bytes: number }[];
@@ -32,7 +32,7 @@ export interface Preparation {
   readonly passportSha256: string;
   /** by path */
   readonly files: ReadonlyMap<string, Buffer>;
-  /** The graph that a runner loads first: the derived one that units run on; without a passport the one in the file. */
+  /** The graph that a runner loads first: the derived one that units and pictures run on, or the one in the file. */
   readonly graph: { readonly session: '' | 'native'; readonly bytes: Uint8Array };
   readonly batchMax: number;
   /** The graph takes one unit at a time: more of them need more runners. */
@@ -82,22 +82,55 @@ export async function prepare(
   };
 }
 
-/** A folder with a model and no passport. @throws BrinkError E_MODEL_PARSE, E_MODEL_EXTERNAL, E_MODEL_OP */
-export async function prepareBare(folder: VersionFolder): Promise<Preparation> {
+/**
+ * A folder with a model and no passport. Where the file says how pictures become its input, it also gets a graph that takes
+ * pictures; else it takes tensors only. @throws BrinkError E_MODEL_PARSE, E_MODEL_EXTERNAL, E_MODEL_OP
+ */
+export async function prepareBare(folder: VersionFolder, derived: DerivedGraphs): Promise<Preparation> {
   const files = await readBare(folder);
   const bytes = graphOf(files);
   const native = readModel(bytes);
-  const known = bareKnowledge(folder, native, files);
+  const { inputs, labels } = bareKnowledge(folder, native, files);
   const modelSha256 = sha256(bytes);
+  const pictures = await takingPictures(folder, { inputs, native, bytes, modelSha256 }, derived);
   return {
-    knowledge: { modelSha256, native, passport: undefined, ...known, heads: [], states: [], decode: undefined },
+    knowledge: {
+      ...{ modelSha256, native, passport: undefined, labels, states: [], decode: undefined },
+      inputs: pictures === undefined ? [] : inputs,
+      heads: pictures?.heads ?? [],
+    },
     passportSha256: '',
     files,
-    graph: { session: 'native', bytes },
+    graph: pictures === undefined ? { session: 'native', bytes } : { session: '', bytes: pictures.graph },
     // Which dimension is the batch is not guessed.
     batchMax: 1,
     single: false,
   };
+}
+
+/** @returns undefined where nothing is known of its inputs, or what is known does not go together with the graph */
+async function takingPictures(
+  { name, version }: VersionFolder,
+  of: { inputs: readonly InputSpec[]; native: ModelInfo; bytes: Uint8Array; modelSha256: string },
+  derived: DerivedGraphs,
+): Promise<{ graph: Uint8Array; heads: readonly Head[] } | undefined> {
+  const outputs = of.native.outputs.map(({ name: output }) => [output, output]);
+  const passport = PassportSchema.safeParse({
+    ...{ passport: 1, name, version, task: 'raw', inputs: of.inputs },
+    files: [{ path: 'model.onnx', sha256: of.modelSha256 }],
+    output: { decoder: 'raw', tensors: Object.fromEntries(outputs) },
+  }).data;
+  if (passport === undefined) return undefined;
+  try {
+    const agreement = agree(passport, of.native);
+    const { graph, inputs } = await derived.get(derivedKey(of.modelSha256, passport), () =>
+      deriveGraph(of.bytes, passport, agreement.heads),
+    );
+    return { graph, heads: headsOf(agreement, inputs) };
+  } catch (reason) {
+    if (BrinkError.from(reason).code === 'E_PASSPORT') return undefined;
+    throw reason;
+  }
 }
 
 /** The graph as the file has it, read and verified again. @throws BrinkError as `prepare` */

@@ -267,7 +267,7 @@ async function drain(lane: Lane | undefined, clock: Clock, signal: AbortSignal):
 async function readVersion(folder: VersionFolder, status: Status, derived: DerivedGraphs): Promise<Preparation> {
   const { passportSha256 } = status.now;
   if (passportSha256 === '' && isBare(await stampOf(folder))) {
-    const ready = await prepareBare(folder);
+    const ready = await prepareBare(folder, derived);
     status.bare();
     return ready;
   }
@@ -286,8 +286,11 @@ async function proveModel(
 ): Promise<number> {
   const { knowledge, files } = ready;
   const { passport, heads, decode } = knowledge;
-  // How a graph without a passport is asked is not known before it is.
-  if (passport === undefined || decode === undefined) return 1;
+  if (passport === undefined || decode === undefined) {
+    // How a graph without a passport is asked for tensors is not known before it is.
+    if (ready.graph.session === '') await warmUp(process, heads, 1, d.runMsMax);
+    return 1;
+  }
   const warm = await measureBatches(process, heads, ready.batchMax, d.runMsMax, d);
   decodable(decode, warm.run.outputs);
   await testGolden(folder, passport, { runner: process, knowledge, decode, files, runMsMax: d.runMsMax });
