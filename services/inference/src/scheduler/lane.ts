@@ -44,8 +44,8 @@ export interface ScheduledLane extends Lane {
   /** What would run next. What is late is answered on the way. */
   readonly first: Job | undefined;
   readonly runners: number;
-  /** ms on the monotonic clock: when something came or ran last. */
-  readonly activeAt: number;
+  /** Whether something of this rank or a higher one came of late, and may come again at any moment. */
+  hadAtLeast(rank: number): boolean;
   /** Runners at work that began after `sinceMs`. */
   busy(sinceMs: number): number;
   /** Whether it could run now if a slot is there. Sets a timer where it only waits for a fuller batch. */
@@ -133,9 +133,7 @@ export function createLane(o: LaneOptions, d: LaneDependencies): ScheduledLane {
     get runners() {
       return seats.length;
     },
-    get activeAt() {
-      return flights.count > 0 || admission.length > 0 ? clock.monotonic() : arrivals.lastAt;
-    },
+    hadAtLeast: arrivals.hadAtLeast,
     busy: seats.busy,
     get wantsRun() {
       if (seats.free === undefined) return false;
@@ -147,7 +145,7 @@ export function createLane(o: LaneOptions, d: LaneDependencies): ScheduledLane {
       const { first } = admission;
       if (first === undefined || first.shadow || !isWhole(first)) return false;
       // It would fill with what is of less weight, and the next one of more would wait for two batches.
-      return !arrivals.hadHigher(admission.lowestRank ?? rankOf(first));
+      return !arrivals.hadAtLeast((admission.lowestRank ?? rankOf(first)) + 1);
     },
     dispatch(ahead) {
       const seat = ahead ? seats.ahead : seats.free;

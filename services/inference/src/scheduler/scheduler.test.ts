@@ -421,6 +421,16 @@ describe('scheduler', () => {
     expect(ran()).toEqual(['b:0', 'a:1', 'a:2', 'a:3']);
   });
 
+  it('does so though others wait that would go after it: shadows and lower priorities cost nobody throughput', async () => {
+    const { clock, addModel, ran } = startScheduler();
+    const [a, b] = [addModel('a', { batchMax: 1 }), addModel('b', { batchMax: 1 })];
+    for (const unit of [0, 1, 2]) a.add(unit);
+    b.add(3, { shadow: true, priority: 9 });
+    b.add(4, { priority: 4 });
+    await clock.advance(0);
+    expect(ran()).toEqual(['a:0', 'a:1']);
+  });
+
   it('sends no low priority ahead in a model that was asked for something of a higher one just now', async () => {
     const { clock, calls, addModel, ran } = startScheduler();
     const a = addModel('a', { batchMax: 1 });

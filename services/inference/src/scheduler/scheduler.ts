@@ -2,7 +2,6 @@ import type { Clock, Timer } from '@brink/runtime';
 import type { Metrics, ModelMetrics } from '../metrics.ts';
 import { dueOf, type Job, rankOf } from './job.ts';
 import { createLane, type Lane, type LaneOptions, type LanePolicy, type ScheduledLane } from './lane.ts';
-import { QUIET_MS } from './waits.ts';
 
 export interface Scheduler {
   /** A queue for one model version. Its units run when a slot is free, in the order of all lanes together. */
@@ -62,30 +61,26 @@ export function createScheduler(o: { runSlots: number }, d: { clock: Clock; metr
 
   /**
    * A batch that is sent ahead cannot be called back: whoever comes then waits for two batches instead of one. So it is only sent
-   * where nobody else is likely to come, or where a slot is left for each of them. Where it is not, a runner waits some tenths of
-   * a millisecond for its next batch, which is a few percent of the throughput of what made the others wait.
+   * where nobody who would go before it or take turns with it is likely to come, or where a slot is left for each of them. Where it
+   * is not, a runner waits some tenths of a millisecond for its next batch, which is a few percent of the throughput of what made
+   * the others wait.
    */
-  function mayGoAhead(): boolean {
-    const since = clock.monotonic() - QUIET_MS;
-    let lanes = 0;
-    let runners = 0;
-    for (const { lane } of members.values()) {
-      if (lane.activeAt <= since) continue;
-      lanes += 1;
-      runners += lane.runners;
-    }
-    return lanes <= 1 || runners <= o.runSlots;
+  function mayGoAhead(member: Member, first: Job): boolean {
+    const rank = rankOf(first);
+    const others = [...members.values()].filter((other) => other !== member && other.lane.hadAtLeast(rank));
+    const runners = others.reduce((count, { lane }) => count + lane.runners, member.lane.runners);
+    return others.length === 0 || runners <= o.runSlots;
   }
 
   /** Of the lanes that want to run, the one that goes first. It goes ahead where it has no runner or no slot for it now. */
   function foremost(hasSlot: boolean): Wanting | undefined {
-    const calm = mayGoAhead();
     let found: Wanting | undefined;
     for (const member of members.values()) {
       const runs = member.lane.wantsRun;
-      const ahead = !(runs && hasSlot) && calm && member.lane.wantsAhead;
-      const first = runs || ahead ? member.lane.first : undefined;
+      const { first } = member.lane;
       if (first === undefined) continue;
+      const ahead = !(runs && hasSlot) && member.lane.wantsAhead && mayGoAhead(member, first);
+      if (!runs && !ahead) continue;
       const wanting = { member, first, ahead };
       if (found === undefined || goesBefore(wanting, found)) found = wanting;
     }

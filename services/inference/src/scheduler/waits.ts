@@ -35,31 +35,24 @@ export function createHold(clock: Clock, over: () => void): Hold {
 }
 
 /** So long it is remembered that something came: it may come again at any moment. */
-export const QUIET_MS = 1000;
+const QUIET_MS = 1000;
 
 /** When jobs of each rank came last. There are 20 ranks at most. */
 export interface Arrivals {
-  /** ms on the monotonic clock */
-  readonly lastAt: number;
   add(job: Job): void;
-  /** Of late. */
-  hadHigher(rank: number): boolean;
+  /** Whether something of this rank or a higher one came of late. */
+  hadAtLeast(rank: number): boolean;
 }
 
 export function createArrivals(clock: Clock): Arrivals {
   const lastOf = new Map<number, number>();
-  let lastAt = Number.NEGATIVE_INFINITY;
   return {
-    get lastAt() {
-      return lastAt;
-    },
     add(job) {
-      lastAt = clock.monotonic();
-      lastOf.set(rankOf(job), lastAt);
+      lastOf.set(rankOf(job), clock.monotonic());
     },
-    hadHigher(rank) {
+    hadAtLeast(rank) {
       const since = clock.monotonic() - QUIET_MS;
-      for (const [of, at] of lastOf) if (of > rank && at > since) return true;
+      for (const [of, at] of lastOf) if (of >= rank && at > since) return true;
       return false;
     },
   };
