@@ -18,6 +18,7 @@ const TENSOR_BYTES = SIDE * SIDE * 3;
 const CLASSES = 10;
 const BATCH_MAX = 16;
 const CLIENTS = 16;
+const UNITS_PER_DECIDE = 8;
 const MEASURE_MS = 3000;
 const NAME = 'bench-hop';
 
@@ -33,12 +34,15 @@ export const oip: Bench = {
     using http = createHttpClients(service);
     const json = () => http.perSecond(jsonBody(pixels), MEASURE_MS);
     const binary = () => http.perSecond(binaryBody(pixels), MEASURE_MS);
-    const link = () => linkPerSecond(service, pixels);
-    for (const warmUp of [json, binary, link]) await warmUp();
+    const link = () => linkPerSecond(service, pixels, 1);
+    const coalesced = () => linkPerSecond(service, pixels, UNITS_PER_DECIDE);
+    for (const warmUp of [json, binary, link, coalesced]) await warmUp();
     report('binary HTTP over JSON:');
     const overJson = await measureRounds(json, binary, report, { unit: 'requests/s', baseline: 'json' });
     report('link over binary HTTP:');
     const overBinary = await measureRounds(binary, link, report, { unit: 'requests/s', baseline: 'binary' });
+    report(`link as a gateway uses it, up to ${UNITS_PER_DECIDE} units per Decide, over binary HTTP:`);
+    const gateway = await measureRounds(binary, coalesced, report, { unit: 'requests/s', baseline: 'binary' });
     const variants: Record<string, Series & { bar?: number; pass?: boolean | null }> = {
       'binary ÷ json': overJson,
       'link ÷ binary': {
@@ -46,6 +50,7 @@ export const oip: Bench = {
         bar: LINK_BAR,
         pass: overBinary.figure === null ? null : overBinary.figure >= LINK_BAR,
       },
+      'link of up to 8 units ÷ binary': gateway,
     };
     return { figure: overJson.figure, unit: 'ratio', bar: BINARY_BAR, variants, rounds: overJson.rounds };
   },
@@ -146,7 +151,7 @@ function createHttpClients(service: InferenceProcess) {
   };
 }
 
-function linkPerSecond(service: InferenceProcess, pixels: Uint8Array): Promise<number> {
+function linkPerSecond(service: InferenceProcess, pixels: Uint8Array, unitsPerDecide: number): Promise<number> {
   const unit = [{ dtype: 'uint8' as const, shape: [SIDE, SIDE, 3], bytes: pixels }];
-  return unitsPerSecond(service, { clients: CLIENTS, model: NAME, unitsPerDecide: 1, units: [unit] }, MEASURE_MS);
+  return unitsPerSecond(service, { clients: CLIENTS, model: NAME, unitsPerDecide, units: [unit] }, MEASURE_MS);
 }
