@@ -9,7 +9,7 @@ export const ClassScoreSchema = z.strictObject({ label: z.string(), label_text: 
 /** x0 y0 x1 y1, each 0..1 of the upright original frame. */
 export const BoxSchema = z.tuple([Score, Score, Score, Score]);
 
-export const DetectedSchema = z.strictObject({
+const DetectedSchema = z.strictObject({
   label: z.string(),
   label_text: z.string().optional(),
   score: Score,
