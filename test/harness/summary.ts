@@ -14,7 +14,8 @@ export class SummaryReporter implements Reporter {
         const { state } = test.result();
         if (state !== 'pending') count[state] += 1;
         if (state === 'skipped') {
-          const title = test.parent.type === 'suite' ? test.parent.fullName : test.fullName;
+          const isOwn = /skipped/.test(test.name) || test.parent.type !== 'suite';
+          const title = isOwn ? test.fullName : test.parent.fullName;
           skipped.set(title, (skipped.get(title) ?? 0) + 1);
         }
       }

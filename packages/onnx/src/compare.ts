@@ -27,7 +27,9 @@ interface Head {
 export function comparePassport(passport: Asked, info: ModelInfo, heads: readonly Head[]): Disagreement[] {
   const found = passport.inputs.flatMap((input, index) => compareInput(input, `inputs[${index}]`, heads, info));
   found.push(...passport.state.flatMap((state, index) => compareState(state, `state[${index}]`, info)));
-  found.push(...forgotten(passport, info), ...compareBatch(passport, info));
+  // Where the shapes are wrong, nobody knows which of the dimensions is the batch.
+  if (found.length === 0) found.push(...compareBatch(passport, info));
+  found.push(...forgotten(passport, info));
   for (const [role, name] of Object.entries(passport.output.tensors)) {
     if (info.outputs.some((output) => output.name === name)) continue;
     found.push(
@@ -91,6 +93,16 @@ function compareShape(
   const { shape } = tensor;
   if (shape === undefined || fitShape(wire, shape) !== undefined) return [];
   const given = `[batch, ${wire.join(', ')}]`;
+  const [first, ...rest] = shape;
+  if (typeof first === 'number' && first > 1 && fitShape(wire, ['batch', ...rest]) !== undefined) {
+    return [
+      {
+        path,
+        given,
+        expected: `a free first dimension, or 1; "${tensor.name}" ${shapeText(tensor)} has a fixed batch`,
+      },
+    ];
+  }
   const expected = `what the graph takes: "${tensor.name}" ${shapeText(tensor)}${differences(['batch', ...wire], shape)}`;
   return [{ path, given, expected, ...(write === undefined ? {} : { write }) }];
 }

@@ -171,11 +171,14 @@ describe('add', () => {
     await expect(add(folder, { quotaBytes: 4 * 2 ** 20 })).resolves.toMatchObject({ installed: { version: 1 } });
   });
 
-  test.skipIf(process.getuid?.() === 0)('says that the folder cannot be written (skipped as root)', async () => {
-    await chmod(modelsDir, 0o500);
-    await expect(add(await trained())).rejects.toMatchObject({ code: 'E_STORAGE_READONLY' });
-    await chmod(modelsDir, 0o700);
-  });
+  test.skipIf(process.getuid?.() === 0)(
+    'says that the folder cannot be written (skipped: root may write everywhere)',
+    async () => {
+      await chmod(modelsDir, 0o500);
+      await expect(add(await trained())).rejects.toMatchObject({ code: 'E_STORAGE_READONLY' });
+      await chmod(modelsDir, 0o700);
+    },
+  );
 
   test('sweeps copies that were cut off an hour ago, and no younger ones', async () => {
     const [old, young] = ['.adding-1-a', '.adding-2-b'].map((name) => join(modelsDir, 'pets', name));

@@ -70,8 +70,8 @@ describe('passport and graph agree', () => {
     ['a signal', signal, [1, 2, 20]],
   ])('%s, one at a time', (_name, of, shape) => {
     expect(agreed({ ...of, batch_max: 1 }, { x: shape })).toMatchObject({ batchMax: 1, single: true });
-    expect(problem(of, { x: shape })).toBe(
-      "E_PASSPORT: batch_max is 4; the graph's batch is fixed at 1, so expected 1",
+    expect(problem(of, { x: shape })).toMatch(
+      /^E_PASSPORT: batch_max: 4; expected 1: the graph takes one unit at a time/,
     );
   });
 
@@ -80,41 +80,46 @@ describe('passport and graph agree', () => {
       'a picture',
       picture,
       [BATCH, 3, 6, 5],
-      'inputs[0].image means [batch, 3, 5, 6]; tensor "x" of the graph is [batch, 3, 6, 5]',
+      'inputs[0].image: [batch, 3, 5, 6]; expected what the graph takes: "x" float32 [batch, 3, 6, 5]',
     ],
     [
       'a picture of other rank',
       picture,
       [BATCH, 90],
-      'inputs[0].image means [batch, 3, 5, 6]; tensor "x" of the graph is [batch, 90]',
+      'inputs[0].image: [batch, 3, 5, 6]; expected what the graph takes: "x" float32 [batch, 90]',
     ],
-    ['sound', sound, [BATCH, 512], 'inputs[0].audio means [batch, 576]; tensor "x" of the graph is [batch, 512]'],
+    [
+      'sound',
+      sound,
+      [BATCH, 512],
+      'inputs[0].audio: [batch, 576]; expected what the graph takes: "x" float32 [batch, 512]',
+    ],
     [
       'a spectrum',
       spectrum,
       [BATCH, 49, 40, 1],
-      'inputs[0].audio means [batch, 49, 10, 1]; tensor "x" of the graph is [batch, 49, 40, 1]',
+      'inputs[0].audio: [batch, 49, 10, 1]; expected what the graph takes: "x" float32 [batch, 49, 40, 1]',
     ],
     [
       'a signal',
       signal,
       [BATCH, 20, 2],
-      'inputs[0].signal means [batch, 2, 20]; tensor "x" of the graph is [batch, 20, 2]',
+      'inputs[0].signal: [batch, 2, 20]; expected what the graph takes: "x" float32 [batch, 20, 2]',
     ],
     [
       'a batch of four pictures',
       picture,
       [4, 3, 5, 6],
-      "the graph's batch is fixed at 4; expected a symbolic first dimension, or 1",
+      'inputs[0].image: [batch, 3, 5, 6]; expected a free first dimension, or 1; "x" float32 [4, 3, 5, 6] has a fixed batch',
     ],
     [
       'a batch of four signals',
       signal,
       [4, 2, 20],
-      "the graph's batch is fixed at 4; expected a symbolic first dimension, or 1",
+      'inputs[0].signal: [batch, 2, 20]; expected a free first dimension, or 1; "x" float32 [4, 2, 20] has a fixed batch',
     ],
   ])('%s, given and expected where they do not', (_name, of, shape, expected) => {
-    expect(problem(of, { x: shape })).toBe(`E_PASSPORT: ${expected}`);
+    expect(problem(of, { x: shape })).toContain(`E_PASSPORT: ${expected}`);
   });
 
   it('states by their shape, with the batch where the graph has it', () => {
@@ -123,26 +128,26 @@ describe('passport and graph agree', () => {
     expect(agreed(of, { x: [BATCH, 576], s: [2, BATCH, 8] }, next).single).toBe(false);
     expect(agreed({ ...of, batch_max: 1 }, { x: [BATCH, 576], s: [2, 1, 8] }, next).single).toBe(true);
     expect(agreed(of, { x: [BATCH, 576], s: [2, BATCH, 8] }, next).heads.map(({ name }) => name)).toEqual(['x', 's']);
-    expect(problem(of, { x: [BATCH, 576], s: [2, BATCH, 9] }, next)).toBe(
-      'E_PASSPORT: state[0].shape is [2, 1, 8]; tensor "s" of the graph is [2, batch, 9]',
+    expect(problem(of, { x: [BATCH, 576], s: [2, BATCH, 9] }, next)).toContain(
+      'E_PASSPORT: state[0].shape: [2, 1, 8]; expected as the graph has "s": float32 [2, batch, 9]',
     );
-    expect(problem(of, { x: [BATCH, 576], s: [2, BATCH, 8] }, { ...next, t: [BATCH, 8] })).toBe(
-      'E_PASSPORT: state[0].shape is [2, 1, 8]; tensor "t" of the graph is [batch, 8]',
+    expect(problem(of, { x: [BATCH, 576], s: [2, BATCH, 8] }, { ...next, t: [BATCH, 8] })).toContain(
+      'E_PASSPORT: state[0].shape: [2, 1, 8]; expected as the graph has "t": float32 [batch, 8]',
     );
-    expect(problem(of, { x: [BATCH, 576], s: [2, BATCH, 8] })).toMatch(/state\[0\]\.out is "t"; the graph's outputs/);
+    expect(problem(of, { x: [BATCH, 576], s: [2, BATCH, 8] })).toMatch(/state\[0\]\.out: "t"; expected one of/);
   });
 
   it('names what nobody speaks of, what is not there, and what is there twice', () => {
     const both: Shapes = { x: [BATCH, 576], sr: [] };
-    expect(problem(sound, both)).toMatch(/^E_PASSPORT: inputs: the graph also needs "sr" \[\]/);
+    expect(problem(sound, both)).toMatch(
+      /^E_PASSPORT: inputs: nothing; expected "sr" float32 \[\], which the graph takes/,
+    );
     const constant = { tensor: 'sr', constant: 16_000, dtype: 'float32' };
     expect(problem({ inputs: [...sound.inputs, constant] }, both)).toBe('agreed');
-    expect(problem({ inputs: [...sound.inputs, constant] }, { x: [BATCH, 576] })).toMatch(
-      /inputs\[1\]\.tensor is "sr"/,
-    );
-    expect(problem({ inputs: [...sound.inputs, ...sound.inputs] }, { x: [BATCH, 576] })).toMatch(/"x" is there twice/);
+    expect(problem({ inputs: [...sound.inputs, constant] }, { x: [BATCH, 576] })).toMatch(/inputs\[1\]\.tensor: "sr"/);
+    expect(problem({ inputs: [...sound.inputs, ...sound.inputs] }, { x: [BATCH, 576] })).toMatch(/inputs: "x" twice/);
     expect(problem(picture, { x: [BATCH, 3, 5, 6] }, { z: [BATCH, 2] })).toMatch(
-      /output\.tensors\.logits is "y"; the graph's outputs are "z" \[batch, 2\]/,
+      /output\.tensors\.logits: "y"; expected one of "z" float32 \[batch, 2\]/,
     );
   });
 });

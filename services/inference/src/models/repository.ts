@@ -89,7 +89,7 @@ export function createRepository(
     get versions() {
       return shelf.versions;
     },
-    find: (name, version) => find(shelf, { dir: o.dir, name, version, serving: serving.get(name) }),
+    find: (name, version) => find(shelf, { name, version, serving: serving.get(name) }),
     serving: (name) => serving.get(name),
     setPolicies(next) {
       const before = new Map(shelf.versions.map(({ name }) => [name, runningOf(policyOf(name))]));
@@ -100,11 +100,11 @@ export function createRepository(
       watch.look();
     },
     async load(name, version) {
-      checkName(name, o.dir);
+      checkName(name);
       await shelf.load(name, version, await watch.rest(name));
     },
     async unload(name, version) {
-      checkName(name, o.dir);
+      checkName(name);
       await shelf.unload(name, version);
     },
     get index() {
@@ -143,20 +143,26 @@ const runningOf = ({ providers, strict, memory_mb_max, run_ms_max }: ModelPolicy
   JSON.stringify([providers, strict, memory_mb_max, run_ms_max]);
 
 /** Names of folders, so that nothing else is looked for on disk. @throws BrinkError E_MODEL_UNKNOWN */
-function checkName(name: string, dir: string): void {
-  if (!isName(name)) throw new BrinkError('E_MODEL_UNKNOWN', `no model "${name.slice(0, 64)}" under ${dir}`);
+function checkName(name: string): void {
+  if (!isName(name)) throw new BrinkError('E_MODEL_UNKNOWN', `no model "${name.slice(0, 64)}"; names are [a-z0-9-]`);
 }
 
 /** @throws BrinkError E_MODEL_UNKNOWN, E_MODEL_NOT_READY */
 function find(
   { versions, index }: Pick<Shelf, 'versions' | 'index'>,
-  o: { dir: string; name: string; version: number; serving: ModelVersion | undefined },
+  o: { name: string; version: number; serving: ModelVersion | undefined },
 ): ModelVersion {
   const { name, version } = o;
   const found = version === 0 ? o.serving : versions.find((one) => one.name === name && one.version === version);
   if (found !== undefined) return found;
   const of = index.filter((one) => one.name === name);
-  if (of.length === 0) throw new BrinkError('E_MODEL_UNKNOWN', `no model "${name.slice(0, 64)}" under ${o.dir}`);
+  if (of.length === 0) {
+    const names = [...new Set(index.map((one) => one.name))].join(', ').slice(0, 500);
+    throw new BrinkError(
+      'E_MODEL_UNKNOWN',
+      `no model "${name.slice(0, 64)}"; there are ${names === '' ? 'none' : names}`,
+    );
+  }
   const states = of.map((one) => `${one.version} ${one.state}${one.reason === '' ? '' : ` (${one.reason})`}`);
   const listed = states.join(', ').slice(0, 500);
   if (version === 0) throw new BrinkError('E_MODEL_NOT_READY', `no version of ${name} serves: ${listed}`);
