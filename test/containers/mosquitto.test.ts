@@ -2,8 +2,9 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createDevice } from '@brink/device';
 import type { Decision } from '@brink/protocol';
+import { createMqtt, type DeferredMessage, silentLogger, systemClock } from '@brink/runtime';
 import { GenericContainer, type StartedTestContainer, Wait } from 'testcontainers';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import type { List } from '../harness/api.ts';
 import { noEngine, titled } from '../harness/engine.ts';
 import { type Fleet, repository, startFleet } from '../harness/fleet.ts';
@@ -75,4 +76,41 @@ describe.skipIf(reason !== undefined)(titled('on Mosquitto', reason), () => {
     await client.subscribeAsync('brink/fleet/config');
     expect(await retained).toBe('brink/fleet/config');
   });
+
+  it.each([4, 5] as const)(
+    'sends again over MQTT %i what was not acked, in order, and no more than asked for',
+    async (version) => {
+      const topic = `acks/${version}`;
+      const open = async (clean: boolean, name: string) => {
+        const mqtt = createMqtt(
+          {
+            url: fleet.mqttUrl,
+            clientId: `${name}-${version}`,
+            clean,
+            protocolVersion: version,
+            receiveMaximum: 3,
+            baseMs: 5,
+          },
+          { logger: silentLogger, clock: systemClock, random: Math.random },
+        );
+        onTestFinished(() => mqtt.stop());
+        return mqtt;
+      };
+      const receiver = await open(false, 'receiver');
+      const got: DeferredMessage[] = [];
+      receiver.subscribe(topic, { qos: 1, manualAck: true }, (message) => got.push(message));
+      await receiver.start(AbortSignal.timeout(10_000));
+      const sender = await open(true, 'sender');
+      await sender.start(AbortSignal.timeout(10_000));
+      for (const payload of ['1', '2', '3', '4', '5']) await sender.publish(topic, payload, { qos: 1 });
+      await expect.poll(() => got.length).toBe(version === 5 ? 3 : 5);
+      got[1]!.ack(); // its turn comes after the first
+      got[0]!.ack();
+      await expect.poll(() => got.length).toBe(5);
+      receiver.reconnect();
+      await expect.poll(() => got.length, { timeout: 5000 }).toBe(8);
+      expect(got.slice(5).map(({ payload }) => String(payload))).toEqual(['3', '4', '5']);
+      for (const message of got) message.ack();
+    },
+  );
 });

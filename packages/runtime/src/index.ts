@@ -21,7 +21,7 @@ export { createLinkServer, type LinkServer } from './link/server.ts';
 export { createLogger, type Logger, silentLogger } from './logger.ts';
 export { exitCodeOf, runMain, type Service } from './main.ts';
 export { Counter, createRegistry, Gauge, Histogram, Registry } from './metrics.ts';
-export { createMqtt, type Mqtt, type MqttMessage, type MqttOptions } from './mqtt.ts';
+export { createMqtt, type DeferredMessage, type Mqtt, type MqttMessage, type MqttOptions } from './mqtt.ts';
 export { createMqttMetrics, type MqttMetrics } from './mqtt-metrics.ts';
 export type { PublishOptions } from './mqtt-outbox.ts';
 export { createOps, listenError } from './ops.ts';

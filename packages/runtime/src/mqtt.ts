@@ -2,6 +2,7 @@ import { BrinkError } from '@brink/protocol';
 import type { IClientOptions, IConnackPacket, IPublishPacket, MqttClient } from 'mqtt';
 import type { Clock } from './clock.ts';
 import type { Logger } from './logger.ts';
+import { DeferredAcks } from './mqtt-ack.ts';
 import { createMqttStats, type MqttMetrics, type MqttStats } from './mqtt-metrics.ts';
 import { Outbox, type PublishOptions } from './mqtt-outbox.ts';
 import type { Part } from './part.ts';
@@ -43,6 +44,17 @@ export interface MqttMessage {
   properties?: IPublishPacket['properties'];
 }
 
+/** A message whose PUBACK its handler decides about. */
+export interface DeferredMessage extends MqttMessage {
+  /**
+   * Sends the PUBACK: after those of all messages that came before, and only on the connection that it came on. Does nothing the
+   * second time, nor at QoS 0.
+   */
+  ack(): void;
+  /** It is given up un-acked: the broker sends it again after the next connect. */
+  abandon(): void;
+}
+
 export interface Mqtt extends Part {
   readonly connected: boolean;
   /** Why it is not connected, or which subscriptions were refused; for /readyz. */
@@ -59,6 +71,13 @@ export interface Mqtt extends Part {
    * logged and counted. Filters of one connection should not overlap: brokers deliver a message once per match.
    */
   subscribe(filter: string, o: { qos: 0 | 1 }, onMessage: (message: MqttMessage) => void): void;
+  /**
+   * With `manualAck` no PUBACK is sent before `message.ack()`. What is never acked keeps a place of `receiveMaximum`, and comes again
+   * after the next connect (with `clean: false`). The message of a handler that throws is abandoned.
+   */
+  subscribe(filter: string, o: { qos: 1; manualAck: true }, onMessage: (message: DeferredMessage) => void): void;
+  /** Drops the connection and makes a new one: the broker then sends again what was not acked. */
+  reconnect(): void;
   /** After every connect, once the subscriptions are made: the place to publish retained state. */
   onConnect(fn: () => void): void;
   onDisconnect(fn: (error: BrinkError) => void): void;
@@ -71,11 +90,17 @@ export interface MqttDependencies {
   metrics?: MqttMetrics;
 }
 
+type Handler = { manualAck?: false; onMessage: (message: MqttMessage) => void } | ManualHandler;
+interface ManualHandler {
+  manualAck: true;
+  onMessage: (message: DeferredMessage) => void;
+}
+
 interface Subscription {
   filter: string;
   qos: 0 | 1;
   matches: (topic: string) => boolean;
-  onMessage: (message: MqttMessage) => void;
+  handler: Handler;
 }
 
 const CONNECT_MS_MAX = 5000;
@@ -143,10 +168,19 @@ class Connection implements Mqtt {
     return this.#outbox.publish(topic, asBuffer(payload), options);
   }
 
-  subscribe(filter: string, { qos }: { qos: 0 | 1 }, onMessage: (message: MqttMessage) => void): void {
-    const subscription: Subscription = { filter, qos, matches: createTopicFilter(filter), onMessage };
+  subscribe(
+    filter: string,
+    { qos, manualAck }: { qos: 0 | 1; manualAck?: true },
+    onMessage: ManualHandler['onMessage'],
+  ): void {
+    const handler: Handler = manualAck === true ? { manualAck, onMessage } : { onMessage: onMessage as () => void };
+    const subscription: Subscription = { filter, qos, matches: createTopicFilter(filter), handler };
     this.#subscriptions.push(subscription);
     if (this.#connected && this.#client !== undefined) void this.#subscribe(this.#client, subscription);
+  }
+
+  reconnect(): void {
+    this.#client?.stream.destroy(new Error('dropped on purpose'));
   }
 
   onConnect(fn: () => void): void {
@@ -227,9 +261,10 @@ class Connection implements Mqtt {
 
   #listen(client: MqttClient): PromiseWithResolvers<BrinkError> {
     const ended = Promise.withResolvers<BrinkError>();
+    const acks = new DeferredAcks(client);
     let reason: Error | undefined;
     client.on('connect', (packet) => void this.#up(client, packet));
-    client.on('message', (topic, payload, packet) => this.#deliver(topic, payload, packet));
+    client.on('message', (topic, payload, packet) => this.#deliver(topic, payload, packet, acks));
     client.on('disconnect', ({ reasonCode }) => {
       reason = new Error(`the broker ended the connection, reason ${reasonCode}`);
     });
@@ -288,17 +323,20 @@ class Connection implements Mqtt {
     }
   }
 
-  #deliver(topic: string, payload: Buffer, packet: IPublishPacket): void {
+  #deliver(topic: string, payload: Buffer, packet: IPublishPacket, acks: DeferredAcks): void {
     this.#stats.messages += 1;
     const message: MqttMessage = { topic, payload, retain: packet.retain, qos: packet.qos, dup: packet.dup };
     if (packet.properties !== undefined) message.properties = packet.properties;
-    for (const { matches, onMessage } of this.#subscriptions) {
+    for (const { matches, handler } of this.#subscriptions) {
       if (!matches(topic)) continue;
+      const deferred = handler.manualAck === true ? acks.defer(packet) : undefined;
       try {
-        onMessage(message);
+        if (handler.manualAck !== true) handler.onMessage(message);
+        else if (deferred !== undefined) handler.onMessage({ ...message, ...deferred });
       } catch (error) {
         this.#stats.handlerErrors += 1;
         this.#logger.error({ err: error, topic }, 'message handler failed');
+        deferred?.abandon();
       }
     }
   }

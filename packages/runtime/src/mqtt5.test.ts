@@ -3,7 +3,7 @@ import { afterEach, describe, expect, test, vi } from 'vitest';
 import { systemClock } from './clock.ts';
 import { silentLogger } from './logger.ts';
 import { Registry } from './metrics.ts';
-import { createMqtt, type MqttMessage, type MqttOptions } from './mqtt.ts';
+import { createMqtt, type DeferredMessage, type MqttMessage, type MqttOptions } from './mqtt.ts';
 import { createMqttMetrics } from './mqtt-metrics.ts';
 
 // The embedded broker speaks 3.1.1 only; what MQTT 5 adds is tried on a broker of a few lines that shows every packet.
@@ -169,5 +169,66 @@ describe.skipIf(codec === undefined)('an MQTT 5 connection', () => {
     await mqtt.stop();
     await expect.poll(() => on.of('disconnect').length).toBe(1);
     await expect(waiting).rejects.toMatchObject({ code: 'E_BROKER' });
+  });
+
+  describe('with acks that are given later', () => {
+    const acked = (on: Awaited<ReturnType<typeof broker>>) => on.of('puback').map(({ messageId }) => messageId);
+    const publish = (messageId: number) => ({ cmd: 'publish', topic: 'a', payload: `${messageId}`, qos: 1, messageId });
+
+    test('sends none before it is told to, each once, in the order of arrival; pings and publishes pass', async () => {
+      const on = await broker();
+      const mqtt = client({ url: on.url, keepaliveS: 1 });
+      const got: DeferredMessage[] = [];
+      mqtt.subscribe('a', { qos: 1, manualAck: true }, (message) => got.push(message));
+      await mqtt.start(never);
+      for (const id of [7, 8, 9]) on.send(publish(id));
+      await expect.poll(() => got.length).toBe(3);
+      await expect.poll(() => on.of('pingreq').length, { timeout: 3000 }).toBeGreaterThan(0);
+      const going = mqtt.publish('t', 'x', { qos: 1 });
+      await expect.poll(() => on.of('publish').length).toBe(1);
+      on.send({ cmd: 'puback', messageId: on.of('publish')[0]!.messageId, reasonCode: 0 });
+      await going;
+      got[2]!.ack();
+      got[1]!.ack();
+      expect(acked(on)).toEqual([]);
+      got[0]!.ack();
+      got[0]!.ack();
+      await expect.poll(() => acked(on)).toEqual([7, 8, 9]);
+      expect(on.connections()).toBe(1);
+    });
+
+    test('sends none on another connection than the one the message came on', async () => {
+      const on = await broker();
+      const mqtt = client({ url: on.url });
+      const got: DeferredMessage[] = [];
+      mqtt.subscribe('a', { qos: 1, manualAck: true }, (message) => got.push(message));
+      await mqtt.start(never);
+      on.send(publish(7));
+      await expect.poll(() => got.length).toBe(1);
+      mqtt.reconnect();
+      await expect.poll(() => on.of('subscribe').length).toBe(2);
+      await expect.poll(() => mqtt.connected).toBe(true);
+      // The same number, another message.
+      on.send(publish(7));
+      on.send(publish(8));
+      await expect.poll(() => got.length).toBe(3);
+      got[0]!.ack();
+      got[2]!.ack();
+      got[1]!.ack();
+      await expect.poll(() => acked(on)).toEqual([7, 8]);
+    });
+
+    test('what a handler throws over, and what is abandoned, stays un-acked and holds up nothing', async () => {
+      const on = await broker();
+      const mqtt = client({ url: on.url });
+      mqtt.subscribe('a', { qos: 1, manualAck: true }, (message) => {
+        if (String(message.payload) === '7') throw new Error('a bug');
+        if (String(message.payload) === '8') message.abandon();
+        else message.ack();
+      });
+      await mqtt.start(never);
+      for (const id of [7, 8, 9]) on.send(publish(id));
+      await expect.poll(() => acked(on)).toEqual([9]);
+    });
   });
 });
