@@ -31,7 +31,7 @@ export const StreamSchema = z.strictObject({
   delivery: z
     .enum(['latest', 'durable'])
     .default('latest')
-    .describe('latest: in memory, the newest frame wins. durable is not in this version and is refused'),
+    .describe('latest: in memory, the newest frame wins. durable: every frame is kept on disk until it is decided'),
   frame_bytes_max: z
     .number()
     .int()
@@ -39,7 +39,12 @@ export const StreamSchema = z.strictObject({
     .max(FRAME_BYTES_MAX)
     .default(FRAME_BYTES_MAX_DEFAULT)
     .describe('a larger frame is refused'),
-  frame_age_ms_max: z.number().int().min(1).default(2000).describe('older at dispatch: expired'),
+  frame_age_ms_max: z
+    .number()
+    .int()
+    .min(1)
+    .default(2000)
+    .describe('older at dispatch: expired; of durable streams BRINK_SPOOL_AGE_S_MAX says it'),
   pipelines: z.record(NameSchema, PipelineSchema).describe('what decides about the frames; names are unique in a site'),
 });
 export type StreamConfig = z.infer<typeof StreamSchema>;

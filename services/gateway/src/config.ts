@@ -25,7 +25,7 @@ export const SettingsSchema = z.object({
   BRINK_DATA_DIR: z
     .string()
     .default('./data/gateway')
-    .describe('the last configuration that was applied; one gateway per folder'),
+    .describe('spool of the durable streams, and the last configuration that was applied; one gateway per folder'),
   BRINK_MODELS_DIR: z.string().default('./models').describe('folder of <name>/<version>/model.json'),
   BRINK_INFERENCE_LINK: z
     .string()
@@ -39,6 +39,14 @@ export const SettingsSchema = z.object({
   BRINK_SOURCES_MAX: count(10_000, 1, 10_000, 'streams of devices that are kept apart; frames of more are refused'),
   BRINK_OUTCOMES_MAX: count(20_000, 100, 1_000_000, 'outcomes that wait for control; beyond, the oldest is dropped'),
   BRINK_OUTCOME_BYTES_MAX: count(64 * 1024 * 1024, 1_000_000, 2 ** 31, 'bytes of the same'),
+  BRINK_SPOOL_ROWS_MAX: count(
+    100_000,
+    1,
+    10_000_000,
+    'frames of one durable stream in the spool; beyond, none is taken',
+  ),
+  BRINK_SPOOL_BYTES_MAX: count(1024 ** 3, 1, 2 ** 40, 'bytes of the same'),
+  BRINK_SPOOL_AGE_S_MAX: count(7 * 86_400, 1, 366 * 86_400, 's; a frame in the spool that is older expires'),
 });
 
 export type GatewayConfig = ReturnType<typeof readConfig>;
@@ -71,6 +79,11 @@ export function readConfig(env: Record<string, string | undefined>) {
       pixelsMax: settings.BRINK_PIXELS_MAX,
     },
     sourcesMax: settings.BRINK_SOURCES_MAX,
+    spool: {
+      rowsMax: settings.BRINK_SPOOL_ROWS_MAX,
+      bytesMax: settings.BRINK_SPOOL_BYTES_MAX,
+      ageMsMax: settings.BRINK_SPOOL_AGE_S_MAX * 1000,
+    },
     outcomes: { rowsMax: settings.BRINK_OUTCOMES_MAX, bytesMax: settings.BRINK_OUTCOME_BYTES_MAX },
   };
 }

@@ -16,6 +16,8 @@ import type { FrameMessage } from './ingest/arrival.ts';
 
 const LINK_FRAME_BYTES_MAX = 32 * 1024 * 1024;
 const LINK_WINDOW = 64;
+/** Frames that the broker may have un-acked: as many as share one COMMIT. */
+const RECEIVE_MAXIMUM = 512;
 
 export interface LinkEvents {
   handlers: LinkHandlers;
@@ -52,7 +54,12 @@ export type Links = ReturnType<typeof createLinks>;
 /** Two connections to the broker: frames may get in each other's way, but never in that of configuration and status. */
 export function createBrokerConnections(
   config: GatewayConfig & { topics: Topics; status: () => FleetStatusPublisher },
-  d: Deps & { registry: Registry; onConfiguration(payload: Uint8Array): void; onFrame(message: FrameMessage): void },
+  d: Deps & {
+    registry: Registry;
+    onConfiguration(payload: Uint8Array): void;
+    onFrame(message: FrameMessage): void;
+    onRetired(message: FrameMessage): void;
+  },
 ) {
   const metrics = createMqttMetrics(d.registry);
   const { filters } = config.topics;
@@ -62,13 +69,14 @@ export function createBrokerConnections(
     { ...d, metrics },
   );
   const data = createMqtt(
-    { ...config.mqtt, clientId: `brink-${config.instance}-data`, clean: true },
+    { ...config.mqtt, clientId: `brink-${config.instance}-data`, clean: false, receiveMaximum: RECEIVE_MAXIMUM },
     { ...d, metrics },
   );
   let hearing = false;
   fleet.subscribe(filters.config, { qos: 1 }, ({ payload }) => d.onConfiguration(payload));
   fleet.onConnect(() => void status.connected());
-  data.subscribe(filters.frames, { qos: 1 }, (message) => d.onFrame(message));
+  data.subscribe(filters.frames, { qos: 1, manualAck: true }, (message) => d.onFrame(message));
+  data.subscribe(filters.retired, { qos: 1, manualAck: true }, (message) => d.onRetired(message));
   data.onConnect(() => {
     hearing = true;
   });

@@ -1,5 +1,5 @@
 import { randomInt } from 'node:crypto';
-import type { Topics } from '@brink/protocol';
+import type { ErrorCode, Topics } from '@brink/protocol';
 import {
   type ChildMetrics,
   type Clock,
@@ -12,11 +12,12 @@ import {
 import type { GatewayConfig } from './config.ts';
 import { Dispatch } from './decide/dispatch.ts';
 import { createDecodePool } from './decode/pool.ts';
-import { createAdmission } from './ingest/admission.ts';
+import { createAdmission, type UnitDropReason } from './ingest/admission.ts';
 import { createDiscovered } from './ingest/discovered.ts';
 import type { Frame } from './ingest/frame.ts';
 import { createIngest } from './ingest/ingest.ts';
 import type { PipelinePlan, SitePlan } from './ingest/plan.ts';
+import { createRefusals } from './ingest/refusals.ts';
 import { createSources, type Sources } from './ingest/sources.ts';
 import { createMetrics, type GatewayMetrics } from './metrics.ts';
 import { createModels } from './models/models.ts';
@@ -24,6 +25,10 @@ import { createCounts } from './outcomes/counts.ts';
 import { createEndings } from './outcomes/endings.ts';
 import { createDeadLetters } from './outcomes/letters.ts';
 import { Outbox } from './outcomes/outbox.ts';
+import { Backlog } from './spool/backlog.ts';
+import { Intake } from './spool/intake.ts';
+import { createReceipts } from './spool/receipts.ts';
+import { Spool } from './spool/spool.ts';
 
 const DISCOVERED_MAX = 100;
 /** Longer than any run may take and its queue in front of it: what has no answer by then has no answer. */
@@ -46,13 +51,18 @@ export interface DataPathDeps {
   linkMetrics: LinkMetrics;
   inference: LinkPeer['request'];
   control: LinkPeer['request'];
+  /** A receipt on its way to a device. */
+  publish(topic: string, payload: string): void;
+  /** The broker should send again what was not acked. */
+  redeliver(): void;
+  failpoint(name: string): void;
   /** For tests: another module in place of the decoder. */
   module?: string;
 }
 
 /**
  * Everything between a message and an outcome, in the order of the data:
- * ingest → admission → (decode pool) → dispatch → inference → outbox → control.
+ * ingest → (spool) → admission → (decode pool) → dispatch → inference → outbox → control.
  */
 export function createDataPath(config: GatewayConfig & { topics: Topics }, d: DataPathDeps) {
   const counts = createCounts();
@@ -67,12 +77,36 @@ export function createDataPath(config: GatewayConfig & { topics: Topics }, d: Da
     outbox,
     onSuppressed: () => metrics.lettersDropped.inc({ reason: 'rate' }),
   });
+  const spool = new Spool(
+    { folder: config.dataDir },
+    { clock: d.clock, onCommit: (changes, ms) => metrics.committed(changes, ms) },
+  );
+  const onRejected = (code: ErrorCode) => metrics.rejected.inc({ code });
+  const onDropped = (reason: UnitDropReason) => metrics.unitsDropped.inc({ reason });
+  const refusals = createRefusals({ clock: d.clock, counts, discovered, letters, onRejected });
+  const backlog = new Backlog(config.spool, {
+    ...{ spool, clock: d.clock, counts, admission, sources },
+    onOffered: (frame) => dispatch.offered(frame),
+    onDropped,
+    onRoom: () => intake.roomed(),
+  });
+  const boot = `g${startId()}`;
+  const intake = new Intake(
+    { boot },
+    {
+      ...{ clock: d.clock, spool, counts, backlog, refusals, failpoint: d.failpoint },
+      receipt: createReceipts(config, { publish: d.publish, onSent: () => metrics.receipts.inc() }),
+      onRejected,
+      onDropped,
+      onRedeliver: d.redeliver,
+    },
+  );
   const models = createModels(config, { ...d, onChange: (name) => dispatch.modelChanged(name) });
   const pool = createDecodePool(
     { ...config.decode, instance: config.instance },
     { ...d, onRoom: () => dispatch.roomInPool() },
   );
-  const endings = createEndings(config, { clock: d.clock, counts, outbox, metrics: () => metrics });
+  const endings = createEndings(config, { ...d, counts, outbox, backlog, metrics: () => metrics });
   const dispatch = new Dispatch(
     { decideTimeoutMs: DECIDE_TIMEOUT_MS },
     {
@@ -85,45 +119,76 @@ export function createDataPath(config: GatewayConfig & { topics: Topics }, d: Da
       onEnd: endings.ended,
       onAttempt: (stage) => metrics.attempts.inc({ stage }),
       onDecide: (units) => metrics.sent(units),
+      beforeTry: (units) => backlog.beforeTry(units),
+      notTried: (unit) => backlog.notTried(unit),
     },
   );
   const ingest = createIngest(
-    { boot: `g${startId()}`, topics: config.topics },
+    { boot, topics: config.topics },
     {
       clock: d.clock,
       counts,
+      refusals,
       sources,
+      intake,
       admission,
-      discovered,
-      letters,
-      onRejected: (code) => metrics.rejected.inc({ code }),
       onOffered: (frame) => dispatch.offered(frame),
     },
   );
-  const metrics: GatewayMetrics = createMetrics(d.registry, { counts, admission, dispatch, outbox, discovered });
-  return { counts, admission, sources, discovered, outbox, models, pool, endings, dispatch, ingest };
+  const metrics: GatewayMetrics = createMetrics(d.registry, {
+    ...{ counts, admission, dispatch, outbox, discovered, backlog, intake },
+  });
+  return {
+    counts,
+    admission,
+    sources,
+    spool,
+    backlog,
+    intake,
+    discovered,
+    outbox,
+    models,
+    pool,
+    endings,
+    dispatch,
+    ingest,
+  };
 }
 
 export type DataPath = ReturnType<typeof createDataPath>;
 
 /** A new configuration, from this very moment on. */
-export function applyPlan({ sources, discovered, models }: DataPath, plan: SitePlan): void {
+export function applyPlan({ sources, discovered, models, backlog }: DataPath, plan: SitePlan): void {
   sources.apply(plan);
+  backlog.apply(plan);
   discovered.forget((device, stream) => typeof sources.find(device, stream) === 'object');
   void models.learnVersions(modelsOf(plan));
 }
 
+/** What the last process left in the spool. To be called before frames come in. */
+export async function openSpool({ spool, backlog, intake }: DataPath): Promise<void> {
+  const contents = await spool.open();
+  backlog.restore(contents);
+  intake.restore(contents);
+}
+
 /** Why it cannot do its work, apart from its connections. */
-export function problemsOf({ pool, models, sources }: DataPath): string[] {
-  return [pool.problem, ...models.problemsOf(modelsOf(sources.plan))].filter((problem) => problem !== undefined);
+export function problemsOf({ pool, models, sources, spool, backlog }: DataPath): string[] {
+  const full = [...backlog.streams()].filter((stream) => stream.full);
+  const spoolProblems = full.map(
+    ({ stream, rows, bytes }) => `spool: stream ${stream} is full (${rows} frames, ${bytes} bytes)`,
+  );
+  return [pool.problem, spool.problem, ...spoolProblems, ...models.problemsOf(modelsOf(sources.plan))].filter(
+    (problem) => problem !== undefined,
+  );
 }
 
 /**
  * The end: what was accepted goes on as long as somebody is there to take it, up to the limits; the rest is dropped and
- * counted.
+ * counted, but for what is in the spool: the next process goes on with it.
  */
 export async function finish(
-  { admission, dispatch, sources, endings, models, outbox }: DataPath,
+  { admission, dispatch, sources, endings, models, outbox, backlog, spool }: DataPath,
   o: { unitsMs: number; outcomesMs: number; inferenceUp(): boolean; controlUp(): boolean },
   clock: Clock,
 ): Promise<void> {
@@ -135,6 +200,8 @@ export async function finish(
   models.stop();
   if (o.controlUp()) await outbox.drained(AbortSignal.timeout(o.outcomesMs));
   outbox.stop();
+  backlog.stop();
+  await spool.close();
 }
 
 function pipelinesWaiting(sources: Sources, frame: Frame): PipelinePlan[] {

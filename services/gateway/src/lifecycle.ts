@@ -2,7 +2,7 @@ import { type Clock, type DataFolder, openDataFolder, type Part, type Timer } fr
 import type { AppliedConfiguration } from './configuration/applied.ts';
 import type { FleetStatusPublisher } from './configuration/status.ts';
 import type { BrokerConnections, Links } from './connections.ts';
-import { type DataPath, finish } from './data-path.ts';
+import { type DataPath, finish, openSpool } from './data-path.ts';
 import type { Reporter } from './outcomes/report.ts';
 
 const TICK_MS = 1000;
@@ -51,6 +51,7 @@ export function createLifecycle(
       const starting = AbortSignal.any([signal, running.signal]);
       folder = await openDataFolder(config.dataDir);
       await ops.start(starting);
+      await openSpool(path);
       await applied.load();
       await path.pool.start(starting);
       path.dispatch.start();

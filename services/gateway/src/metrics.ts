@@ -9,6 +9,8 @@ export interface Observed {
   admission: { readonly waiting: number };
   dispatch: { readonly preparing: number; readonly ready: number; readonly deciding: number };
   outbox: { readonly rows: number; readonly bytes: number; readonly letters: number };
+  backlog: { streams(): Iterable<{ stream: string; rows: number; bytes: number }> };
+  intake: { readonly held: number };
   discovered: { readonly size: number; readonly evicted: number };
 }
 
@@ -28,7 +30,7 @@ export function createMetrics(registry: Registry, observed: Observed) {
       },
     });
 
-  const { counts, admission, dispatch, outbox, discovered } = observed;
+  const { counts, admission, dispatch, outbox, discovered, intake } = observed;
   countedFrames(registers, counts);
   countedUnits(registers, counts);
   gauge('brink_gateway_frames_waiting', 'Places in which a frame waits for a model', () => admission.waiting);
@@ -38,6 +40,19 @@ export function createMetrics(registry: Registry, observed: Observed) {
   gauge('brink_gateway_outcomes_waiting', 'Outcomes that control has not committed', () => outbox.rows);
   gauge('brink_gateway_outcomes_waiting_bytes', 'Bytes of the same', () => outbox.bytes);
   gauge('brink_gateway_dead_letters_waiting', 'Dead letters that control has not taken', () => outbox.letters);
+  spooledFrames(registers, observed.backlog);
+  gauge('brink_gateway_spool_held', 'Frames that wait un-acked for room in the spool', () => intake.held);
+  const commits = new Histogram({
+    name: 'brink_gateway_spool_commit_seconds',
+    help: 'From handing a group to the spool to its COMMIT',
+    buckets: LATENCY_BUCKETS,
+    registers,
+  });
+  const changes = new Counter({
+    name: 'brink_gateway_spool_changes_total',
+    help: 'Changes in these groups',
+    registers,
+  });
   gauge('brink_gateway_discovered', 'Frame topics that no stream takes', () => discovered.size);
   gauge('brink_gateway_discovered_evicted', 'Frame topics that were forgotten for others', () => discovered.evicted);
   const decides = new Counter({ name: 'brink_gateway_decides_total', help: 'Requests to inference', registers });
@@ -73,6 +88,12 @@ export function createMetrics(registry: Registry, observed: Observed) {
       decides.inc();
       decidedUnits.inc(units);
     },
+    receipts: new Counter({ name: 'brink_gateway_receipts_total', help: 'Receipts sent to devices', registers }),
+    /** A group of the spool. */
+    committed(count: number, ms: number): void {
+      changes.inc(count);
+      commits.observe(ms / 1000);
+    },
     latency: new Histogram({
       name: 'brink_gateway_unit_seconds',
       help: 'From the arrival of a frame to the outcome of its unit',
@@ -83,6 +104,21 @@ export function createMetrics(registry: Registry, observed: Observed) {
 }
 
 export type GatewayMetrics = ReturnType<typeof createMetrics>;
+
+function spooledFrames(registers: Registry[], backlog: Observed['backlog']): void {
+  for (const what of ['rows', 'bytes'] as const) {
+    new Gauge<'stream'>({
+      name: `brink_gateway_spool_${what}`,
+      help: what === 'rows' ? 'Frames of durable streams that are not decided and committed' : 'Bytes of the same',
+      labelNames: ['stream'],
+      registers,
+      collect() {
+        this.reset();
+        for (const of of backlog.streams()) this.set({ stream: of.stream }, of[what]);
+      },
+    });
+  }
+}
 
 /** received = accepted + duplicate + rejected + dropped, summed over devices; stream "" is what no stream takes. */
 function countedFrames(registers: Registry[], counts: Counts): void {

@@ -14,11 +14,22 @@ import { type AppliedConfiguration, createAppliedConfiguration } from './configu
 import { createFleetStatus } from './configuration/status.ts';
 import { createBrokerConnections, createLinks } from './connections.ts';
 import { applyPlan, createDataPath, problemsOf } from './data-path.ts';
+import type { FrameMessage } from './ingest/arrival.ts';
 import { createPostFrame } from './ingest/post.ts';
 import { createLifecycle } from './lifecycle.ts';
 import { createReporter } from './outcomes/report.ts';
 
 export type { GatewayConfig } from './config.ts';
+
+interface Deps {
+  readonly logger: Logger;
+  readonly clock: Clock;
+  readonly random: () => number;
+  /** For tests of crashes: called by name where one would hurt most. Nothing in Brink gives one. */
+  readonly failpoint?: (name: string) => void;
+  /** For tests: stands between the broker and the way in. */
+  readonly tap?: (message: FrameMessage) => FrameMessage;
+}
 
 /**
  * The gateway: frames in over MQTT and from control, units out to inference, outcomes to control.
@@ -26,8 +37,8 @@ export type { GatewayConfig } from './config.ts';
  *   broker ──frames──▶ data path ══units══▶ inference
  *      └──configuration──▶ ▲  ╚═══outcomes, report══▶ control ──posted frames──▶ data path
  */
-export function createService(config: GatewayConfig, deps: { logger: Logger; clock: Clock; random: () => number }) {
-  const { logger, clock } = deps;
+export function createService(config: GatewayConfig, deps: Deps) {
+  const { logger, clock, failpoint = () => {}, tap = (message) => message } = deps;
   const topics = createTopics(config.topicRoot);
   const registry = createRegistry('gateway');
   const linkMetrics = createLinkMetrics(registry);
@@ -41,6 +52,10 @@ export function createService(config: GatewayConfig, deps: { logger: Logger; clo
       childMetrics,
       inference: (...request) => links.inference.request(...request),
       control: (...request) => links.control.request(...request),
+      failpoint,
+      // Lost where there is no connection; the frame that is sent again then brings the next.
+      publish: (topic, payload) => void broker.fleet.publish(topic, payload).catch(() => {}),
+      redeliver: () => broker.data.reconnect(),
     },
   );
   const links = createLinks(config, {
@@ -63,7 +78,7 @@ export function createService(config: GatewayConfig, deps: { logger: Logger; clo
     },
   });
   const applied = createAppliedConfiguration(
-    { path: join(config.dataDir, 'applied.json') },
+    { path: join(config.dataDir, 'applied.json'), spoolAgeMsMax: config.spool.ageMsMax },
     {
       logger,
       onApply(plan) {
@@ -82,7 +97,13 @@ export function createService(config: GatewayConfig, deps: { logger: Logger; clo
   );
   const broker = createBrokerConnections(
     { ...config, topics, status: () => status },
-    { ...deps, registry, onConfiguration: applied.receive, onFrame: path.ingest.receive },
+    {
+      ...deps,
+      registry,
+      onConfiguration: applied.receive,
+      onFrame: (message) => path.ingest.receive(tap(message)),
+      onRetired: path.ingest.retired,
+    },
   );
   const reporter = createReporter({ instance: config.instance }, { ...path, clock, logger, control: links.control });
   const ops = createOps(config.ops, { registry, problems, logger });

@@ -51,6 +51,9 @@ async function startPath() {
       linkMetrics: createLinkMetrics(registry),
       inference,
       control,
+      publish: () => {},
+      redeliver: () => {},
+      failpoint: () => {},
       module: FRAGILE,
     },
   );

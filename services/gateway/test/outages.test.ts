@@ -155,12 +155,13 @@ describe('while control is away', () => {
 });
 
 describe('a configuration', () => {
-  it('that asks for durable delivery is refused with its reason, and the one before stays in force', async () => {
+  it('with one pipeline in two streams is refused with its reason, and the one before stays in force', async () => {
     await using site = await startSite();
     await site.ready();
-    await site.configure(raw({ delivery: 'durable' }), 'ffffffffffff');
+    const { raw: stream } = raw().streams;
+    await site.configure({ ...SITE, streams: { raw: stream, other: stream } }, 'ffffffffffff');
     await until(
-      async () => (await site.problems()).some((problem) => /E_CONFIG: streams\.raw\.delivery/.test(problem)),
+      async () => (await site.problems()).some((problem) => /E_CONFIG: streams\.other\.pipelines\.bits/.test(problem)),
       'readyz says so',
     );
     await isDecided(site);

@@ -87,15 +87,6 @@ function checkStreams(streams: Record<string, StreamConfig>, merged: Merged): Co
   const problems: ConfigProblem[] = [];
   for (const [name, stream] of Object.entries(streams)) {
     const path = ['streams', name];
-    if (stream.delivery === 'durable') {
-      problems.push(
-        problemAt([...path, 'delivery'], merged, {
-          found: '"durable"',
-          expected: 'latest',
-          hint: 'durable streams are not in this version; write delivery: latest',
-        }),
-      );
-    }
     if (stream.devices === RESERVED_DEVICE) {
       const expected = 'another name: brink/fleet/… belongs to the services';
       problems.push(problemAt([...path, 'devices'], merged, { found: `"${RESERVED_DEVICE}"`, expected }));

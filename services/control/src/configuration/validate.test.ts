@@ -103,12 +103,6 @@ describe('each mistake is named with file, line, column, path, what was found an
       'a.yaml:4:3: streams.Front_1: found the name "Front_1"; expected a name of 1 to 64 of a-z, 0-9 and "-", beginning with a letter or digit',
     ],
     [
-      'durable delivery',
-      withChange('format: image', 'format: image\n    delivery: durable'),
-      'a.yaml:7:15: streams.front.delivery: found "durable"; expected latest; ' +
-        'durable streams are not in this version; write delivery: latest (example: delivery: latest)',
-    ],
-    [
       'a model that is not there',
       withChange('cifar-net', 'cifarnet'),
       'a.yaml:8:22: streams.front.pipelines.pets.model: found the model "cifarnet", of which there is no ' +
@@ -210,7 +204,7 @@ test('a version that is wrong in one file is said of that file, and of no other'
 
 test('several mistakes in several files are reported together, in the order of the files', () => {
   const found = problemsOf(withChange('format: image', 'format: imag').replace('on: pets', 'on: pest'), {
-    'b.yaml': 'streams:\n  back: { format: image, delivery: durable, pipelines: { cars: { model: nothing } } }\n',
+    'b.yaml': 'streams:\n  back: { format: image, frame_bytes_max: 0, pipelines: { cars: { model: nothing } } }\n',
   });
   expect(found.map((line) => line.split(' ')[0])).toEqual([
     'a.yaml:6:13:',

@@ -11,7 +11,7 @@ const CONFIGURATION_BYTES_MAX = 8 * 1024 * 1024;
  * gateway starts without control and without the broker's retained message.
  */
 export function createAppliedConfiguration(
-  config: { path: string },
+  config: { path: string; spoolAgeMsMax: number },
   d: { logger: Logger; onApply(plan: SitePlan): void },
 ) {
   let revision: string | undefined;
@@ -20,7 +20,7 @@ export function createAppliedConfiguration(
 
   function apply(bytes: Uint8Array): PublishedConfiguration {
     const published = parse(bytes);
-    const plan = planOf(published);
+    const plan = planOf(published, config.spoolAgeMsMax);
     revision = plan.revision;
     error = undefined;
     d.onApply(plan);

@@ -20,6 +20,10 @@ export interface DispatchDeps {
   /** Called once per unit. */
   onEnd(unit: Unit, ending: Ending): void;
   onAttempt(stage: 'decode' | 'run'): void;
+  /** These units are about to be handed to a child process. @returns what has to be waited for, if anything */
+  beforeTry(units: readonly Unit[]): Promise<void> | undefined;
+  /** A unit came back unharmed: what had it, or should have had it, was away. */
+  notTried(unit: Unit): void;
   onDecide(units: number): void;
 }
 
@@ -128,6 +132,7 @@ export class Dispatch {
       if (taken === undefined) break;
       const unit = this.#form(taken.frame, taken.pipeline, now);
       if (now >= dueAt(unit.frame, unit.pipeline)) this.#expire(unit);
+      else if (unit.attempts >= ATTEMPTS_MAX) this.#exhausted(unit, 'the gateway ended while it had it');
       else this.#prepare(work, unit, model);
     }
     if (work.ready.length > 0) this.#later(work);
@@ -158,6 +163,8 @@ export class Dispatch {
   async #preparePicture(work: ModelWork, unit: Unit, model: ServingModel): Promise<void> {
     work.preparing += 1;
     try {
+      const committed = this.#d.beforeTry([unit]);
+      if (committed !== undefined) await committed;
       unit.prepared = await this.#preparer.picture(unit, model);
       if (this.#live.has(unit)) work.ready.push(unit);
     } catch (reason) {
@@ -178,9 +185,12 @@ export class Dispatch {
     unit.attempts += 1;
     this.#d.onAttempt(stage);
     if (unit.attempts < ATTEMPTS_MAX) return this.#live.has(unit);
-    const why = `${unit.attempts} attempts, the last ended with ${error.code}: ${error.detail}`;
-    this.#dead(unit, new BrinkError('E_ATTEMPTS', why));
+    this.#exhausted(unit, `the last ended with ${error.code}: ${error.detail}`);
     return false;
+  }
+
+  #exhausted(unit: Unit, why: string): void {
+    this.#dead(unit, new BrinkError('E_ATTEMPTS', `${unit.attempts} attempts, ${why}`));
   }
 
   /** Everything that becomes ready in this turn of the event loop goes in one Decide. */
@@ -229,6 +239,8 @@ export class Dispatch {
     onDecide(units.length);
     let answers: readonly UnitAnswer[] | BrinkError;
     try {
+      const committed = this.#d.beforeTry(units);
+      if (committed !== undefined) await committed;
       const tensors = units.map((unit) => unit.prepared?.tensor as Uint8Array);
       const options = { timeoutMs: this.#decideTimeoutMs };
       answers = answersOf(await request(decideBody(model, units, clock.monotonic()), tensors, options), units);
@@ -257,6 +269,7 @@ export class Dispatch {
     const error = answer instanceof BrinkError ? answer : failureOf(answer.said.failure as link.Failure);
     if (error.retryable || error.code === 'E_MODEL_UNKNOWN') {
       this.#pauseFor(work, model, error);
+      this.#d.notTried(unit);
       return this.#live.has(unit);
     }
     if (error.code === 'E_EXPIRED') this.#expire(unit, error.detail);

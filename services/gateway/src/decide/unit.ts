@@ -31,7 +31,9 @@ export interface PreparedUnit {
 
 export function createUnit(frame: Frame, pipeline: PipelinePlan, takenAt: number): Unit {
   const id = formatUnitId({ ...frame.id, part: 0, pipeline: pipeline.name });
-  return { id, frame, pipeline, takenAt, attempts: 0, prepared: undefined };
+  // Tries that were committed and have no end: the process that made them is no more.
+  const attempts = frame.spooled?.attempts.get(pipeline.name) ?? 0;
+  return { id, frame, pipeline, takenAt, attempts, prepared: undefined };
 }
 
 /** How a unit ended. */
@@ -66,7 +68,7 @@ export function outcomeJson(unit: Unit, ending: Ending, now: number, gateway: st
     model: { name: pipeline.model, version },
     received_ms: frame.receivedMs,
     latency_ms: totalMs,
-    durable: false,
+    durable: frame.spooled !== undefined,
   });
   const result = ending.outcome === 'decided' ? `,"result":${ending.answer.resultJson}` : '';
   return `${head.slice(0, -1)}${result},"evidence":${evidenceJson(unit, ending, totalMs, gateway)}}`;

@@ -6,7 +6,7 @@ import {
   countSettled,
   type FrameCounts,
 } from '../outcomes/counts.ts';
-import { detach, dueAt, type Frame } from './frame.ts';
+import { detach, dueAt, type Frame, type Spooled } from './frame.ts';
 import { type Lane, LaneQueues } from './lanes.ts';
 import type { PipelinePlan } from './plan.ts';
 
@@ -30,9 +30,18 @@ export function createAdmission(d: { counts: Counts; onUnitDropped(reason: UnitD
 
   function takeFrom(lane: Lane, now: number): Taken {
     const frame = queues.empty(lane);
+    if (frame.spooled !== undefined) return takeSpooled(lane, frame, frame.spooled);
     frame.formed = true;
     if (lane.pipeline.everyMs !== undefined) lane.nextAt = now + lane.pipeline.everyMs;
     countFormed(d.counts.units(lane.pipeline.name));
+    return { frame, pipeline: lane.pipeline };
+  }
+
+  /** Its unit was counted when the frame was committed; the next one waits at the end of the queue. */
+  function takeSpooled(lane: Lane, frame: Frame, spooled: Spooled): Taken {
+    spooled.out.add(lane.pipeline.name);
+    const next = lane.backlog.shift();
+    if (next !== undefined) queues.fill(lane, next);
     return { frame, pipeline: lane.pipeline };
   }
 
@@ -71,6 +80,14 @@ export function createAdmission(d: { counts: Counts; onUnitDropped(reason: UnitD
       for (const pipeline of replaced.plan.pipelines) replaced.onSettled?.(pipeline, 'dropped');
     },
 
+    /** A frame of the spool, behind those that wait for the same pipelines. Its units are counted already. */
+    enqueue(frame: Frame, lanes: readonly Lane[]): void {
+      for (const lane of lanes) {
+        if (lane.frame === undefined) queues.fill(lane, frame);
+        else lane.backlog.push(frame);
+      }
+    },
+
     /** The next frame for a model, or undefined. @param pictures whether pictures can be taken */
     take(model: string, now: number, pictures: boolean): Taken | undefined {
       const lane = queues.first(model, pictures);
@@ -79,14 +96,20 @@ export function createAdmission(d: { counts: Counts; onUnitDropped(reason: UnitD
 
     /** What is too old. For each the caller makes an `expired` outcome. */
     takeExpired(now: number): Taken[] {
-      const old = [...queues.full()].filter((lane) => now >= dueAt(lane.frame as Frame, lane.pipeline));
-      return old.map((lane) => takeFrom(lane, now));
+      const taken: Taken[] = [];
+      for (const lane of [...queues.full()]) {
+        while (lane.frame !== undefined && now >= dueAt(lane.frame, lane.pipeline)) taken.push(takeFrom(lane, now));
+      }
+      return taken;
     },
 
-    /** Drops what waits in lanes that are no more (a changed configuration, the end of the process). */
+    /** Drops what waits in lanes that are no more (a changed configuration, the end of the process). The spool keeps its own. */
     abandon(lanes: readonly Lane[], reason: UnitDropReason): void {
       for (const lane of lanes) {
-        if (lane.frame !== undefined) dropUnit(lane.pipeline, queues.empty(lane), reason);
+        if (lane.frame === undefined) continue;
+        const frame = queues.empty(lane);
+        lane.backlog = [];
+        if (frame.spooled === undefined) dropUnit(lane.pipeline, frame, reason);
       }
     },
 

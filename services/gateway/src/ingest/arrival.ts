@@ -6,6 +6,10 @@ export interface FrameMessage {
   readonly topic: string;
   readonly payload: Uint8Array;
   readonly retain: boolean;
+  /** Tells the broker that it need not keep it any longer. */
+  readonly ack?: () => void;
+  /** It stays with the broker, which sends it again after the next connect. */
+  readonly abandon?: () => void;
   readonly properties?:
     | {
         readonly contentType?: string | undefined;

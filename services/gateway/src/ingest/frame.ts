@@ -22,6 +22,24 @@ export interface Frame {
   /** Told of each unit's end, where somebody waits for it (frames posted over HTTP). */
   readonly onSettled: ((pipeline: PipelinePlan, fate: 'committed' | 'dropped') => void) | undefined;
   sha256: string | undefined;
+  /** Of a durable stream: its row in the spool. */
+  readonly spooled: Spooled | undefined;
+}
+
+/** A row of the spool: what is left to be decided about one frame. */
+export interface Spooled {
+  readonly id: number;
+  readonly device: string;
+  readonly stream: string;
+  readonly boot: string;
+  readonly seq: number;
+  readonly bytes: number;
+  /** Pipelines whose unit is not settled. */
+  readonly left: Set<string>;
+  /** Those of them whose unit is being decided, or on its way to control. */
+  readonly out: Set<string>;
+  /** Tries of each pipeline's unit, as they are committed. */
+  readonly attempts: Map<string, number>;
 }
 
 /** Of the bytes as received. Worked out when a unit needs it: frames that are dropped never pay for it. */

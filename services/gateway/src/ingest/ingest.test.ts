@@ -9,6 +9,7 @@ import { createDiscovered } from './discovered.ts';
 import { sha256Of } from './frame.ts';
 import { createIngest } from './ingest.ts';
 import { planOf } from './plan.ts';
+import { createRefusals } from './refusals.ts';
 import { createSources } from './sources.ts';
 
 const STREAMS = {
@@ -42,12 +43,17 @@ function entrance(o: { sourcesMax?: number; streams?: object } = {}) {
       counts,
       sources,
       admission,
-      discovered,
-      letters: createDeadLetters(
-        { burst: 1000, perSecond: 0 },
-        { outbox: { addLetter: (json) => letters.push(JSON.parse(json)) }, onSuppressed: () => {} },
-      ),
-      onRejected: (code) => codes.push(code),
+      refusals: createRefusals({
+        clock,
+        counts,
+        discovered,
+        letters: createDeadLetters(
+          { burst: 1000, perSecond: 0 },
+          { outbox: { addLetter: (json) => letters.push(JSON.parse(json)) }, onSuppressed: () => {} },
+        ),
+        onRejected: (code) => codes.push(code),
+      }),
+      intake: { admit: () => {}, retire: () => {} },
       onOffered: () => {},
     },
   );

@@ -1,16 +1,23 @@
 import { BrinkError, type Topics } from '@brink/protocol';
-import { countFrame } from '../outcomes/counts.ts';
+import type { Clock } from '@brink/runtime';
+import { type Counts, countFrame } from '../outcomes/counts.ts';
+import type { Answer, Intake } from '../spool/intake.ts';
 import type { Admission } from './admission.ts';
 import { type Arrival, type FrameMessage, readArrival } from './arrival.ts';
 import { outsideOf, typeOf } from './checks.ts';
 import type { Frame } from './frame.ts';
-import { createRefusals, type RefusalDeps } from './refusals.ts';
-import { type Sources, takeSeq } from './sources.ts';
+import type { Refusals } from './refusals.ts';
+import { type Source, type Sources, takeSeq } from './sources.ts';
 
 export type PostedArrival = Omit<Arrival, 'topic' | 'retain' | 'traceparent'>;
 
-export interface IngestDeps extends RefusalDeps {
+export interface IngestDeps {
+  clock: Clock;
+  counts: Counts;
+  refusals: Refusals;
   sources: Sources;
+  /** Frames of durable streams. */
+  intake: Pick<Intake, 'admit' | 'retire'>;
   admission: Admission;
   /** Something waits for the models of this frame now. */
   onOffered(frame: Frame): void;
@@ -22,20 +29,30 @@ export interface IngestDeps extends RefusalDeps {
  * @param config.boot for frames without a number of their own
  */
 export function createIngest(config: { boot: string; topics: Topics }, d: IngestDeps) {
-  const refused = createRefusals(d);
+  const refused = d.refusals;
 
-  /** @returns the accepted frame, 'duplicate', or the error by which it was refused; all counted */
-  function admit(arrival: Arrival): Frame | 'duplicate' | BrinkError {
+  /** @param answer hears what became of it, now or, where it has to be committed, later; it is counted in any case */
+  function admit(arrival: Arrival, answer: Answer): void {
+    const source = d.sources.find(arrival.device, arrival.stream);
+    if (typeof source === 'string') answer.refused(refused.source(source, arrival));
+    else if (source.plan.durable) d.intake.admit(source, arrival, answer);
+    else {
+      const frame = admitLatest(source, arrival);
+      if (frame instanceof BrinkError) answer.refused(frame);
+      else answer.accepted(frame);
+    }
+  }
+
+  /** @returns the accepted frame, or the error by which it was refused: E_SEQ_LATE for a repetition */
+  function admitLatest(source: Source, arrival: Arrival): Frame | BrinkError {
     const { device, stream, id, payload, traceparent, onSettled } = arrival;
-    const source = d.sources.find(device, stream);
-    if (typeof source === 'string') return refused.source(source, arrival);
     const { plan } = source;
     const wrong = outsideOf(plan, arrival);
     if (wrong !== undefined) return refused.frame(source, wrong, arrival);
     const receivedMs = d.clock.now();
     if (id !== undefined && !takeSeq(source, id.boot, id.seq)) {
       countFrame(source.row, 'duplicate', receivedMs);
-      return 'duplicate';
+      return new BrinkError('E_SEQ_LATE', `${id.boot}-${id.seq} or a later frame of this boot was taken before`);
     }
     const type = typeOf(plan, arrival);
     if (type instanceof BrinkError) return refused.frame(source, type, arrival);
@@ -52,6 +69,7 @@ export function createIngest(config: { boot: string; topics: Topics }, d: Ingest
       waiting: 0,
       onSettled,
       sha256: undefined,
+      spooled: undefined,
     };
     d.admission.offer(frame, source.lanes, source.row, frame.receivedAt);
     d.onOffered(frame);
@@ -67,21 +85,48 @@ export function createIngest(config: { boot: string; topics: Topics }, d: Ingest
         arrival = readArrival(config.topics, message);
       } catch (reason) {
         refused.topic(reason, message);
+        message.ack?.();
         return;
       }
-      admit(arrival);
+      admit(arrival, answerTo(message));
     },
 
-    /** A frame that came in over HTTP. @throws BrinkError by which it was refused; E_SEQ_LATE for a repetition */
-    post(posted: PostedArrival): Frame {
+    /** A message on `up/retired/{stream}`. Means something for durable streams only. Never throws. */
+    retired(message: FrameMessage): void {
+      const { device, stream } = retiredBy(message.topic);
+      const source = d.sources.find(device, stream);
+      if (typeof source === 'string' || !source.plan.durable) message.ack?.();
+      else
+        d.intake.retire(device, stream, message.payload, {
+          done: () => message.ack?.(),
+          failed: () => message.abandon?.(),
+        });
+    },
+
+    /**
+     * A frame that came in over HTTP; of a durable stream, when it is in the spool. Rejects with the BrinkError by which it was
+     * refused; E_SEQ_LATE for a repetition.
+     */
+    post(posted: PostedArrival): Promise<Frame> {
+      const { promise, resolve, reject } = Promise.withResolvers<Frame>();
       const topic = `/v1/frames/${posted.device}/${posted.stream}`;
-      const frame = admit({ ...posted, topic, retain: false, traceparent: undefined });
-      if (frame instanceof BrinkError) throw frame;
-      if (frame !== 'duplicate') return frame;
-      const id = `${posted.id?.boot}-${posted.id?.seq}`;
-      throw new BrinkError('E_SEQ_LATE', `${id} or a later frame of this boot was taken before`);
+      const answer: Answer = { accepted: resolve, refused: reject, failed: reject, mayWait: false };
+      admit({ ...posted, topic, retain: false, traceparent: undefined }, answer);
+      return promise;
     },
   };
+}
+
+/** What is refused is settled too: it is never sent again. */
+function answerTo(message: FrameMessage): Answer {
+  const ack = () => message.ack?.();
+  return { accepted: ack, refused: ack, failed: () => message.abandon?.(), mayWait: true };
+}
+
+/** The broker sends what matches `{root}/+/up/retired/+`, and the root is one level. */
+function retiredBy(topic: string): { device: string; stream: string } {
+  const [, device = '', , , stream = ''] = topic.split('/');
+  return { device, stream };
 }
 
 export type Ingest = ReturnType<typeof createIngest>;

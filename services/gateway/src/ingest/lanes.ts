@@ -5,6 +5,8 @@ import type { PipelinePlan } from './plan.ts';
 export interface Lane {
   readonly pipeline: PipelinePlan;
   frame: Frame | undefined;
+  /** Of a durable stream: frames behind it, in their order. Bounded by what the spool keeps in memory. */
+  backlog: Frame[];
   /** When it came into its queue; smaller is earlier. */
   order: number;
   /** `every_ms`: no unit before this, on the monotonic clock. */
@@ -12,7 +14,7 @@ export interface Lane {
 }
 
 export function createLane(pipeline: PipelinePlan): Lane {
-  return { pipeline, frame: undefined, order: 0, nextAt: Number.NEGATIVE_INFINITY };
+  return { pipeline, frame: undefined, backlog: [], order: 0, nextAt: Number.NEGATIVE_INFINITY };
 }
 
 const PRIORITIES = 10;

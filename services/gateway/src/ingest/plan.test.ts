@@ -43,9 +43,9 @@ describe('a plan', () => {
   });
 
   it('is refused as a whole, with every reason', () => {
-    const stream = { format: 'image', delivery: 'durable', pipelines: { pets: { model: 'cats' } } };
-    expect(() => planned({ a: stream, b: stream })).toThrow(
-      /E_CONFIG.*streams\.a\.delivery.*streams\.b\.delivery.*pets is in streams\.a too/s,
+    const stream = { format: 'image', pipelines: { pets: { model: 'cats' } } };
+    expect(() => planned({ a: stream, b: stream, c: stream })).toThrow(
+      /E_CONFIG.*streams\.b\.pipelines\.pets is in streams\.a too.*streams\.c\.pipelines\.pets/s,
     );
   });
 });

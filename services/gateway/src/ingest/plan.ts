@@ -15,7 +15,10 @@ export interface StreamPlan {
   readonly name: string;
   readonly devices: string;
   readonly format: 'image' | 'tensor';
+  /** delivery: durable */
+  readonly durable: boolean;
   readonly frameBytesMax: number;
+  /** Of a durable stream: how long the spool keeps a frame. */
   readonly frameAgeMsMax: number;
   readonly pipelines: readonly PipelinePlan[];
 }
@@ -32,7 +35,10 @@ export const EMPTY_PLAN: SitePlan = { revision: '', streams: new Map() };
  * All or nothing: the plan, or every reason why there is none.
  * @throws BrinkError E_CONFIG
  */
-export function planOf({ revision, configuration }: PublishedConfiguration): SitePlan {
+export function planOf(
+  { revision, configuration }: PublishedConfiguration,
+  spoolAgeMsMax = Number.MAX_SAFE_INTEGER,
+): SitePlan {
   const problems = problemsOf(configuration);
   if (problems.length > 0) throw new BrinkError('E_CONFIG', problems.join('; '));
   const streams = new Map<string, StreamPlan>();
@@ -41,8 +47,9 @@ export function planOf({ revision, configuration }: PublishedConfiguration): Sit
       name,
       devices: stream.devices,
       format: stream.format,
+      durable: stream.delivery === 'durable',
       frameBytesMax: stream.frame_bytes_max,
-      frameAgeMsMax: stream.frame_age_ms_max,
+      frameAgeMsMax: stream.delivery === 'durable' ? spoolAgeMsMax : stream.frame_age_ms_max,
       pipelines: Object.entries(stream.pipelines).map(([pipeline, of]) => ({
         name: pipeline,
         model: of.model,
@@ -59,11 +66,6 @@ function problemsOf(configuration: Configuration): string[] {
   const problems: string[] = [];
   const streamOf = new Map<string, string>();
   for (const [name, stream] of Object.entries(configuration.streams)) {
-    if (stream.delivery === 'durable') {
-      problems.push(
-        `streams.${name}.delivery is "durable", which this version of the gateway cannot keep; expected "latest"`,
-      );
-    }
     for (const pipeline of Object.keys(stream.pipelines)) {
       const other = streamOf.get(pipeline);
       if (other !== undefined)

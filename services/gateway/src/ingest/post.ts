@@ -13,7 +13,7 @@ const WAIT_MS_MAX = 60_000;
 export function createPostFrame(d: { ingest: Ingest; clock: Clock }) {
   return async (request: link.PostFrame, [payload = Buffer.alloc(0)]: Buffer[], { signal }: HandlerContext) => {
     const watch = createWatch();
-    const frame = d.ingest.post({
+    const frame = await d.ingest.post({
       device: named('device', request.device),
       stream: named('stream', request.stream),
       id: numbered(request),

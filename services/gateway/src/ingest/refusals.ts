@@ -39,6 +39,9 @@ export function createRefusals(d: RefusalDeps) {
   }
 
   return {
+    /** Something is wrong with a frame that is counted elsewhere. @returns the error */
+    letter: (error: BrinkError, arrival: Arrival): BrinkError => record(error, arrival, d.clock.now()),
+
     /** Something is wrong with the frame itself. @returns the error */
     frame(source: Source, error: BrinkError, arrival: Arrival): BrinkError {
       const nowMs = d.clock.now();
@@ -70,3 +73,5 @@ export function createRefusals(d: RefusalDeps) {
     },
   };
 }
+
+export type Refusals = ReturnType<typeof createRefusals>;

@@ -58,6 +58,31 @@ export function countSettled(row: UnitCounts, fate: UnitFate): void {
   row[fate] += 1;
 }
 
+/**
+ * What the spool committed about a durable stream, in the names of its counter table: `received`, `accepted`, … of the stream, and
+ * `<pipeline>/formed`, `<pipeline>/decided`, … of its units. At the start these are the sums of all processes before.
+ * @param nowMs 0 where no frame came in
+ */
+export function countSpooled(
+  counts: Counts,
+  { device, stream }: { device: string; stream: string },
+  names: readonly string[],
+  nowMs: number,
+  by = 1,
+): void {
+  const row = counts.frames(device, stream);
+  if (nowMs > 0) row.lastAtMs = nowMs;
+  for (const name of names) {
+    const [first, fate] = name.split('/') as [string, (UnitFate | 'formed')?];
+    if (fate === undefined) row[first as FrameFate | 'received'] += by;
+    else {
+      const units = counts.units(first);
+      units[fate] += by;
+      units.pending += fate === 'formed' ? by : -by;
+    }
+  }
+}
+
 /** Both laws in one object. Plain integers: what counts a frame must not cost as much as the frame. */
 export function createCounts() {
   const streams = new Map<string, { device: string; stream: string; row: FrameCounts }>();

@@ -1,16 +1,24 @@
 import type { Clock } from '@brink/runtime';
 import { type Ending, outcomeJson, type Unit } from '../decide/unit.ts';
 import type { UnitDropReason } from '../ingest/admission.ts';
-import type { Frame } from '../ingest/frame.ts';
+import type { Frame, Spooled } from '../ingest/frame.ts';
 import type { PipelinePlan } from '../ingest/plan.ts';
 import type { GatewayMetrics } from '../metrics.ts';
+import type { Backlog } from '../spool/backlog.ts';
 import { type Counts, countSettled } from './counts.ts';
 import type { Outbox } from './outbox.ts';
 
 /** The end of a unit: its outcome goes to control, and when that is settled, so is the unit. */
 export function createEndings(
   config: { instance: string },
-  d: { clock: Clock; counts: Counts; outbox: Outbox; metrics: () => GatewayMetrics },
+  d: {
+    clock: Clock;
+    counts: Counts;
+    outbox: Outbox;
+    backlog: Pick<Backlog, 'settle' | 'notTried'>;
+    failpoint(name: string): void;
+    metrics: () => GatewayMetrics;
+  },
 ) {
   /**
    * Made apart from `ended` so that it keeps hold of nothing but this: an outcome may wait for control for hours, and the
@@ -24,16 +32,35 @@ export function createEndings(
     };
   }
 
+  /** Of a frame in the spool: its row goes when control has it, and stays when this process ends before. */
+  function spooledSettler(spooled: Spooled, pipeline: PipelinePlan, onSettled: Frame['onSettled'], ending: Ending) {
+    return (fate: 'committed' | UnitDropReason): void => {
+      if (fate === 'control_down') return;
+      d.failpoint('outcome.after_commit');
+      if (fate !== 'committed') d.metrics().unitsDropped.inc({ reason: fate });
+      d.backlog.settle(spooled, pipeline.name, fate === 'committed' ? ending.outcome : 'dropped', () => {
+        d.failpoint('outcome.after_settle');
+        onSettled?.(pipeline, fate === 'committed' ? 'committed' : 'dropped');
+      });
+    };
+  }
+
   return {
     ended(unit: Unit, ending: Ending): void {
       const now = d.clock.monotonic();
       d.metrics().latency.observe(Math.max(0, now - unit.frame.receivedAt) / 1000);
       const json = outcomeJson(unit, ending, now, config.instance);
-      d.outbox.add(json, settler(unit.pipeline, unit.frame.onSettled, ending.outcome));
+      const { pipeline, frame } = unit;
+      if (frame.spooled === undefined) d.outbox.add(json, settler(pipeline, frame.onSettled, ending.outcome));
+      else {
+        d.failpoint('outcome.before_send');
+        d.outbox.add(json, spooledSettler(frame.spooled, pipeline, frame.onSettled, ending), true);
+      }
     },
     /** Given up without an outcome. */
     dropped(unit: Unit, reason: UnitDropReason): void {
-      settler(unit.pipeline, unit.frame.onSettled, 'dead')(reason);
+      if (unit.frame.spooled === undefined) settler(unit.pipeline, unit.frame.onSettled, 'dead')(reason);
+      else d.backlog.notTried(unit);
     },
   };
 }

@@ -46,9 +46,12 @@ export class Outbox {
     this.#waits = fullJitter(BACKOFF, d.random);
   }
 
-  /** @param onEnd is called once: when control has committed it, or it was dropped */
-  add(json: string, onEnd: (fate: 'committed' | DropReason) => void): void {
-    this.#queue.add({ payload: Buffer.from(json), onEnd });
+  /**
+   * @param onEnd is called once: when control has committed it, or it was dropped
+   * @param kept it is not dropped for others, only at the end of the process
+   */
+  add(json: string, onEnd: (fate: 'committed' | DropReason) => void, kept = false): void {
+    this.#queue.add({ payload: Buffer.from(json), onEnd, kept });
     this.#schedule();
   }
 

@@ -5,6 +5,8 @@ export interface Entry {
   readonly payload: Uint8Array;
   /** undefined: a dead letter */
   readonly onEnd: ((fate: 'committed' | DropReason) => void) | undefined;
+  /** It is in the spool, and never dropped for want of room: the spool has bounds of its own. */
+  readonly kept?: boolean;
 }
 
 export interface QueueLimits {
@@ -35,7 +37,11 @@ export class OutcomeQueue {
     this.#outcomes.push(entry);
     this.#bytes += entry.payload.byteLength;
     const { rowsMax, bytesMax } = this.#config;
-    while (this.#outcomes.length > 0 && (this.rows > rowsMax || this.#bytes > bytesMax)) this.dropOldest();
+    while (this.rows > rowsMax || this.#bytes > bytesMax) {
+      const oldest = this.#outcomes.findIndex(({ kept }) => kept !== true);
+      if (oldest < 0) return;
+      for (const dropped of this.#outcomes.splice(oldest, 1)) this.#end(dropped, 'control_down');
+    }
   }
 
   addLetter(payload: Uint8Array): void {

@@ -39,7 +39,13 @@ const USERS: User[] = [
 
 /** One gateway on a real broker, between a real link server for inference and one for control. */
 export async function startSite(
-  o: { configuration?: ConfigurationText; config?: Partial<GatewayConfig>; inference?: false; control?: false } = {},
+  o: {
+    configuration?: ConfigurationText;
+    config?: Partial<GatewayConfig>;
+    inference?: false;
+    control?: false;
+    failpoint?: (name: string) => void;
+  } = {},
 ) {
   const folder = await mkdtemp(join(tmpdir(), 'brink-gw-'));
   const clock = systemClock;
@@ -101,7 +107,13 @@ export async function startSite(
     BRINK_OPS_PORT: '0',
   };
   const build = () =>
-    createService({ ...readConfig(env), ...o.config }, { logger: LOGGER, clock, random: Math.random });
+    createService(
+      { ...readConfig(env), ...o.config },
+      {
+        ...{ logger: LOGGER, clock, random: Math.random },
+        ...(o.failpoint === undefined ? {} : { failpoint: o.failpoint }),
+      },
+    );
   let service = build();
   await service.start(new AbortController().signal);
   const site = {
@@ -111,6 +123,8 @@ export async function startSite(
     topics,
     cats,
     modelsDir: paths.models,
+    /** Of a gateway process. */
+    env,
     get service() {
       return service;
     },

@@ -1,0 +1,297 @@
+import { BrinkError, type ErrorCode, RetiredSchema } from '@brink/protocol';
+import type { Clock } from '@brink/runtime';
+import type { Arrival } from '../ingest/arrival.ts';
+import { outsideOf, typeOf } from '../ingest/checks.ts';
+import type { Frame, Spooled } from '../ingest/frame.ts';
+import type { Refusals } from '../ingest/refusals.ts';
+import type { Source } from '../ingest/sources.ts';
+import { type Counts, countSpooled } from '../outcomes/counts.ts';
+import type { Backlog } from './backlog.ts';
+import { type Boot, createBoots, withNumbers } from './boots.ts';
+import type { Change, SpoolContents } from './messages.ts';
+import { isTaken, withNumber, withoutBelow } from './numbers.ts';
+import type { SendReceipt } from './receipts.ts';
+import type { Spool } from './spool.ts';
+
+/** What becomes of an arrival. Exactly one of these is called, once. */
+export interface Answer {
+  /** It is committed. */
+  accepted(frame: Frame): void;
+  /** It was taken before, or is refused by name; that too is committed. */
+  refused(error: BrinkError): void;
+  /** Nothing of it is kept: it must come again. */
+  failed(error: BrinkError): void;
+  /** May wait for room. */
+  readonly mayWait: boolean;
+}
+
+export interface IntakeDeps {
+  clock: Clock;
+  spool: Spool;
+  counts: Counts;
+  backlog: Backlog;
+  refusals: Refusals;
+  receipt: SendReceipt;
+  onRejected(code: ErrorCode): void;
+  onDropped(reason: 'every_ms'): void;
+  /** What was given up un-acked can be taken now. */
+  onRedeliver(): void;
+  /** For tests: called by name where a crash would hurt most. */
+  failpoint(name: string): void;
+}
+
+interface Held {
+  readonly source: Source;
+  readonly arrival: Arrival;
+  readonly answer: Answer;
+}
+
+const HELD = { frames: 256, bytes: 16 * 1024 * 1024 };
+const BUSY_MS = 1000;
+const AGAIN_MS = 1000;
+
+/** Frames of durable streams: into the spool, and only then acknowledged. */
+export class Intake {
+  readonly #boot: string;
+  readonly #d: IntakeDeps;
+  readonly #boots = createBoots();
+  readonly #seqs = new Map<string, number>();
+  /** Frames that wait un-acked for room in their streams. */
+  #held: Held[] = [];
+  #heldBytes = 0;
+  /** Frames were given up un-acked. */
+  #missed = false;
+  #failing = false;
+  #lastId = 0;
+
+  /** @param config.boot for frames without a number of their own */
+  constructor(config: { boot: string }, d: IntakeDeps) {
+    this.#boot = config.boot;
+    this.#d = d;
+  }
+
+  get held(): number {
+    return this.#held.length;
+  }
+
+  restore({ boots, lastId }: SpoolContents): void {
+    this.#boots.restore(boots);
+    this.#lastId = lastId;
+  }
+
+  admit(source: Source, arrival: Arrival, answer: Answer): void {
+    const { name } = source.plan;
+    const { device, id, payload } = arrival;
+    const inOrder = !this.#held.some((held) => held.source.plan.name === name);
+    if (inOrder && this.#d.backlog.hasRoom(name, payload.byteLength)) {
+      this.#enter(source, arrival, answer);
+      return;
+    }
+    if (id !== undefined) this.#d.receipt(device, name, this.#boots.find(device, name, id.boot).state, BUSY_MS);
+    if (!answer.mayWait) {
+      answer.failed(new BrinkError('E_BUSY', `stream "${name}" is full: what it holds waits to be decided`));
+    } else if (this.#held.length >= HELD.frames || this.#heldBytes + payload.byteLength > HELD.bytes) {
+      this.#missed = true;
+      answer.failed(new BrinkError('E_BUSY', `stream "${name}" is full`));
+    } else {
+      // A copy: the payload is a view that would keep its whole network chunk.
+      this.#held.push({ source, arrival: { ...arrival, payload: new Uint8Array(payload) }, answer });
+      this.#heldBytes += payload.byteLength;
+    }
+  }
+
+  /** There may be room for what waits. */
+  roomed(): void {
+    const full = new Set<string>();
+    this.#held = this.#held.filter(({ source, arrival, answer }) => {
+      const { name } = source.plan;
+      const bytes = arrival.payload.byteLength;
+      // In their order, stream by stream.
+      if (full.has(name) || !this.#d.backlog.hasRoom(name, bytes)) {
+        full.add(name);
+        return true;
+      }
+      this.#heldBytes -= bytes;
+      this.#enter(source, arrival, answer);
+      return false;
+    });
+    if (this.#held.length > 0 || !this.#missed) return;
+    this.#missed = false;
+    this.#d.onRedeliver();
+  }
+
+  /** The device gives older frames up. Never throws. */
+  retire(device: string, stream: string, payload: Uint8Array, answer: Pick<Answer, 'failed'> & { done(): void }): void {
+    let text: unknown;
+    try {
+      text = JSON.parse(new TextDecoder().decode(payload));
+    } catch {
+      text = undefined;
+    }
+    const { data } = RetiredSchema.safeParse(text);
+    if (data === undefined) {
+      this.#d.onRejected('E_BAD_REQUEST');
+      answer.done();
+      return;
+    }
+    const { state, forget } = this.#boots.find(device, stream, data.boot);
+    const numbers = withNumbers(state, withoutBelow(state.tentative, data.below));
+    this.#write({ device, stream, numbers, forget }, state, (error) => {
+      if (error === undefined) answer.done();
+      else answer.failed(error);
+    });
+  }
+
+  #enter(source: Source, arrival: Arrival, answer: Answer): void {
+    const { plan, device } = source;
+    const { id } = arrival;
+    const found = id === undefined ? undefined : this.#boots.find(device, plan.name, id.boot);
+    if (id !== undefined && found !== undefined && isTaken(found.state.tentative, id.seq)) {
+      this.#again(source, id, found.state, answer);
+      return;
+    }
+    const type = outsideOf(plan, arrival) ?? typeOf(plan, arrival);
+    if (type instanceof BrinkError) this.#refuse(source, arrival, type, found, answer);
+    else this.#take(source, arrival, type, found, answer);
+  }
+
+  /** It was taken before: still in the spool, or long decided. */
+  #again(source: Source, id: { boot: string; seq: number }, state: Boot, answer: Answer): void {
+    const { device, plan } = source;
+    const late = id.seq <= state.tentative.through && !this.#d.backlog.has(device, plan.name, id.boot, id.seq);
+    const change = { device, stream: plan.name, counts: ['received', late ? 'rejected' : 'duplicate'] };
+    this.#write(change, state, (error) => {
+      if (error === undefined && late) this.#d.onRejected('E_SEQ_LATE');
+      const what = late ? 'was taken before, and is decided' : 'was taken before';
+      if (error === undefined) answer.refused(new BrinkError('E_SEQ_LATE', `${id.boot}-${id.seq} ${what}`));
+      else answer.failed(error);
+    });
+  }
+
+  #refuse(
+    source: Source,
+    arrival: Arrival,
+    wrong: BrinkError,
+    found: { state: Boot; forget?: string } | undefined,
+    answer: Answer,
+  ): void {
+    const { device, plan } = source;
+    const { id } = arrival;
+    const refused =
+      id === undefined || found === undefined
+        ? {}
+        : {
+            forget: found.forget,
+            numbers: withNumbers(found.state, withNumber(found.state.tentative, id.seq), {
+              seq: id.seq,
+              code: wrong.code,
+            }),
+          };
+    this.#write({ device, stream: plan.name, counts: ['received', 'rejected'], ...refused }, found?.state, (error) => {
+      if (error === undefined) answer.refused(this.#d.refusals.letter(wrong, arrival));
+      else answer.failed(error);
+    });
+  }
+
+  #take(
+    source: Source,
+    arrival: Arrival,
+    type: Frame['type'],
+    found: { state: Boot; forget?: string } | undefined,
+    answer: Answer,
+  ): void {
+    const { clock, backlog, failpoint } = this.#d;
+    const { device, plan } = source;
+    const { boot, seq } = arrival.id ?? { boot: this.#boot, seq: this.#nextSeq(device, plan.name) };
+    const receivedMs = clock.now();
+    const receivedAt = clock.monotonic();
+    const id = ++this.#lastId;
+    const payload = new Uint8Array(arrival.payload);
+    const { due, skipped } = dueNow(source, receivedAt);
+    const spooled: Spooled = {
+      ...{ id, device, stream: plan.name, boot, seq, bytes: payload.byteLength },
+      ...{ left: new Set(due), out: new Set(), attempts: new Map() },
+    };
+    const counts = ['received', 'accepted', ...plan.pipelines.map(({ name }) => `${name}/formed`)];
+    for (const name of skipped) counts.push(`${name}/dropped`);
+    const { traceparent, onSettled } = arrival;
+    const change: Change = {
+      ...{ device, stream: plan.name, counts },
+      ...(due.length === 0 ? {} : { frame: { id, boot, seq, receivedMs, type, traceparent, payload, pipelines: due } }),
+      ...(found === undefined
+        ? {}
+        : { forget: found.forget, numbers: withNumbers(found.state, withNumber(found.state.tentative, seq)) }),
+    };
+    const entered = backlog.enter(spooled);
+    failpoint('ingest.before_commit');
+    this.#write(change, found?.state, (error) => {
+      entered();
+      if (error !== undefined) {
+        answer.failed(error);
+        return;
+      }
+      failpoint('ingest.after_commit');
+      const frame: Frame = {
+        ...{ id: { device, stream: plan.name, boot, seq }, plan, payload, type, receivedMs, receivedAt, traceparent },
+        ...{ formed: true, waiting: 0, onSettled, sha256: undefined, spooled },
+      };
+      for (const _ of skipped) this.#d.onDropped('every_ms');
+      answer.accepted(frame);
+      failpoint('ingest.after_ack');
+      if (due.length > 0) backlog.accept(source, frame, spooled);
+    });
+  }
+
+  /** What was counted and which numbers were taken is true as soon as it is committed, and not before. */
+  #write(change: Change, state: Boot | undefined, done: (error: BrinkError | undefined) => void): void {
+    const { numbers, device, stream, counts = [] } = change;
+    this.#d.spool.write(change, (error) => {
+      if (error !== undefined) {
+        // Everything that waited behind it failed too, so this is where all of them begin again.
+        if (state !== undefined) state.tentative = state.committed;
+        done(error);
+        this.#failed();
+        return;
+      }
+      countSpooled(this.#d.counts, { device, stream }, counts, this.#d.clock.now());
+      if (state !== undefined) {
+        if (numbers !== undefined) state.committed = numbers;
+        this.#d.receipt(device, stream, state);
+      }
+      done(undefined);
+    });
+  }
+
+  /** The broker is asked for them again when the disk had time to get better. */
+  #failed(): void {
+    if (this.#failing) return;
+    this.#failing = true;
+    this.#d.clock.setTimeout(() => {
+      this.#failing = false;
+      this.#missed = true;
+      this.roomed();
+    }, AGAIN_MS);
+  }
+
+  #nextSeq(device: string, stream: string): number {
+    const key = `${device}/${stream}`;
+    const seq = (this.#seqs.get(key) ?? 0) + 1;
+    this.#seqs.set(key, seq);
+    return seq;
+  }
+}
+
+/** Which pipelines decide about a frame that comes now; `every_ms` says no to the others. */
+function dueNow(source: Source, now: number): { due: string[]; skipped: string[] } {
+  const due: string[] = [];
+  const skipped: string[] = [];
+  for (const lane of source.lanes) {
+    const { name, everyMs } = lane.pipeline;
+    if (everyMs !== undefined && now < lane.nextAt) skipped.push(name);
+    else {
+      due.push(name);
+      if (everyMs !== undefined) lane.nextAt = now + everyMs;
+    }
+  }
+  return { due, skipped };
+}

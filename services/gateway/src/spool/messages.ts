@@ -1,0 +1,97 @@
+import type { ErrorCode } from '@brink/protocol';
+
+// What the gateway and its spool thread say to each other.
+
+/** Which numbers of one boot were taken. */
+export interface Numbers {
+  /** Every one up to it. */
+  readonly through: number;
+  /** And these beyond it, ascending: [first, last], both included. */
+  readonly above: readonly (readonly [number, number])[];
+}
+
+export interface Rejection {
+  readonly seq: number;
+  readonly code: ErrorCode;
+}
+
+export interface FrameRow {
+  readonly id: number;
+  readonly boot: string;
+  readonly seq: number;
+  readonly receivedMs: number;
+  readonly type: string;
+  readonly traceparent: string | undefined;
+  readonly payload: Uint8Array;
+  readonly pipelines: readonly string[];
+}
+
+/** One thing that happened to a stream of a device; all of it is committed, or nothing. */
+export interface Change {
+  readonly device: string;
+  readonly stream: string;
+  /** Counters that go up by one. */
+  readonly counts?: readonly string[];
+  readonly numbers?: Numbers & { readonly boot: string; readonly rejected: readonly Rejection[] };
+  /** A boot that is too old to be remembered. */
+  readonly forget?: string | undefined;
+  readonly frame?: FrameRow;
+  readonly attempts?: { readonly frame: number; readonly pipeline: string; readonly attempts: number };
+  readonly settled?: { readonly frame: number; readonly pipeline: string };
+}
+
+export interface Group {
+  readonly n: number;
+  readonly changes: readonly Change[];
+}
+
+/** Rows of one stream, in the order of arrival. */
+export interface Load {
+  readonly n: number;
+  readonly stream: string;
+  readonly after: number;
+  readonly rowsMax: number;
+  readonly bytesMax: number;
+}
+
+export type Request = { readonly write: Group } | { readonly load: Load } | 'stop';
+
+export interface Failure {
+  readonly code: ErrorCode;
+  readonly detail: string;
+}
+
+export interface LoadedRow extends Omit<FrameRow, 'pipelines'> {
+  readonly device: string;
+}
+
+export type Reply =
+  | { readonly n: number; readonly failure?: Failure; readonly rows?: readonly LoadedRow[] }
+  | { readonly opened: SpoolContents }
+  | { readonly notOpened: Failure };
+
+/** What a spool holds when it is opened. */
+export interface SpoolContents {
+  readonly lastId: number;
+  readonly rows: readonly {
+    readonly id: number;
+    readonly device: string;
+    readonly stream: string;
+    readonly boot: string;
+    readonly seq: number;
+    readonly bytes: number;
+    readonly units: readonly (readonly [pipeline: string, attempts: number])[];
+  }[];
+  readonly boots: readonly (Numbers & {
+    readonly device: string;
+    readonly stream: string;
+    readonly boot: string;
+    readonly rejected: readonly Rejection[];
+  })[];
+  readonly counters: readonly {
+    readonly device: string;
+    readonly stream: string;
+    readonly name: string;
+    readonly value: number;
+  }[];
+}

@@ -1,0 +1,177 @@
+import type { DatabaseSync, SQLInputValue, StatementSync } from 'node:sqlite';
+import type { Change, Group, Load, LoadedRow, Numbers, Rejection, SpoolContents } from './messages.ts';
+
+/** Everything that is done to an open spool. Runs in the spool's thread. */
+export function createWriter(db: DatabaseSync) {
+  const sql = prepared(db);
+  const streams = new Map<string, number>();
+  const run = (text: string, ...values: SQLInputValue[]) => sql(text).run(...values);
+
+  function streamOf(device: string, stream: string): number {
+    const key = `${device}/${stream}`;
+    let id = streams.get(key);
+    if (id === undefined) {
+      run('INSERT OR IGNORE INTO stream (device, stream) VALUES (?, ?)', device, stream);
+      id = Number(sql('SELECT id FROM stream WHERE device = ? AND stream = ?').get(device, stream)?.['id']);
+      streams.set(key, id);
+    }
+    return id;
+  }
+
+  function apply(change: Change): void {
+    const stream = streamOf(change.device, change.stream);
+    const { frame, attempts, settled, forget } = change;
+    if (forget !== undefined) run('DELETE FROM boot WHERE stream_id = ? AND boot = ?', stream, forget);
+    if (frame !== undefined) {
+      const { id, boot, seq, receivedMs, type, traceparent = null, payload } = frame;
+      run(
+        'INSERT INTO frame VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
+        id,
+        stream,
+        boot,
+        seq,
+        receivedMs,
+        type,
+        traceparent,
+        payload,
+      );
+      for (const pipeline of frame.pipelines) run('INSERT INTO unit (frame, pipeline) VALUES (?, ?)', id, pipeline);
+    }
+    if (attempts !== undefined) {
+      const { frame: id, pipeline } = attempts;
+      run('UPDATE unit SET attempts = ? WHERE frame = ? AND pipeline = ?', attempts.attempts, id, pipeline);
+    }
+    if (settled !== undefined) {
+      run('DELETE FROM unit WHERE frame = ? AND pipeline = ?', settled.frame, settled.pipeline);
+      run('DELETE FROM frame WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM unit WHERE frame = ?1)', settled.frame);
+    }
+  }
+
+  /** What changes with each frame of a group is written once per group. */
+  function sumUp(changes: readonly Change[]): void {
+    for (const { device, stream, numbers } of lastNumbers(changes)) {
+      if (numbers === undefined) continue;
+      const values = [numbers.boot, numbers.through, JSON.stringify(numbers.above), JSON.stringify(numbers.rejected)];
+      run('INSERT OR REPLACE INTO boot VALUES (?, ?, ?, ?, ?)', streamOf(device, stream), ...values);
+    }
+    for (const { device, stream, name, by } of sums(changes)) {
+      const text = 'INSERT INTO counter VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET value = value + excluded.value';
+      run(text, streamOf(device, stream), name, by);
+    }
+  }
+
+  return {
+    /** One transaction. Throws what SQLite says; then nothing of it is there. */
+    commit({ changes }: Group): void {
+      db.exec('BEGIN IMMEDIATE');
+      try {
+        for (const change of changes) apply(change);
+        sumUp(changes);
+        db.exec('COMMIT');
+      } catch (error) {
+        streams.clear();
+        if (db.isTransaction) db.exec('ROLLBACK');
+        throw error;
+      }
+    },
+
+    load: (request: Load): LoadedRow[] => load(sql, request),
+
+    contents: (): SpoolContents => contentsOf(sql),
+  };
+}
+
+type Sql = (text: string) => StatementSync;
+
+/** Prepared once per text. */
+function prepared(db: DatabaseSync): Sql {
+  const statements = new Map<string, StatementSync>();
+  return (text) => {
+    let statement = statements.get(text);
+    if (statement === undefined) {
+      statement = db.prepare(text);
+      statements.set(text, statement);
+    }
+    return statement;
+  };
+}
+
+/** The last change of each boot. */
+function lastNumbers(changes: readonly Change[]): Iterable<Change> {
+  const last = new Map<string, Change>();
+  for (const change of changes) {
+    const { device, stream, numbers } = change;
+    if (numbers !== undefined) last.set(`${device}/${stream}/${numbers.boot}`, change);
+  }
+  return last.values();
+}
+
+function sums(changes: readonly Change[]) {
+  const found = new Map<string, { device: string; stream: string; name: string; by: number }>();
+  for (const { device, stream, counts = [] } of changes) {
+    for (const name of counts) {
+      const key = `${device}/${stream} ${name}`;
+      const sum = found.get(key) ?? { device, stream, name, by: 0 };
+      sum.by += 1;
+      found.set(key, sum);
+    }
+  }
+  return found.values();
+}
+
+/** At least one row where there is one, however large. */
+function load(sql: Sql, { stream, after, rowsMax, bytesMax }: Load): LoadedRow[] {
+  const rows: LoadedRow[] = [];
+  let bytes = 0;
+  const text = `SELECT frame.*, device FROM frame JOIN stream ON stream.id = stream_id
+    WHERE stream = ? AND frame.id > ? ORDER BY frame.id LIMIT ?`;
+  for (const row of sql(text).iterate(stream, after, rowsMax)) {
+    const payload = row['payload'] as Uint8Array;
+    bytes += payload.byteLength;
+    if (bytes > bytesMax && rows.length > 0) break;
+    rows.push({
+      id: Number(row['id']),
+      device: String(row['device']),
+      boot: String(row['boot']),
+      seq: Number(row['seq']),
+      receivedMs: Number(row['received_ms']),
+      type: String(row['type']),
+      traceparent: row['traceparent'] === null ? undefined : String(row['traceparent']),
+      payload,
+    });
+  }
+  return rows;
+}
+
+function contentsOf(sql: Sql): SpoolContents {
+  const units = new Map<number, [string, number][]>();
+  for (const row of sql('SELECT * FROM unit ORDER BY frame').iterate()) {
+    const id = Number(row['frame']);
+    const list = units.get(id) ?? [];
+    list.push([String(row['pipeline']), Number(row['attempts'])]);
+    units.set(id, list);
+  }
+  const where = (row: Record<string, unknown>) => ({ device: String(row['device']), stream: String(row['stream']) });
+  const frames = `SELECT frame.id, device, stream, boot, seq, length(payload) AS bytes
+    FROM frame JOIN stream ON stream.id = stream_id ORDER BY frame.id`;
+  const rows = sql(frames)
+    .all()
+    .map((row) => {
+      const id = Number(row['id']);
+      const [seq, bytes] = [Number(row['seq']), Number(row['bytes'])];
+      return { id, ...where(row), boot: String(row['boot']), seq, bytes, units: units.get(id) ?? [] };
+    });
+  const boots = sql('SELECT * FROM boot JOIN stream ON stream.id = stream_id ORDER BY boot.rowid')
+    .all()
+    .map((row) => ({
+      ...where(row),
+      boot: String(row['boot']),
+      through: Number(row['through']),
+      above: JSON.parse(String(row['above'])) as Numbers['above'],
+      rejected: JSON.parse(String(row['rejected'])) as Rejection[],
+    }));
+  const counters = sql('SELECT * FROM counter JOIN stream ON stream.id = stream_id')
+    .all()
+    .map((row) => ({ ...where(row), name: String(row['name']), value: Number(row['value']) }));
+  return { lastId: rows.at(-1)?.id ?? 0, rows, boots, counters };
+}
