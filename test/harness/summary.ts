@@ -1,4 +1,4 @@
-import type { Reporter, TestModule } from 'vitest/node';
+import type { Reporter, TestCase, TestModule } from 'vitest/node';
 
 /** Closes a run with one plain line, which any CI can read: `12 passed, 0 failed, 1 skipped`. */
 export class SummaryReporter implements Reporter {
@@ -13,14 +13,16 @@ export class SummaryReporter implements Reporter {
       for (const test of module.children.allTests()) {
         const { state } = test.result();
         if (state !== 'pending') count[state] += 1;
-        if (state === 'skipped') {
-          const isOwn = /skipped/.test(test.name) || test.parent.type !== 'suite';
-          const title = isOwn ? test.fullName : test.parent.fullName;
-          skipped.set(title, (skipped.get(title) ?? 0) + 1);
-        }
+        if (state === 'skipped') skipped.set(titleOf(test), (skipped.get(titleOf(test)) ?? 0) + 1);
       }
     }
     for (const [title, tests] of skipped) process.stdout.write(`skipped ${tests}: ${title}\n`);
     process.stdout.write(`\n${count.passed} passed, ${count.failed} failed, ${count.skipped} skipped\n`);
   }
+}
+
+/** Of a test that is skipped: its own where it says why, else that of its suite. */
+function titleOf(test: TestCase): string {
+  const isOwn = /skipped/.test(test.name) || test.parent.type !== 'suite';
+  return isOwn ? test.fullName : test.parent.fullName;
 }
