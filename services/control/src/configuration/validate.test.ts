@@ -204,13 +204,14 @@ test('a version that is wrong in one file is said of that file, and of no other'
 
 test('several mistakes in several files are reported together, in the order of the files', () => {
   const found = problemsOf(withChange('format: image', 'format: imag').replace('on: pets', 'on: pest'), {
-    'b.yaml': 'streams:\n  back: { format: image, frame_bytes_max: 0, pipelines: { cars: { model: nothing } } }\n',
+    'b.yaml':
+      'streams:\n  back: { format: image, pipelines: { cars: { model: nothing }, bikes: { model: nothing } } }\n',
   });
   expect(found.map((line) => line.split(' ')[0])).toEqual([
     'a.yaml:6:13:',
     'a.yaml:11:9:',
-    'b.yaml:2:36:',
-    'b.yaml:2:73:',
+    'b.yaml:2:54:',
+    'b.yaml:2:81:',
   ]);
 });
 

@@ -15,7 +15,7 @@ export interface Rejection {
   readonly code: ErrorCode;
 }
 
-export interface FrameRow {
+interface FrameRow {
   readonly id: number;
   readonly boot: string;
   readonly seq: number;
