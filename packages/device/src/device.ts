@@ -1,4 +1,12 @@
-import { type Ack, BrinkError, createTopics, type Decision, DecisionSchema, isName } from '@brink/protocol';
+import {
+  type Ack,
+  BrinkError,
+  createTopics,
+  type Decision,
+  DecisionSchema,
+  isName,
+  type Topics,
+} from '@brink/protocol';
 import {
   type Clock,
   createMqtt,
@@ -9,7 +17,9 @@ import {
   systemClock,
 } from '@brink/runtime';
 import { type CommandHandler, createCommands } from './commands.ts';
+import { Keeper, type KeeperDeps, type RejectedFrame } from './keeper.ts';
 import { createKeys } from './keys.ts';
+import type { OutboxConfig } from './outbox.ts';
 
 export interface DeviceConfig {
   /** The broker: `mqtt://192.168.1.5:1883` */
@@ -24,6 +34,8 @@ export interface DeviceConfig {
   keysFile?: string;
   /** A command that takes longer is answered with 504 and its signal aborts; default 60,000. */
   commandMsMax?: number;
+  /** Where `keep` keeps frames until they have a receipt. */
+  outbox?: OutboxConfig;
   /** Frames that may wait to be sent, default 64; beyond, `publish` rejects with E_BUSY. */
   framesWaitingMax?: number;
 }
@@ -55,6 +67,16 @@ export interface Device extends Part {
    * @throws BrinkError E_BROKER when there is no connection, E_BUSY when too many frames wait; sent again it keeps its name (`as`)
    */
   publish(stream: string, bytes: Uint8Array, o?: PublishFrame): Promise<FrameName>;
+  /**
+   * For durable streams: resolves when the frame is on this device's disk. It is sent, and sent again under its name also after a
+   * restart, until the gateway's receipt says that it has it.
+   * @throws BrinkError E_STORAGE_FULL, E_NAME; E_SETTING without an `outbox` in the configuration
+   */
+  keep(stream: string, bytes: Uint8Array, o?: Pick<PublishFrame, 'contentType'>): Promise<FrameName>;
+  /** Kept frames without a receipt. */
+  readonly waiting: number;
+  /** Kept frames that the gateway refused by name; they are not sent again. */
+  onRejected(handler: (frame: RejectedFrame) => void): void;
   /** Carries out what control orders, each command at most once. To be called before `start`. */
   onCommand(name: string, handler: CommandHandler): void;
   /** What Brink decided on this device's frames, from now on: nothing is repeated after a loss of connection. */
@@ -116,6 +138,8 @@ export function createDevice(
     return { boot, seq };
   }
 
+  const keeper = keeperOf(config, topics, { mqtt, clock, random, logger });
+
   const command = topics.format({ kind: 'command', device: name, name: 'x' }).replace(/x$/, '');
   mqtt.subscribe(`${command}+`, { qos: 1 }, (message) => {
     // A command that somebody retained would come again at every connect.
@@ -133,8 +157,7 @@ export function createDevice(
     },
     nextFrame,
     async publish(stream, bytes, o = {}) {
-      if (!isName(stream)) throw new BrinkError('E_NAME', `stream name "${stream}"; expected [a-z0-9][a-z0-9-]{0,63}`);
-      const id = o.as ?? nextFrame(stream);
+      const id = o.as ?? nextFrame(named(stream));
       const properties = o.contentType === undefined ? {} : { properties: { contentType: o.contentType } };
       await mqtt.publish(topics.format({ kind: 'frame', device: name, stream, id }), bytes, {
         qos: o.qos ?? 0,
@@ -142,6 +165,14 @@ export function createDevice(
       });
       return id;
     },
+    async keep(stream, bytes, { contentType } = {}) {
+      if (keeper === undefined) throw new BrinkError('E_SETTING', 'outbox is not set; expected the file of the outbox');
+      return keeper.keep(named(stream), () => nextFrame(stream), bytes, contentType);
+    },
+    get waiting() {
+      return keeper?.waiting ?? 0;
+    },
+    onRejected: (handler) => keeper?.onRejected(handler),
     onCommand: (to, handler) => commands.on(to, handler),
     onDecision(stream, handler) {
       const topic = topics.format({ kind: 'decisions', device: name, stream });
@@ -152,6 +183,7 @@ export function createDevice(
     },
     async start(signal) {
       await keys.open();
+      await keeper?.open();
       await mqtt.start(signal);
     },
     async stop() {
@@ -159,9 +191,19 @@ export function createDevice(
       // The last will only speaks for those who vanish; who leaves says so.
       await mqtt.publish(status.topic, OFFLINE, status).catch(() => {});
       await mqtt.stop();
+      keeper?.close();
       await keys.close();
     },
   };
+}
+
+function named(stream: string): string {
+  if (isName(stream)) return stream;
+  throw new BrinkError('E_NAME', `stream name "${stream}"; expected [a-z0-9][a-z0-9-]{0,63}`);
+}
+
+function keeperOf({ name, outbox }: DeviceConfig, topics: Topics, d: KeeperDeps): Keeper | undefined {
+  return outbox === undefined ? undefined : new Keeper({ ...outbox, device: name, topics }, d);
 }
 
 const ONLINE = JSON.stringify({ state: 'online' });

@@ -1,0 +1,152 @@
+import { BrinkError, type ErrorCode, ReceiptSchema, type Topics } from '@brink/protocol';
+import type { Clock, Logger, Mqtt, Timer } from '@brink/runtime';
+import type { FrameName } from './device.ts';
+import { type KeptFrame, Outbox, type OutboxConfig } from './outbox.ts';
+
+/** A frame that the gateway refused by name: it is not sent again. */
+export interface RejectedFrame extends FrameName {
+  readonly stream: string;
+  readonly code: ErrorCode;
+}
+
+/** Sent and without a receipt. Their gateway commits a group of these at once. */
+const SENT_MAX = 64;
+/** Before a frame is sent again; beyond this, full jitter that doubles up to the cap. */
+const RECEIPT_MS = 1500;
+const AGAIN_MS_MAX = 60_000;
+
+export interface KeeperDeps {
+  mqtt: Mqtt;
+  clock: Clock;
+  random: () => number;
+  logger: Logger;
+}
+
+/** Sends what is in the outbox, in its order, and again under the same name until a receipt says that the gateway has it. */
+export class Keeper {
+  readonly #config: { device: string; topics: Topics };
+  readonly #d: KeeperDeps;
+  readonly #outbox: Outbox;
+  /** By id: how often it was sent, and when it is due again. */
+  readonly #sent = new Map<number, { times: number; dueMs: number }>();
+  readonly #pausedUntil = new Map<string, number>();
+  readonly #rejectedFns: ((frame: RejectedFrame) => void)[] = [];
+  #timer: Timer | undefined;
+  #running = false;
+
+  constructor(config: OutboxConfig & { device: string; topics: Topics }, d: KeeperDeps) {
+    this.#config = config;
+    this.#d = d;
+    this.#outbox = new Outbox(config);
+    const prefix = config.topics.format({ kind: 'receipts', device: config.device, stream: 'x' }).replace(/x$/, '');
+    d.mqtt.subscribe(`${prefix}+`, { qos: 1 }, ({ topic, payload }) => this.#hear(topic.slice(prefix.length), payload));
+    d.mqtt.onConnect(() => {
+      for (const one of this.#sent.values()) one.dueMs = 0;
+      this.#pump();
+    });
+  }
+
+  get waiting(): number {
+    return this.#outbox.size;
+  }
+
+  /** @throws BrinkError E_STORAGE_READONLY, E_STORAGE_NEWER */
+  async open(): Promise<void> {
+    await this.#outbox.open();
+    this.#running = true;
+  }
+
+  close(): void {
+    this.#running = false;
+    if (this.#timer !== undefined) this.#d.clock.clearTimeout(this.#timer);
+    this.#outbox.close();
+    this.#sent.clear();
+  }
+
+  onRejected(fn: (frame: RejectedFrame) => void): void {
+    this.#rejectedFns.push(fn);
+  }
+
+  /** @throws BrinkError E_STORAGE_FULL, E_UNAVAILABLE */
+  keep(stream: string, name: () => FrameName, bytes: Uint8Array, contentType?: string): FrameName {
+    if (!this.#running) throw new BrinkError('E_UNAVAILABLE', 'the device is not running');
+    for (const given of this.#outbox.makeRoom(stream, bytes.byteLength)) {
+      this.#sent.delete(given.id);
+      this.#retire(stream, given.boot, given.seq + 1);
+    }
+    const { boot, seq } = this.#outbox.add(stream, name(), bytes, contentType);
+    this.#pump();
+    return { boot, seq };
+  }
+
+  /** Sends what is due of the oldest frames. */
+  #pump(): void {
+    if (this.#timer !== undefined) this.#d.clock.clearTimeout(this.#timer);
+    this.#timer = undefined;
+    if (!this.#running || !this.#d.mqtt.connected) return;
+    const now = this.#d.clock.monotonic();
+    let nextMs = Number.POSITIVE_INFINITY;
+    let count = 0;
+    for (const frame of this.#outbox.frames()) {
+      if (count >= SENT_MAX) break;
+      count += 1;
+      const dueMs = Math.max(this.#sent.get(frame.id)?.dueMs ?? 0, this.#pausedUntil.get(frame.stream) ?? 0);
+      nextMs = Math.min(nextMs, dueMs <= now ? this.#send(frame, now) : dueMs);
+    }
+    if (count > 0) this.#timer = this.#d.clock.setTimeout(() => this.#pump(), Math.max(1, nextMs - now));
+  }
+
+  /** @returns when it is due again */
+  #send(frame: KeptFrame, now: number): number {
+    const times = (this.#sent.get(frame.id)?.times ?? 0) + 1;
+    const jitter = this.#d.random() * Math.min(AGAIN_MS_MAX, RECEIPT_MS * 2 ** (times - 1));
+    const dueMs = now + RECEIPT_MS + jitter;
+    this.#sent.set(frame.id, { times, dueMs });
+    const kept = this.#outbox.read(frame);
+    if (kept === undefined) return dueMs;
+    const { stream, boot, seq } = frame;
+    const { topics, device } = this.#config;
+    const topic = topics.format({ kind: 'frame', device, stream, id: { boot, seq } });
+    const properties = kept.contentType === undefined ? {} : { properties: { contentType: kept.contentType } };
+    // Lost with the connection, or no room to wait: it is sent again.
+    this.#d.mqtt.publish(topic, kept.payload, { qos: 1, ...properties }).catch(() => {});
+    return dueMs;
+  }
+
+  #retire(stream: string, boot: string, below: number): void {
+    const { topics, device } = this.#config;
+    const topic = topics.format({ kind: 'retired', device, stream });
+    this.#d.mqtt.publish(topic, JSON.stringify({ boot, below }), { qos: 1 }).catch(() => {});
+  }
+
+  #hear(stream: string, payload: Uint8Array): void {
+    const { data } = ReceiptSchema.safeParse(parse(payload));
+    if (data === undefined) {
+      this.#d.logger.warn({ stream }, 'a receipt that cannot be read');
+      return;
+    }
+    const { boot, through, rejected, busy_ms } = data;
+    const mine = [...this.#outbox.frames()].filter((frame) => frame.stream === stream && frame.boot === boot);
+    const refused = new Map(rejected.map(({ seq, code }) => [seq, code]));
+    const done = mine.filter(({ seq }) => seq <= through || refused.has(seq));
+    this.#outbox.remove(done);
+    for (const { id, seq } of done) {
+      this.#sent.delete(id);
+      const code = refused.get(seq);
+      for (const fn of code === undefined ? [] : this.#rejectedFns) fn({ stream, boot, seq, code: code as ErrorCode });
+    }
+    if (busy_ms > 0) this.#pausedUntil.set(stream, this.#d.clock.monotonic() + busy_ms);
+    // What is no longer here will never come: it was given up, or sent without being kept.
+    const lowest = mine.find(({ seq }) => seq > through)?.seq;
+    if (lowest !== undefined && lowest > through + 1) this.#retire(stream, boot, lowest);
+    this.#pump();
+  }
+}
+
+function parse(payload: Uint8Array): unknown {
+  try {
+    return JSON.parse(new TextDecoder().decode(payload));
+  } catch {
+    return undefined;
+  }
+}
