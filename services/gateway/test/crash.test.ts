@@ -87,24 +87,27 @@ describe('a gateway that is killed', () => {
     expect(unitsOf(site).size).toBeLessThan(21);
   });
 
-  it.runIf(LONG)('three times while it has a unit gives that unit up, and decides the others', async () => {
-    await using site = await startSite({ configuration: DURABLE });
-    await site.ready();
-    await site.service.stop();
-    site.inference.answer(() => new Promise(() => {}));
-    await site.frame('dev-1', 'raw', tensor(), 'k3v9-1');
-    for (let tries = 1; tries <= 3; tries++) {
-      const { child, gone } = gateway(site);
-      await until(() => site.inference.units.length === tries);
-      child.kill('SIGKILL');
-      await gone;
-    }
-    await site.frame('dev-1', 'raw', tensor(), 'k3v9-2');
-    site.inference.answer(({ decide }) => decide.units.map(decided));
-    await site.restart();
-    await until(() => site.control.outcomes.length === 2);
-    const [first, second] = site.control.outcomes.toSorted((a, b) => a.seq - b.seq);
-    expect(first).toMatchObject({ outcome: 'dead', error: { code: 'E_ATTEMPTS' }, evidence: { attempts: 3 } });
-    expect(second).toMatchObject({ outcome: 'decided', evidence: { attempts: 0 } });
-  });
+  it.runIf(LONG)(
+    '(skipped without BRINK_TEST_SIZE=long) three times while it has a unit gives that unit up, and decides the others',
+    async () => {
+      await using site = await startSite({ configuration: DURABLE });
+      await site.ready();
+      await site.service.stop();
+      site.inference.answer(() => new Promise(() => {}));
+      await site.frame('dev-1', 'raw', tensor(), 'k3v9-1');
+      for (let tries = 1; tries <= 3; tries++) {
+        const { child, gone } = gateway(site);
+        await until(() => site.inference.units.length === tries);
+        child.kill('SIGKILL');
+        await gone;
+      }
+      await site.frame('dev-1', 'raw', tensor(), 'k3v9-2');
+      site.inference.answer(({ decide }) => decide.units.map(decided));
+      await site.restart();
+      await until(() => site.control.outcomes.length === 2);
+      const [first, second] = site.control.outcomes.toSorted((a, b) => a.seq - b.seq);
+      expect(first).toMatchObject({ outcome: 'dead', error: { code: 'E_ATTEMPTS' }, evidence: { attempts: 3 } });
+      expect(second).toMatchObject({ outcome: 'decided', evidence: { attempts: 0 } });
+    },
+  );
 });
