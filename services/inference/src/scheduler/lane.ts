@@ -48,6 +48,8 @@ export interface ScheduledLane extends Lane {
   hadAtLeast(rank: number): boolean;
   /** Runners at work that began after `sinceMs`. */
   busy(sinceMs: number): number;
+  /** The highest rank that they work on; -Infinity where none works. */
+  busyRank(sinceMs: number): number;
   /** Whether it could run now if a slot is there. Sets a timer where it only waits for a fuller batch. */
   readonly wantsRun: boolean;
   /** Whether a second batch may go out while one is running: a whole one, since a partial one could still fill. */
@@ -135,6 +137,7 @@ export function createLane(o: LaneOptions, d: LaneDependencies): ScheduledLane {
     },
     hadAtLeast: arrivals.hadAtLeast,
     busy: seats.busy,
+    busyRank: seats.busyRank,
     get wantsRun() {
       if (seats.free === undefined) return false;
       const { first } = admission;

@@ -51,6 +51,11 @@ export class SimulatedRunner implements BatchRunner {
     return this.#queue.length;
   }
 
+  /** The highest that it has. */
+  get rank(): number {
+    return Math.max(...this.#queue.flatMap(({ jobs }) => jobs.map(rankOf)));
+  }
+
   run(request: RunRequest): Promise<RunEnd> {
     const jobs = [...new Set(request.payloads)].map((payload) => this.#world.jobOf(payload));
     const ahead = this.#queue.length > 0;
