@@ -54,12 +54,31 @@ export const AudioInputSchema = z.strictObject({
 });
 export type AudioInput = z.infer<typeof AudioInputSchema>;
 
+/** Butterworth in second-order sections. */
+const BandPassSchema = z.strictObject({
+  low_hz: z.number().positive().describe('where 3 dB are lost, as at `high_hz`'),
+  high_hz: z.number().positive().describe('above `low_hz`, below half of `rate_hz`'),
+  order: Count.max(10).default(2).describe('of the low-pass it is made from, as in scipy.signal.butter'),
+  phase: z
+    .enum(['causal', 'zero'])
+    .default('causal')
+    .describe(
+      'causal: once over the whole recording, state carried on, delayed (sosfilt); zero: forwards and backwards over each window, no delay (sosfiltfilt)',
+    ),
+});
+
 export const SignalInputSchema = z.strictObject({
   rate_hz: Rate,
   window: Count.max(1_000_000),
   hop: Count.max(1_000_000).optional().describe('default: window'),
   channels: z.array(z.string().min(1).max(64)).min(1).max(256),
-  normalise: z.enum(['none', 'z-score', 'min-max']).default('none').describe('per window and channel'),
+  median: Count.max(1023).optional().describe('first: the median of so many samples, odd, around each'),
+  band_pass: BandPassSchema.optional().describe('then: only what lies in a band of frequencies'),
+  detrend: z
+    .enum(['none', 'constant', 'linear'])
+    .default('none')
+    .describe('then, per window and channel: without its mean, or its straight line'),
+  normalise: z.enum(['none', 'z-score', 'min-max']).default('none').describe('at last, per window and channel'),
   layout: z.enum(['channels-time', 'time-channels']).default('channels-time'),
 });
 export type SignalInput = z.infer<typeof SignalInputSchema>;
