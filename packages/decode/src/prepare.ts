@@ -11,6 +11,8 @@ export interface PreparedUnit {
   readonly tensors: readonly Uint8Array[];
   /** Of the first picture input: where the model's pixels lie in the upright original, whose size in pixels this is. */
   readonly picture?: { readonly transform: PictureTransform; readonly width: number; readonly height: number };
+  /** What was measured while the unit was cut, as a heart rate: it belongs into the `values` of the result. */
+  readonly values?: Readonly<Record<string, number>>;
 }
 
 /** All units of a file lie in memory at once. */
@@ -90,9 +92,14 @@ function collect({ perInput, given }: FileUnits, unitBytes: number): PreparedUni
     );
   }
   const iterators = perInput.map(({ tensors }) => tensors[Symbol.iterator]());
-  return Array.from({ length: count }, () => ({ tensors: iterators.map((of) => of.next().value as Uint8Array) }));
+  return Array.from({ length: count }, (_, unit) => {
+    const values = perInput.find((units) => units.values !== undefined)?.values?.[unit];
+    const tensors = iterators.map((of) => of.next().value as Uint8Array);
+    return values === undefined ? { tensors } : { tensors, values };
+  });
 }
 
 function sizesOf(inputs: readonly (AudioInput | SignalInput)[]): string {
+  if (inputs.some((input) => 'trigger' in input && input.trigger !== undefined)) return 'a peak with its whole unit';
   return inputs.map(({ window, rate_hz }) => `at least ${window} at ${rate_hz} Hz`).join(', ');
 }

@@ -82,8 +82,11 @@ describe('a signal', () => {
 
   it.each([
     [{ median: 4 }, /inputs\.signal\.median is 4; expected an odd number/],
-    [{ band_pass: { low_hz: 20, high_hz: 20 } }, /band_pass\.high_hz is 20; expected more than low_hz, 20/],
-    [{ band_pass: { low_hz: 20, high_hz: 500 } }, /band_pass\.high_hz is 500; expected less than half of rate_hz, 500/],
+    [{ band_pass: { low_hz: 20, high_hz: 20 } }, /band_pass is 20 to 20 Hz; expected a band/],
+    [
+      { band_pass: { low_hz: 20, high_hz: 500 } },
+      /band_pass is 20 to 500 Hz; expected a band below half of rate_hz, 500/,
+    ],
   ])('is refused where its numbers cannot be: %j', (over, said) => {
     const signal = SignalInputSchema.parse({ ...chirped, ...over });
     expect(() => signalUnits([samples], signal)).toThrow(/E_PASSPORT/);
@@ -93,5 +96,68 @@ describe('a signal', () => {
   it('that leaves float32 when filtered is refused, so that no unit holds what is no number', () => {
     const huge = Float32Array.from({ length: 100 }, (_, i) => (i % 20 < 10 ? 3.4e38 : -3.4e38));
     expect(() => unitsOf([huge], { band_pass: { low_hz: 20, high_hz: 200 } })).toThrow(/E_DECODE: "a" is no finite/);
+  });
+});
+
+describe('a signal cut at its peaks', () => {
+  /** A beat of 40 ms each second, the second channel counts the samples. */
+  const at = [100, 220, 330, 460, 580, 690];
+  const level = Float32Array.from({ length: 800 }, (_, i) =>
+    at.reduce((sum, peak) => sum + Math.exp(-((i - peak) ** 2) / 8), 0.5),
+  );
+  const count = Float32Array.from({ length: 800 }, (_, i) => i);
+  const spec = { rate_hz: 100, window: 115, channels: ['n', 'ecg'], trigger: { peaks: { channel: 'ecg' } } };
+  const units = (over: object) => signalUnits([count, level], SignalInputSchema.parse({ ...spec, ...over }));
+  const beginsAndEnds = (over: object) =>
+    floatsOf(units(over)).map((unit) => [unit[0], unit.subarray(0, 115).findLast((x) => x > 0)]);
+
+  it('has one unit from each peak to the next, the rest zeros, never more than the window; the last is not whole', () => {
+    const cut = { until: 'next-peak', pad: 'zero', rate_as: 'heart_rate' };
+    expect(beginsAndEnds(cut)).toEqual([
+      [100, 214],
+      [220, 329],
+      [330, 444],
+      [460, 574],
+      [580, 689],
+    ]);
+    const rates = [120, 110, 130, 120, 110].map((samples) => ({ heart_rate: 6000 / samples }));
+    expect(units(cut).values).toEqual(rates);
+    expect(units({ ...cut, rate_as: undefined }).values).toBeUndefined();
+  });
+
+  it('takes what lies before the peak along; where that is not there, there is no unit', () => {
+    expect(beginsAndEnds({ until: 'next-peak', pad: 'zero', before: 20 })[0]).toEqual([80, 194]);
+    expect(beginsAndEnds({ until: 'next-peak', pad: 'zero', before: 101 })[0]).toEqual([119, 233]);
+  });
+
+  it('has whole windows where no end is said, each peak that has one', () => {
+    expect(beginsAndEnds({}).map(([begin]) => begin)).toEqual([100, 220, 330, 460, 580]);
+    expect(beginsAndEnds({ window: 100 }).length).toBe(6);
+  });
+
+  it('is normalised before the zeros come, which are not measured', () => {
+    const [first] = floatsOf(units({ until: 'next-peak', pad: 'zero', normalise: 'z-score', window: 200 }));
+    const beat = first!.subarray(0, 120);
+    expect(Math.abs(beat.reduce((sum, x) => sum + x, 0))).toBeLessThan(1e-3);
+    expect(first!.subarray(120, 200).every((x) => x === 0)).toBe(true);
+  });
+
+  it.each([
+    [{ hop: 10 }, /hop is there beside trigger/],
+    [{ until: 'next-peak' }, /of pad and until one is there/],
+    [{ before: 115 }, /before is 115; expected less than window, 115/],
+    [{ trigger: { peaks: { channel: 'x' } } }, /trigger\.peaks\.channel is "x"/],
+    [{ trigger: { peaks: { band_hz: [5, 50] } } }, /trigger\.peaks\.band_hz is 5 to 50 Hz; expected a band below/],
+    [{ trigger: undefined, rate_as: 'bpm' }, /rate_as says how to cut at a peak; expected trigger beside it/],
+  ])('is refused where its numbers cannot be: %j', (over, said) => {
+    expect(() => units(over)).toThrow(/E_PASSPORT/);
+    expect(() => units(over)).toThrow(said);
+  });
+
+  it('stands alone: other inputs would have other units', () => {
+    const signal = SignalInputSchema.parse(spec);
+    const inputs = [{ tensor: 'x', signal }];
+    expect(() => wireHeads({ inputs, state: [] })).not.toThrow();
+    expect(() => wireHeads({ inputs: [...inputs, { tensor: 'y', signal }], state: [] })).toThrow(/E_PASSPORT.*alone/);
   });
 });

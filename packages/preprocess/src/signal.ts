@@ -1,24 +1,45 @@
 import { BrinkError, type SignalInput } from '@brink/protocol';
 import { createBandPass, designBandPass, filterBothWays } from './butterworth.ts';
+import { cutsOf } from './cuts.ts';
 import { normaliseMinMax, normaliseZScore } from './normalise.ts';
 import { detrend, medianFilter } from './smooth.ts';
 import type { Units } from './units.ts';
-import { windowsIn, windowsOf } from './windows.ts';
 
-// The order: median, band-pass (causal) over the recording; then window by window band-pass (both ways), detrend,
-// normalise. Nothing looks at more than the samples before it, half a median behind it, and its own window, so that a
+// The order: median, band-pass (causal) over the recording; where units lie; then unit by unit band-pass (both ways),
+// detrend, normalise, zeros. Nothing looks at more than the samples before it, half a median behind it, and its own window, so that a
 // stream makes of the same samples the same units as a file.
 
 const NORMALISERS = { none: undefined, 'z-score': normaliseZScore, 'min-max': normaliseMinMax } as const;
 
 /** @throws BrinkError E_PASSPORT where the numbers of `signal` cannot be together */
-export function checkSignal({ rate_hz, median, band_pass }: SignalInput): void {
+export function checkSignal(signal: SignalInput): void {
+  const { rate_hz, median, band_pass } = signal;
   if (median !== undefined && median % 2 === 0) wrong(`median is ${median}; expected an odd number of samples`);
-  if (band_pass === undefined) return;
-  const { low_hz, high_hz } = band_pass;
-  if (high_hz <= low_hz) wrong(`band_pass.high_hz is ${high_hz}; expected more than low_hz, ${low_hz}`);
-  if (high_hz >= rate_hz / 2)
-    wrong(`band_pass.high_hz is ${high_hz}; expected less than half of rate_hz, ${rate_hz / 2}`);
+  if (band_pass !== undefined) checkBand('band_pass', [band_pass.low_hz, band_pass.high_hz], rate_hz);
+  checkTrigger(signal);
+}
+
+function checkBand(name: string, [low, high]: readonly [number, number], rateHz: number): void {
+  const half = rateHz / 2;
+  if (low < high && high < half) return;
+  wrong(`${name} is ${low} to ${high} Hz; expected a band below half of rate_hz, ${half}`);
+}
+
+function checkTrigger(signal: SignalInput): void {
+  const { trigger, hop, before, pad, until, rate_as } = signal;
+  if (trigger === undefined) {
+    const without = Object.entries({ before, pad, until, rate_as }).find(([, value]) => value !== undefined);
+    if (without !== undefined) wrong(`${without[0]} says how to cut at a peak; expected trigger beside it`);
+    return;
+  }
+  const { band_hz, channel } = trigger.peaks;
+  checkBand('trigger.peaks.band_hz', band_hz, signal.rate_hz);
+  if (hop !== undefined) wrong('hop is there beside trigger; expected one of the two');
+  if ((pad === undefined) !== (until === undefined)) wrong('of pad and until one is there; expected both, or neither');
+  if ((before ?? 0) >= signal.window) wrong(`before is ${before}; expected less than window, ${signal.window}`);
+  if (channel !== undefined && !signal.channels.includes(channel)) {
+    wrong(`trigger.peaks.channel is "${channel}"; expected one of channels`);
+  }
 }
 
 /**
@@ -30,21 +51,22 @@ export function signalUnits(channels: readonly Float32Array[], signal: SignalInp
   checkSignal(signal);
   const { window, layout } = signal;
   const [byChannel, byTime] = layout === 'channels-time' ? [window, 1] : [1, channels.length];
-  const { count } = windowsIn(channels[0]?.length ?? 0, signal);
   const finish = createFinish(signal);
   const clean = conditioned(channels, signal);
+  const { count, at, values } = cutsOf(clean, signal);
   function* tensors() {
-    const windows = clean.map((samples) => windowsOf(samples, signal));
     for (let unit = 0; unit < count; unit++) {
+      const { from, to } = at(unit);
+      // What a short cut does not fill stays zero.
       const out = new Float32Array(channels.length * window);
-      for (const [c, of] of windows.entries()) {
-        const samples = finish(of.next().value as Float32Array<ArrayBuffer>, c);
-        for (let i = 0; i < window; i++) out[c * byChannel + i * byTime] = samples[i] as number;
+      for (const [c, all] of clean.entries()) {
+        const samples = finish(all.slice(from, to), c);
+        for (let i = 0; i < samples.length; i++) out[c * byChannel + i * byTime] = samples[i] as number;
       }
       yield new Uint8Array(out.buffer);
     }
   }
-  return { count, tensors: tensors() };
+  return { count, tensors: tensors(), ...(values === undefined ? {} : { values }) };
 }
 
 /** What is done over the recording, channel by channel. */

@@ -8,6 +8,8 @@ export interface Units {
   readonly count: number;
   /** Per unit the tensor of `wireHeads`: float32, its bytes. */
   readonly tensors: Iterable<Uint8Array>;
+  /** Per unit what was measured while it was cut, for the `values` of its result. */
+  readonly values?: readonly Readonly<Record<string, number>>[];
 }
 
 /**

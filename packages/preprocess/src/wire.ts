@@ -18,7 +18,11 @@ export interface WireHead {
  * @throws BrinkError E_PASSPORT
  */
 export function wireHeads(passport: Pick<Passport, 'inputs' | 'state'>): WireHead[] {
-  const inputs = passport.inputs.filter(isPrepared).map((input) => {
+  const prepared = passport.inputs.filter(isPrepared);
+  if (prepared.length > 1 && prepared.some((input) => 'signal' in input && input.signal.trigger !== undefined)) {
+    throw new BrinkError('E_PASSPORT', 'inputs.signal.trigger stands beside other inputs; expected it alone');
+  }
+  const inputs = prepared.map((input) => {
     if ('image' in input) {
       const { height, width } = input.image;
       return headOf(input.tensor, 'uint8', [height, width, channelsOf(input.image)]);

@@ -33,12 +33,16 @@ function totalGraph(): Uint8Array {
 const RECORDING = '{"level": [1, 1, 1, 2, 2, 2, 3, 3, 3, 4]}';
 
 /** @returns the state of the version, and why */
-async function loaded(expected: Golden['expect'], change: (passport: object) => object = (same) => same) {
+async function loaded(
+  expected: Golden['expect'],
+  change: (passport: object) => object = (same) => same,
+  recording: string = RECORDING,
+) {
   await using folder = await temporaryFolder();
   await writeModel(folder.path, {
     name: 'm',
     graph: totalGraph(),
-    files: { 'golden/level.json': RECORDING },
+    files: { 'golden/level.json': recording },
     passport: ({ passport, name, version, files, batch_max }: Passport) =>
       change({
         ...{ passport, name, version, files, batch_max },
@@ -77,6 +81,20 @@ describe('golden tests', () => {
       inputs: [{ tensor: 'x', signal: { rate_hz: 10, window: 3, channels: ['other'] } }],
     });
     expect(await loaded(total(103), channel)).toMatch(/E_MODEL_GOLDEN: golden\/level\.json: E_SHAPE: .*other/);
+  });
+
+  it('see what was measured while a unit was cut: the rate of the heart beside what the model says', async () => {
+    const beat = (i: number) => Math.exp(-((((i + 60) % 120) - 60) ** 2) / 8);
+    const level = Array.from({ length: 600 }, (_, i) => (i < 60 ? 0 : beat(i)));
+    const peaks = { tensor: 'x', signal: { rate_hz: 100, window: 3, channels: ['level'], trigger: { peaks: {} } } };
+    const signal = { ...peaks.signal, until: 'next-peak', pad: 'zero', rate_as: 'bpm' };
+    const change = (passport: object) => ({ ...passport, inputs: [{ ...peaks, signal }] });
+    const recording = JSON.stringify({ level });
+    const three = 1 + Math.exp(-1 / 8) + Math.exp(-4 / 8);
+    expect(await loaded({ values: { total: 100 + three, bpm: 50 } }, change, recording)).toBe('ready');
+    expect(await loaded({ values: { total: 100 + three, bpm: 60 } }, change, recording)).toMatch(
+      /golden\/level\.json gives bpm = 50; expected 60/,
+    );
   });
 
   it('take a file that is not listed, and refuse one that is not there', async () => {

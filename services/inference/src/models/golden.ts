@@ -58,7 +58,7 @@ async function resultsOf(bytes: Uint8Array, passport: Passport, most: number, d:
     const run = ranOrThrow(await d.runner.run({ session: '', batch: 1, heads, payloads }, d.runMsMax));
     states = next.map(({ name, bytes: size }) => stateOf(run.outputs, name, size));
     const { result } = d.decode(run.outputs, 0, '');
-    results.push(onOriginal(result, unit, passport));
+    results.push(withValues(onOriginal(result, unit, passport), unit));
   }
   return results;
 }
@@ -68,6 +68,11 @@ function stateOf({ tensors }: BatchOutputs, name: string, bytes: number): Uint8A
   const data = tensors.get(name)?.data;
   if (data?.byteLength === bytes) return data;
   throw new BrinkError('E_MODEL_OUTPUT', `state "${name}" has ${data?.byteLength ?? 0} bytes; expected ${bytes}`);
+}
+
+/** What was measured while the unit was cut stands beside what the model says. */
+function withValues(result: Result, { values }: PreparedUnit): Result {
+  return values === undefined ? result : { ...result, values: { ...result.values, ...values } };
 }
 
 /** Boxes are 0..1 of what the model sees; expectations are of the picture, as decisions are. */
