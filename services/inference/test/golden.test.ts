@@ -36,13 +36,14 @@ const RECORDING = '{"level": [1, 1, 1, 2, 2, 2, 3, 3, 3, 4]}';
 async function loaded(
   expected: Golden['expect'],
   change: (passport: object) => object = (same) => same,
-  recording: string = RECORDING,
+  recording: string | Buffer = RECORDING,
+  file = 'golden/level.json',
 ) {
   await using folder = await temporaryFolder();
   await writeModel(folder.path, {
     name: 'm',
     graph: totalGraph(),
-    files: { 'golden/level.json': recording },
+    files: { [file]: recording },
     passport: ({ passport, name, version, files, batch_max }: Passport) =>
       change({
         ...{ passport, name, version, files, batch_max },
@@ -50,7 +51,7 @@ async function loaded(
         inputs: [{ tensor: 'x', signal: { rate_hz: 10, window: 3, channels: ['level'] } }],
         state: [{ in: 'before', out: 'after', shape: [1, 1, 1], init: 100 }],
         output: { decoder: 'regression', tensors: { value: 'total' }, names: ['total'] },
-        golden: [{ input: 'golden/level.json', expect: expected }],
+        golden: [{ input: file, expect: expected }],
       }),
   });
   await using models = await startModels(folder.path);
@@ -81,6 +82,17 @@ describe('golden tests', () => {
       inputs: [{ tensor: 'x', signal: { rate_hz: 10, window: 3, channels: ['other'] } }],
     });
     expect(await loaded(total(103), channel)).toMatch(/E_MODEL_GOLDEN: golden\/level\.json: E_SHAPE: .*other/);
+  });
+
+  it('read raw samples as the name of the file says', async () => {
+    const values = [1, 1, 1, 2, 2, 2];
+    const units = { units: [total(103), total(109)] };
+    const same = (passport: object) => passport;
+    const float32 = Buffer.from(Float32Array.from(values).buffer);
+    const int16 = Buffer.from(Int16Array.from(values).buffer);
+    expect(await loaded(units, same, float32, 'golden/level.f32')).toBe('ready');
+    expect(await loaded(units, same, int16, 'golden/level.s16')).toBe('ready');
+    expect(await loaded(units, same, int16, 'golden/level.bin')).toMatch(/E_TYPE.*expected a signal in JSON/);
   });
 
   it('see what was measured while a unit was cut: the rate of the heart beside what the model says', async () => {

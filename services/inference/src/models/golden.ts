@@ -1,4 +1,5 @@
-import { type PreparedUnit, prepareFile } from '@brink/decode';
+import { extname } from 'node:path';
+import { type PreparedUnit, prepareFile, type RawEncoding } from '@brink/decode';
 import { type BatchOutputs, type Decode, resultToOriginal } from '@brink/decoders';
 import { firstState } from '@brink/preprocess';
 import { BrinkError, type Expect, type Passport, type Result } from '@brink/protocol';
@@ -29,7 +30,7 @@ export async function testGolden(
     const bytes = d.files.get(input) ?? (await readGolden(folder, input));
     const { units: more = [], ...first } = expect;
     const expected: Expect[] = more.length === 0 ? [first] : [...more];
-    const results = await resultsOf(bytes, passport, expected.length, d).catch((reason: unknown) => {
+    const results = await resultsOf({ input, bytes }, passport, expected.length, d).catch((reason: unknown) => {
       throw new BrinkError('E_MODEL_GOLDEN', `${input}: ${BrinkError.from(reason).message}`, { cause: reason });
     });
     if (results.length < expected.length) {
@@ -47,9 +48,18 @@ export async function testGolden(
   }
 }
 
+/** The bytes of raw samples do not tell what they are; their names do, as those of SoX. */
+const RAW: Readonly<Record<string, RawEncoding>> = { '.f32': 'f32le', '.s16': 's16le' };
+
 /** @param most of its first units */
-async function resultsOf(bytes: Uint8Array, passport: Passport, most: number, d: Bench): Promise<Result[]> {
-  const units = await prepareFile(bytes, passport);
+async function resultsOf(
+  { input, bytes }: { input: string; bytes: Uint8Array },
+  passport: Passport,
+  most: number,
+  d: Bench,
+): Promise<Result[]> {
+  const encoding = RAW[extname(input)];
+  const units = await prepareFile(bytes, passport, encoding === undefined ? {} : { encoding });
   let states = passport.state.map(firstState);
   const results: Result[] = [];
   for (const unit of units.slice(0, most)) {
