@@ -90,6 +90,19 @@ describe('peaks of a heart', () => {
     expect(wrong(found, expected, samples.length, 125)).toEqual([]);
   });
 
+  it('are what a stream finds: what comes later changes none of those that are sure', () => {
+    const random = seeded(12);
+    const at = times(0.7, [0.8, 1.3, 0.5], 39);
+    const samples = heart(at, 125, 40, (t) => (t > 20 && t < 20.2 ? 20 : 0.3 * (random() - 0.5)));
+    const whole = findPeaks(samples, 125, SPEC);
+    for (let seconds = 2; seconds < 40; seconds += 0.37) {
+      const found = findPeaks(samples.subarray(0, Math.round(seconds * 125)), 125, SPEC);
+      expect(found).toEqual(whole.slice(0, found.length));
+      // None is found later than it takes to know that one was missed, and to learn again.
+      expect(whole.filter((peak) => peak < (seconds - 5) * 125).length).toBeLessThanOrEqual(found.length);
+    }
+  });
+
   it('are none where nothing moves', () => {
     expect(findPeaks(new Float32Array(2000).fill(3), 125, SPEC)).toEqual([]);
     for (const length of [0, 1, 40]) expect(findPeaks(heart([0.1], 125, length / 125), 125, SPEC)).toEqual([]);
