@@ -119,13 +119,19 @@ describe('load and unload, as the repository extension of the Open Inference Pro
   const reloads = LONG ? 100 : 20;
   it(`takes no more memory after ${reloads} reloads`, { timeout: LONG ? 600_000 : 120_000 }, async () => {
     await using folder = await temporaryFolder();
-    // A graph of some size, so that one that is kept shows.
-    await writeModel(folder.path, { name: 'm', graph: pixelsGraph(), files: { 'more.bin': Buffer.alloc(4_000_000) } });
+    // Files of some size, so that some that are kept show; one size of batch to be measured.
+    const write = (fill: number) =>
+      writeModel(folder.path, {
+        name: 'm',
+        graph: pixelsGraph(),
+        files: { 'more.bin': Buffer.alloc(4_000_000, fill) },
+        passport: (passport) => ({ ...passport, batch_max: 1 }),
+      });
+    await write(255);
     await using models = await startModels(folder.path);
     const rss: number[] = [];
     for (let reload = 0; reload < reloads; reload++) {
-      const files = { 'more.bin': Buffer.alloc(4_000_000, reload) };
-      await writeModel(folder.path, { name: 'm', graph: pixelsGraph(), files });
+      await write(reload);
       await models.repository.load('m');
       globalThis.gc?.();
       rss.push(process.memoryUsage().rss);
