@@ -1,6 +1,7 @@
 import type { MqttClient } from 'mqtt';
 import { describe, expect, test } from 'vitest';
 import { startBroker, type TestBroker, until } from './broker.testing.ts';
+import { SettingsSchema } from './config.ts';
 
 // Each behaviour that the ten MQTT 3.1.1 client tests of Eclipse Paho's suite (github.com/eclipse/paho.mqtt.testing,
 // interoperability/client_test.py) check, in our own words, with what its client does without saying so: no keepalive, client ids
@@ -249,6 +250,7 @@ test('$ topics: no wildcard at the start reaches them, and publishing to one end
 });
 
 test('subscribe failure: SUBACK says 0x80, and the client may stay', async () => {
+  expect(SettingsSchema.parse({}).BRINK_BROKER_NO_SUBSCRIBE).toContain(NO_SUBSCRIBE);
   await using fleet = await start();
   const client = await connect(fleet, 'a');
   await expect(client.subscribeAsync(NO_SUBSCRIBE, { qos: 2 })).rejects.toThrow(/Unspecified error|0x80|128/);
