@@ -22,13 +22,10 @@ const GREEN = 0x0000ff00;
 const HALF_PAIR = 0x00800080;
 const HALF = 128;
 
-/** Below this a halved picture would be left with too small a triangle to make up for the corners of the box. */
-const HALVED_FROM = 3;
-
 /**
  * Resizes `source` to `size`, neither side larger than it was, and gives `window` of it. Anti-aliased: the triangle reaches
  * as far as the step between two wanted pixels, as in libvips, Pillow and torchvision.
- * For speed both sides are halved first while they are much too large; the triangle then reaches less far, so that box and
+ * For speed a side is halved first while it is much too large; the triangle then reaches less far, so that box and
  * triangle together blur as much (have the variance) as the whole triangle would.
  * Synchronous, and what it gives is good until it is called again. At the rim the outermost pixel goes on.
  */
@@ -36,22 +33,28 @@ export function resizeBilinear(source: Raster, size: { width: number; height: nu
   if (source.width === size.width && source.height === size.height && window.width === size.width) {
     if (window.height === size.height) return source;
   }
+  const [stepX, stepY] = [source.width / size.width, source.height / size.height];
+  const [boxX, boxY] = [boxOf(stepX), boxOf(stepY)];
   let raster = source;
-  let box = 1;
-  let [stepX, stepY] = [source.width / size.width, source.height / size.height];
-  while (Math.min(stepX, stepY) >= HALVED_FROM) {
-    raster = halve(raster, raster.words === scratch[0] ? 1 : 0);
-    [box, stepX, stepY] = [2 * box, stepX / 2, stepY / 2];
+  for (let box = 2; box <= Math.max(boxX, boxY); box *= 2) {
+    const slot = raster.words === scratch[0] ? 1 : 0;
+    if (box > boxY) raster = halveColumns(raster, slot);
+    else raster = halve(raster, box <= boxX, slot);
   }
-  const rows = tapsOf({ step: stepY, box, size: raster.height, from: window.top, count: window.height });
-  const columns = tapsOf({ step: stepX, box, size: raster.width, from: window.left, count: window.width });
+  const rows = tapsOf({ step: stepY, box: boxY, size: raster.height, from: window.top, count: window.height });
+  const columns = tapsOf({ step: stepX, box: boxX, size: raster.width, from: window.left, count: window.width });
   return mixRows(mixRows(raster, rows, 2), columns, 3);
 }
 
-/** In pixels that are boxes of `box`. Variances: of a triangle reach² / 6, of a box (box² − 1) / 12, in the original's. */
-function reachOf(step: number, box: number): number {
-  return Math.max(1, Math.sqrt(step ** 2 - (box ** 2 - 1) / 2 / box ** 2));
+/** What is left of the step is then less than TAPS / 2, so that TAPS are enough, and the triangle keeps a pixel and more. */
+function boxOf(step: number): number {
+  let box = 1;
+  while (step / box >= TAPS / 2) box *= 2;
+  return box;
 }
+
+/** In pixels that are boxes of `box`. Variances: of a triangle reach² / 6, of a box (box² − 1) / 12, in the original's. */
+const reachOf = (step: number, box: number) => Math.sqrt(Math.max(0, step ** 2 - (box ** 2 - 1) / 2)) / box;
 
 /** Grown where they are too small, and used again: what is allocated for each picture costs a tenth of the time. */
 const scratch: Int32Array[] = Array.from({ length: 4 }, () => new Int32Array(0));
@@ -64,24 +67,39 @@ function scratchOf(slot: number, count: number): Int32Array {
   return grown;
 }
 
-function halve({ words, width, height }: Raster, slot: number): Raster {
-  const half = { width: (width + 1) >> 1, height: (height + 1) >> 1 };
+/** Halves the height, and the width if it is said to. */
+function halve({ words, width, height }: Raster, alsoWidth: boolean, slot: number): Raster {
+  const half = { width: alsoWidth ? (width + 1) >> 1 : width, height: (height + 1) >> 1 };
   const out = scratchOf(slot, half.width * half.height);
-  const pairs = width >> 1;
+  const [pairs, next] = alsoWidth ? [width >> 1, 1] : [width, 0];
   let to = 0;
   for (let y = 0; y < half.height; y++) {
     let top = 2 * y * width;
     let low = Math.min(2 * y + 1, height - 1) * width;
     for (let x = 0; x < pairs; x++) {
-      const above = meanDown(words[top] as number, words[top + 1] as number);
-      const below = meanDown(words[low] as number, words[low + 1] as number);
+      const above = meanDown(words[top] as number, words[top + next] as number);
+      const below = meanDown(words[low] as number, words[low + next] as number);
       out[to++] = meanUp(above, below);
-      top += 2;
-      low += 2;
+      top += 1 + next;
+      low += 1 + next;
     }
     if (half.width > pairs) out[to++] = meanUp(words[top] as number, words[low] as number);
   }
   return { words: out, ...half };
+}
+
+function halveColumns({ words, width, height }: Raster, slot: number): Raster {
+  const half = (width + 1) >> 1;
+  const out = scratchOf(slot, half * height);
+  let [to, from] = [0, 0];
+  for (let y = 0; y < height; y++) {
+    for (let x = 0; x < width >> 1; x++) {
+      out[to++] = meanDown(words[from] as number, words[from + 1] as number);
+      from += 2;
+    }
+    if (half > width >> 1) out[to++] = words[from++] as number;
+  }
+  return { words: out, width: half, height };
 }
 
 // The mean of each of four bytes, without one touching the next: what both have, and half of what one has. Rounded down
@@ -90,24 +108,26 @@ const ALL_BUT_LOWEST_BITS = ~0x01010101;
 const meanDown = (a: number, b: number) => (a & b) + (((a ^ b) & ALL_BUT_LOWEST_BITS) >>> 1);
 const meanUp = (a: number, b: number) => (a | b) - (((a ^ b) & ALL_BUT_LOWEST_BITS) >>> 1);
 
+/** Source rows for each wanted one; see boxOf. */
+const TAPS = 5;
+
 /** Of which source rows, and how much of each, the wanted ones are made. */
 interface Taps {
   readonly count: number;
   /** Per wanted row: its first source row. */
   readonly first: Int32Array;
-  /** `each` per wanted row, in 256ths; 0 where a row needs fewer. */
+  /** TAPS per wanted row, in 256ths; 0 where a row needs fewer. */
   readonly weights: Int32Array;
-  readonly each: number;
 }
 
 /** @param o step: source pixels per wanted one */
 function tapsOf(o: { step: number; box: number; size: number; from: number; count: number }): Taps {
-  const { step, size, from, count } = o;
-  const reach = reachOf(step, o.box);
-  const each = Math.max(6, Math.ceil(2 * reach));
+  const { size, from, count } = o;
+  const step = o.step / o.box;
+  const reach = Math.max(1, reachOf(o.step, o.box));
   const first = new Int32Array(count);
-  const weights = new Int32Array(count * each);
-  const shares = new Float64Array(each);
+  const weights = new Int32Array(count * TAPS);
+  const shares = new Float64Array(TAPS);
   for (let i = 0; i < count; i++) {
     const centre = (from + i + 0.5) * step - 0.5;
     const low = Math.floor(centre - reach) + 1;
@@ -121,9 +141,9 @@ function tapsOf(o: { step: number; box: number; size: number; from: number; coun
       sum += share;
     }
     first[i] = start;
-    inWhole256ths(shares, sum, weights.subarray(i * each, (i + 1) * each));
+    inWhole256ths(shares, sum, weights.subarray(i * TAPS, (i + 1) * TAPS));
   }
-  return { count, first, weights, each };
+  return { count, first, weights };
 }
 
 /** Each weight is the difference of two rounded sums: so they sum to 256, and none is off by more than one. */
@@ -140,28 +160,23 @@ function inWhole256ths(shares: Float64Array, sum: number, weights: Int32Array): 
 /** Mixes rows, and turns the picture about its diagonal: a second time mixes columns, and turns it back. */
 function mixRows(raster: Raster, taps: Taps, slot: number): Raster {
   const words = scratchOf(slot, taps.count * raster.width);
-  for (let y = 0; y < taps.count; y++) {
-    if (taps.each === 6) mixSix(raster, taps, y, words);
-    else mixMany(raster, taps, y, words);
-  }
+  for (let y = 0; y < taps.count; y++) mixRow(raster, taps, y, words);
   return { words, width: taps.count, height: raster.width };
 }
 
-/** Where both sides shrink alike, six taps do, and in one expression they are twice as fast as a loop. */
-function mixSix({ words, width, height }: Raster, { count, first, weights }: Taps, y: number, out: Int32Array): void {
+/** All taps in one expression: twice as fast as a loop over them. */
+function mixRow({ words, width, height }: Raster, { count, first, weights }: Taps, y: number, out: Int32Array): void {
   const start = first[y] as number;
   let a = start * width;
   let b = Math.min(start + 1, height - 1) * width;
   let c = Math.min(start + 2, height - 1) * width;
   let d = Math.min(start + 3, height - 1) * width;
   let e = Math.min(start + 4, height - 1) * width;
-  let f = Math.min(start + 5, height - 1) * width;
-  const ofA = weights[6 * y] as number;
-  const ofB = weights[6 * y + 1] as number;
-  const ofC = weights[6 * y + 2] as number;
-  const ofD = weights[6 * y + 3] as number;
-  const ofE = weights[6 * y + 4] as number;
-  const ofF = weights[6 * y + 5] as number;
+  const ofA = weights[TAPS * y] as number;
+  const ofB = weights[TAPS * y + 1] as number;
+  const ofC = weights[TAPS * y + 2] as number;
+  const ofD = weights[TAPS * y + 3] as number;
+  const ofE = weights[TAPS * y + 4] as number;
   let to = y;
   for (let x = 0; x < width; x++) {
     const i = words[a++] as number;
@@ -169,36 +184,14 @@ function mixSix({ words, width, height }: Raster, { count, first, weights }: Tap
     const k = words[c++] as number;
     const l = words[d++] as number;
     const m = words[e++] as number;
-    const n = words[f++] as number;
     const pair1 = (Math.imul(i & RED_AND_BLUE, ofA) + Math.imul(j & RED_AND_BLUE, ofB)) | 0;
     const pair2 = (Math.imul(k & RED_AND_BLUE, ofC) + Math.imul(l & RED_AND_BLUE, ofD)) | 0;
-    const pair3 = (Math.imul(m & RED_AND_BLUE, ofE) + Math.imul(n & RED_AND_BLUE, ofF)) | 0;
+    const pair3 = (Math.imul(m & RED_AND_BLUE, ofE) + HALF_PAIR) | 0;
     const green1 = (Math.imul((i >>> 8) & 255, ofA) + Math.imul((j >>> 8) & 255, ofB)) | 0;
     const green2 = (Math.imul((k >>> 8) & 255, ofC) + Math.imul((l >>> 8) & 255, ofD)) | 0;
-    const green3 = (Math.imul((m >>> 8) & 255, ofE) + Math.imul((n >>> 8) & 255, ofF)) | 0;
-    const pair = (((pair1 + pair2) | 0) + ((pair3 + HALF_PAIR) | 0)) | 0;
-    out[to] = ((pair >>> 8) & RED_AND_BLUE) | ((green1 + green2 + green3 + HALF) & GREEN);
-    to += count;
-  }
-}
-
-function mixMany({ words, width, height }: Raster, taps: Taps, y: number, out: Int32Array): void {
-  const { count, each, weights } = taps;
-  const first = taps.first[y] as number;
-  const end = Math.min(each, height - first);
-  let to = y;
-  for (let x = 0; x < width; x++) {
-    let from = first * width + x;
-    let pair = HALF_PAIR;
-    let green = HALF;
-    for (let k = 0; k < end; k++) {
-      const word = words[from] as number;
-      const weight = weights[y * each + k] as number;
-      pair = (pair + Math.imul(word & RED_AND_BLUE, weight)) | 0;
-      green = (green + Math.imul((word >>> 8) & 255, weight)) | 0;
-      from += width;
-    }
-    out[to] = ((pair >>> 8) & RED_AND_BLUE) | (green & GREEN);
+    const green3 = (Math.imul((m >>> 8) & 255, ofE) + HALF) | 0;
+    const pair = (((pair1 + pair2) | 0) + pair3) | 0;
+    out[to] = ((pair >>> 8) & RED_AND_BLUE) | ((green1 + green2 + green3) & GREEN);
     to += count;
   }
 }

@@ -36,7 +36,7 @@ const KERNELS = { nearest: 'nearest', bilinear: 'linear', bicubic: 'cubic', lanc
  * Decodes a JPEG, PNG or WebP and prepares it for every target: upright (EXIF), on black where it is transparent, sRGB,
  * 8 bit, resized with libvips' kernels, which are anti-aliased when they shrink.
  *
- * A plain JPEG that is not large goes through libjpeg-turbo and a resizing of our own, two to ten times as fast and the
+ * A plain JPEG that is not large goes through libjpeg-turbo and a resizing of our own, 1.4 to 6 times as fast and the
  * same within a tolerance that jpeg.test.ts holds; what libjpeg-turbo does not take without a warning sharp decides on.
  *
  * What a target gets never depends on the other targets. So JPEG and WebP, where libvips decodes only as much as the
