@@ -69,6 +69,7 @@ class VersionShelf implements Shelf {
         logger: d.logger,
         inTurn: createTurns(),
         create: (folder) => createModelVersion({ folder, policy: d.policyOf(folder.name), ...o }, own),
+        adopt: (version) => version.setPolicy(d.policyOf(version.name)),
         list: () => this.#list(),
         forget: (entry) => this.#entries.delete(keyOf(entry.folder)),
         done: () => this.reconcile(),
