@@ -10,7 +10,15 @@ import { isBare, readPassport, stampOf, type VersionFolder } from './folder.ts';
 import { testGolden } from './golden.ts';
 import { withNative } from './native.ts';
 import type { Pace } from './pace.ts';
-import { changedMeanwhile, type Knowledge, type Preparation, prepare, prepareBare, readNative } from './preparation.ts';
+import {
+  changedMeanwhile,
+  checkUnchanged,
+  type Knowledge,
+  type Preparation,
+  prepare,
+  prepareBare,
+  readNative,
+} from './preparation.ts';
 import { createStatus, type Status, type VersionStatus } from './status.ts';
 import { measureBatches, warmUp } from './warmup.ts';
 
@@ -111,7 +119,7 @@ class FolderVersion implements ModelVersion {
         wanted: () => ({ count: count(), policy: this.#policy }),
         bringUp: (process) => this.#bringUp(process),
         opened: (runner, process) => this.#opened(runner, process),
-        closed: (runner) => this.#closed(runner),
+        closed: (runner, lost) => this.#closed(runner, lost),
         failed: (reason) => this.#fail(reason),
         trouble: (reason) => this.#trouble(reason),
         settled: () => this.#status.note('runners', ''),
@@ -155,7 +163,9 @@ class FolderVersion implements ModelVersion {
   }
 
   recheck(): Promise<boolean> {
-    return recheck(this.#status, () => this.#readGraph(), this.#d.logger);
+    const { passportSha256 } = this.status;
+    const loaded = { passportSha256, modelSha256: this.#model?.modelSha256 ?? '' };
+    return recheck(this.#status, () => checkUnchanged(this.#folder, loaded), this.#d.logger);
   }
 
   async retire(signal: AbortSignal): Promise<void> {
@@ -209,8 +219,7 @@ class FolderVersion implements ModelVersion {
   }
 
   #readGraph(): Promise<Uint8Array> {
-    const { passportSha256 } = this.status;
-    return readNative(this.#folder, { passportSha256, modelSha256: this.#model?.modelSha256 ?? '' });
+    return readNative(this.#folder, this.#model?.modelSha256 ?? '');
   }
 
   #opened(runner: BatchRunner, { pid }: RunnerProcess): void {
@@ -222,8 +231,8 @@ class FolderVersion implements ModelVersion {
     this.#d.logger.info({ batch_best: batchBest, provider }, 'model ready');
   }
 
-  #closed(runner: BatchRunner): void {
-    this.#model?.lane.pause(runner);
+  #closed(runner: BatchRunner, lost: boolean): void {
+    this.#model?.lane.pause(runner, lost);
     this.#status.set({ copies: this.#copies.open });
   }
 

@@ -16,6 +16,7 @@ import type { Head } from '../scheduler/job.ts';
 import type { BatchRunner, RunEnd, RunRequest } from '../scheduler/lane.ts';
 import { type Answer, createOperationLine, type Loss } from './line.ts';
 import { RUNNER_LINK } from './link.ts';
+import { NO_MEMORY } from './refusals.ts';
 
 export interface RunnerProcess extends BatchRunner {
   start(signal: AbortSignal): Promise<void>;
@@ -157,6 +158,14 @@ export function createRunnerProcess(
     child.kill('recycled');
   }
 
+  /** Whoever reads that memory is not enough must read what the limit is, and where it stands. */
+  function limited(error: BrinkError): BrinkError {
+    const isMemory = error.code === 'E_MODEL_OOM' || (error.code === 'E_INTERNAL' && NO_MEMORY.test(error.detail));
+    if (!isMemory) return error;
+    const limit = `memory_mb_max of the model is ${Math.round(memoryBytesMax / 2 ** 20)} (MB)`;
+    return new BrinkError('E_MODEL_OOM', `${error.detail}; ${limit}`, { cause: error });
+  }
+
   return {
     start: (signal) => child.start(signal),
     stop: () => child.stop(),
@@ -169,7 +178,7 @@ export function createRunnerProcess(
     async load(graph, session) {
       const value = { providers: [...providers], strict, session };
       const answer = await ask({ case: 'load', value }, [graph], LOAD_MS_MAX);
-      if ('error' in answer) throw answer.error;
+      if ('error' in answer) throw limited(answer.error);
       if (answer.reply.body.case !== 'loaded') throw unexpected(o.name, answer.reply);
       return answer.reply.body.value;
     },
@@ -177,7 +186,7 @@ export function createRunnerProcess(
       const answer = await ask(runBody(request), request.payloads, runMsMax);
       if ('error' in answer) {
         if (answer.fate === 'final' && answer.error.code === 'E_MODEL_OOM') recycle();
-        return { kind: 'failed', ...answer };
+        return { kind: 'failed', ...answer, error: limited(answer.error) };
       }
       if (answer.reply.body.case === 'ran') return ranOf(request, answer.reply.body.value, answer.reply.payloads);
       return { kind: 'failed', error: unexpected(o.name, answer.reply), fate: 'final' };

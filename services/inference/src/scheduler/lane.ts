@@ -32,8 +32,8 @@ export interface Lane {
   refuse(job: Job, error: BrinkError): void;
   /** One more runner takes batches. @param batchMax the largest useful batch, in rows */
   open(runner: BatchRunner, batchMax: number, facts?: RunnerFacts): void;
-  /** This runner is gone; what waits, waits on. */
-  pause(runner: BatchRunner): void;
+  /** This runner is gone; what waits, waits on. @param lost it ended by itself; default true */
+  pause(runner: BatchRunner, lost?: boolean): void;
   /** No runner will come: what waits and what comes is answered with this. */
   close(error: BrinkError): void;
   setPolicy(policy: LanePolicy): void;
@@ -105,8 +105,8 @@ export function createLane(o: LaneOptions, d: LaneDependencies): ScheduledLane {
       if (!isClosed) seats.open(runner, batchMax, facts);
       d.changed();
     },
-    pause(runner) {
-      seats.leave(runner, true);
+    pause(runner, lost = true) {
+      seats.leave(runner, lost);
       d.changed();
     },
     close(error) {

@@ -68,14 +68,14 @@ function checkFill(world: World, model: SimulatedModel, { jobs }: Dispatch): str
 }
 
 /** Of all that waits where a runner is free, nothing must go before what goes. */
-function checkOrder(world: World, model: SimulatedModel, { jobs }: Dispatch): string[] {
+function checkOrder(world: World, model: SimulatedModel, { jobs, at }: Dispatch): string[] {
   const first = jobs[0] as SimulatedJob;
   const canRun = ({ policy, runners }: SimulatedModel) =>
     policy.batch_wait_ms === 0 && runners.some(({ inFlight }) => inFlight === 0);
   const rivals = world.models.filter((other) => other === model || canRun(other));
   return rivals
     .flatMap((rival) => waitingIn(rival, world))
-    .filter((job) => mustGoBefore(job, first))
+    .filter((job) => mustGoBefore(job, first) && job.backAt < at)
     .map((job) => `${first.id} goes before ${job.id} of ${job.model.name}`);
 }
 
