@@ -79,18 +79,17 @@ const ENVIRONMENT = {
 };
 const MODULE = fileURLToPath(new URL('./main.ts', import.meta.url));
 
+interface RunnerDependencies {
+  readonly logger: Logger;
+  readonly clock: Clock;
+  readonly random: () => number;
+  readonly childMetrics: ChildMetrics;
+  readonly linkMetrics: LinkMetrics;
+  readonly events: RunnerEvents;
+}
+
 /** The parent's side of one runner. */
-export function createRunnerProcess(
-  o: RunnerOptions,
-  d: {
-    logger: Logger;
-    clock: Clock;
-    random: () => number;
-    childMetrics: ChildMetrics;
-    linkMetrics: LinkMetrics;
-    events: RunnerEvents;
-  },
-): RunnerProcess {
+export function createRunnerProcess(o: RunnerOptions, d: RunnerDependencies): RunnerProcess {
   const { clock, events } = d;
   const { providers, strict, memoryBytesMax } = o;
   const line = createOperationLine(o, { clock, overdue: () => child.kill('deadline'), lost: down });
