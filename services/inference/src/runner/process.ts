@@ -157,14 +157,6 @@ export function createRunnerProcess(o: RunnerOptions, d: RunnerDependencies): Ru
     child.kill('recycled');
   }
 
-  /** Whoever reads that memory is not enough must read what the limit is, and where it stands. */
-  function limited(error: BrinkError): BrinkError {
-    const isMemory = error.code === 'E_MODEL_OOM' || (error.code === 'E_INTERNAL' && NO_MEMORY.test(error.detail));
-    if (!isMemory) return error;
-    const limit = `memory_mb_max of the model is ${Math.round(memoryBytesMax / 2 ** 20)} (MB)`;
-    return new BrinkError('E_MODEL_OOM', `${error.detail}; ${limit}`, { cause: error });
-  }
-
   return {
     start: (signal) => child.start(signal),
     stop: () => child.stop(),
@@ -177,7 +169,7 @@ export function createRunnerProcess(o: RunnerOptions, d: RunnerDependencies): Ru
     async load(graph, session) {
       const value = { providers: [...providers], strict, session };
       const answer = await ask({ case: 'load', value }, [graph], LOAD_MS_MAX);
-      if ('error' in answer) throw limited(answer.error);
+      if ('error' in answer) throw limited(answer.error, memoryBytesMax);
       if (answer.reply.body.case !== 'loaded') throw unexpected(o.name, answer.reply);
       return answer.reply.body.value;
     },
@@ -185,12 +177,20 @@ export function createRunnerProcess(o: RunnerOptions, d: RunnerDependencies): Ru
       const answer = await ask(runBody(request), request.payloads, runMsMax);
       if ('error' in answer) {
         if (answer.fate === 'final' && answer.error.code === 'E_MODEL_OOM') recycle();
-        return { kind: 'failed', ...answer, error: limited(answer.error) };
+        return { kind: 'failed', ...answer, error: limited(answer.error, memoryBytesMax) };
       }
       if (answer.reply.body.case === 'ran') return ranOf(request, answer.reply.body.value, answer.reply.payloads);
       return { kind: 'failed', error: unexpected(o.name, answer.reply), fate: 'final' };
     },
   };
+}
+
+/** Whoever reads that memory is not enough must read what the limit is, and where it stands. */
+function limited(error: BrinkError, memoryBytesMax: number): BrinkError {
+  const isMemory = error.code === 'E_MODEL_OOM' || (error.code === 'E_INTERNAL' && NO_MEMORY.test(error.detail));
+  if (!isMemory) return error;
+  const limit = `memory_mb_max of the model is ${Math.round(memoryBytesMax / 2 ** 20)} (MB)`;
+  return new BrinkError('E_MODEL_OOM', `${error.detail}; ${limit}`, { cause: error });
 }
 
 function runBody(request: RunRequest): RequestBody {
