@@ -122,13 +122,25 @@ export function createOipEngine(
         files === undefined
           ? await runTensors(version, model, checkTensors(model.native.inputs, request.tensors), request)
           : await runPictures(model, files, request);
-      return wanted.map(({ name, classification }) => {
-        const tensor = tensors.find(({ head }) => head.name === name);
-        if (tensor === undefined) throw new BrinkError('E_MODEL_OUTPUT', `the run gave no output "${name}"`);
+      // The graph that takes pictures has left outputs away that its decoder does not read.
+      const given = (name: string) => tensors.find(({ head }) => head.name === name);
+      const answered =
+        request.outputs === undefined && files !== undefined ? wanted.filter(({ name }) => given(name)) : wanted;
+      return answered.map(({ name, classification }) => {
+        const tensor = given(name);
+        if (tensor === undefined) throw absent(name, files !== undefined);
         return classification === 0 ? tensor : classify(tensor, classification, model.labels?.names ?? []);
       });
     },
   };
+}
+
+function absent(name: string, ofPictures: boolean): BrinkError {
+  if (!ofPictures) return new BrinkError('E_MODEL_OUTPUT', `the run gave no output "${name}"`);
+  return new BrinkError(
+    'E_UNSUPPORTED',
+    `for pictures there is no output "${name}", since the decoder does not read it; send tensors`,
+  );
 }
 
 /** @throws BrinkError E_BAD_REQUEST */
