@@ -2,6 +2,7 @@ import { batchGain } from './batch-gain.ts';
 import { batcher } from './batcher.ts';
 import type { Bench } from './bench.ts';
 import { inGraph } from './in-graph.ts';
+import { jpeg } from './jpeg.ts';
 import { loop } from './loop.ts';
 import { noisyNeighbour } from './noisy-neighbour.ts';
 import { oip } from './oip.ts';
@@ -18,6 +19,7 @@ const benches: Record<string, Bench> = {
   swap,
   'reload-memory': reloadMemory,
   oip,
+  jpeg,
 };
 
 const [name] = process.argv.slice(2);

@@ -1,5 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
+import { connect } from 'node:http2';
 import { join } from 'node:path';
 import { connectAsync, type IClientOptions } from 'mqtt';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -15,6 +16,8 @@ const env = {
   BRINK_IMAGE: 'brink:test',
   BRINK_PORT: String(port),
   BRINK_MQTT_PORT: String(port + 1),
+  BRINK_OIP_PORT: String(port + 2),
+  BRINK_OIP_GRPC_PORT: String(port + 3),
 };
 const http = `http://127.0.0.1:${port}`;
 const mqtt = `mqtt://127.0.0.1:${port + 1}`;
@@ -144,4 +147,49 @@ describe.skipIf(reason !== undefined)(titled('docker compose', reason), () => {
     const again = connectAsync(mqtt, { username: gone.username, password: gone.password }, false);
     await expect(again).rejects.toThrow(/[Nn]ot authorized/);
   });
+
+  it('publishes the Open Inference Protocol by an override, over HTTP and gRPC, for those who have its token', async () => {
+    const up = compose('-f', 'docker-compose.yml', '-f', 'deploy/open-inference.yaml', 'up', '--wait', 'inference');
+    expect(up.ok, up.out).toBe(true);
+    const own = compose('exec', '-T', 'inference', 'cat', '/run/brink/secrets/http-token').out.trim();
+    const metadata = (authorization?: string) =>
+      fetch(
+        `http://127.0.0.1:${port + 2}/v2/models/cifar-net`,
+        authorization === undefined ? {} : { headers: { authorization } },
+      );
+    expect((await metadata()).status).toBe(401);
+    expect((await metadata(`Bearer ${token}`)).status).toBe(401);
+    expect(await (await metadata(`Bearer ${own}`)).json()).toMatchObject({
+      name: 'cifar-net',
+      platform: 'onnx_onnxv1',
+    });
+    expect(await grpcStatus(port + 3)).toBe('16'); // UNAUTHENTICATED
+    expect(await grpcStatus(port + 3, `Bearer ${own}`)).toBe('0');
+  }, 120_000);
 });
+
+/** Of an empty ServerMetadata, by HTTP/2 alone. */
+function grpcStatus(at: number, authorization?: string): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const session = connect(`http://127.0.0.1:${at}`);
+    session.on('error', reject);
+    const stream = session.request({
+      ':method': 'POST',
+      ':path': '/inference.GRPCInferenceService/ServerMetadata',
+      'content-type': 'application/grpc',
+      te: 'trailers',
+      ...(authorization === undefined ? {} : { authorization }),
+    });
+    const look = (headers: Record<string, unknown>) => {
+      if (headers['grpc-status'] === undefined) return;
+      resolve(String(headers['grpc-status']));
+      session.destroy();
+    };
+    // Where nothing else comes, the trailers are the headers.
+    stream.on('response', look);
+    stream.on('trailers', look);
+    stream.on('error', reject);
+    stream.resume();
+    stream.end(Buffer.alloc(5));
+  });
+}

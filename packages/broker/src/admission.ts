@@ -3,6 +3,7 @@ import type { ConnectPacket } from 'aedes';
 import type { Reason } from './metrics.ts';
 import { createRights, type Identity, type Rights } from './rights.ts';
 import type { Sessions } from './sessions.ts';
+import type { Throttle } from './throttle.ts';
 import type { UserTable } from './users.ts';
 
 // [MQTT-3.2.2.3] Return codes of CONNACK.
@@ -10,7 +11,7 @@ const IDENTIFIER_REJECTED = 2;
 const SERVER_UNAVAILABLE = 3;
 const NOT_AUTHORISED = 5;
 
-const CLIENT_ID = /^[\x21-\x7e]{1,128}$/;
+const CLIENT_ID = /^[\x20-\x7e]{1,128}$/;
 
 interface Refused {
   reason: Reason;
@@ -21,12 +22,16 @@ interface Admitted {
   identity: Identity;
   rights: Rights;
 }
+interface From {
+  clientId: string;
+  username: string | undefined;
+  password: Uint8Array | undefined;
+  loopback: boolean;
+  address: string;
+}
 
 export interface Admission {
-  admit(
-    connect: ConnectPacket,
-    from: { clientId: string; username: string | undefined; password: Uint8Array | undefined; loopback: boolean },
-  ): Admitted | Refused;
+  admit(connect: ConnectPacket, from: From): Admitted | Refused;
 }
 
 /**
@@ -36,14 +41,28 @@ export interface Admission {
  *   a client id but that user.
  * - Without: only over loopback, and only where that is switched on. Whoever can reach loopback is at this box already, so
  *   it is an operator; its client id (`mosq-Ab3…` of mosquitto_pub) is only a name and gives no rights.
- * - A client id that is connected stays with the connection that has it: a newcomer is refused, also the same user. (The usual
- *   takeover lets anybody who guesses an id end that client and inherit its queue.) A process that was killed closes its
- *   sockets, so it can come back at once; a peer that vanished from the network is noticed after 1.5 keepalives.
+ * - A client id that is connected is taken over by the same user only [MQTT-3.1.4-2]: a device that lost its power comes back at
+ *   once, though its old connection looks alive until 1.5 keepalives are over. Anybody else is refused and the first one stays
+ *   (the usual takeover lets whoever guesses an id end that client and inherit its queue).
+ * - A keepalive of 0, or too long a one, is refused; not for anonymous clients of this box, whose sockets cannot break unseen.
+ * - A source of too many wrong passwords is refused for a while. On this box that is per user name, so that a device with an
+ *   old password does not shut out its services.
  * - A stored session belongs to the user who opened it.
  */
 export function createAdmission(
-  o: { root: string; topicLevelsMax: number; anonymous: boolean },
-  d: { users: () => UserTable; sessions: Sessions; isConnected: (clientId: string) => boolean },
+  o: {
+    root: string;
+    topicLevelsMax: number;
+    keepaliveSMax: number;
+    anonymous: boolean;
+    noSubscribe: readonly string[];
+  },
+  d: {
+    users: () => UserTable;
+    sessions: Sessions;
+    throttle: Throttle;
+    holder: (clientId: string) => Identity | undefined;
+  },
 ): Admission {
   /** [MQTT-3.1.3-8] */
   function nameless(connect: ConnectPacket, clientId: string): Refused | undefined {
@@ -63,15 +82,22 @@ export function createAdmission(
     const device = identity.role === 'device';
     const own = !identity.anonymous && clientId === identity.name;
     if ((device || d.users().has(clientId)) && !own) {
-      const why = device ? 'a device uses its user name as client id' : 'it is the name of another user';
-      return refused('client_id', NOT_AUTHORISED, 'E_UNAUTHORISED', `client id "${clientId}": ${why}`);
+      const victim = d.users().has(clientId) || d.holder(clientId) !== undefined;
+      const why = victim ? 'it is the name of another user' : 'a device uses its user name as client id';
+      return refused(
+        victim ? 'takeover_blocked' : 'client_id',
+        NOT_AUTHORISED,
+        'E_UNAUTHORISED',
+        `client id "${clientId}": ${why}`,
+      );
     }
-    if (!d.isConnected(clientId)) return undefined;
+    const holder = d.holder(clientId);
+    if (holder === undefined || ownerOf(holder) === ownerOf(identity)) return undefined;
     return refused(
-      'client_id_taken',
-      IDENTIFIER_REJECTED,
-      'E_CONFLICT',
-      `client id "${clientId}" is connected already`,
+      'takeover_blocked',
+      NOT_AUTHORISED,
+      'E_UNAUTHORISED',
+      `client id "${clientId}" is connected as another user`,
     );
   }
 
@@ -98,17 +124,29 @@ export function createAdmission(
 
   return {
     admit(connect, from) {
-      const identity = identify(from, d.users(), o.anonymous);
+      const identity = identify(from, d.users(), { anonymous: o.anonymous, throttle: d.throttle });
       if ('reason' in identity) return identity;
       const rights = createRights(identity, o);
       const refusal =
         nameless(connect, from.clientId) ??
+        deaf(connect, identity, o.keepaliveSMax) ??
         taken(from.clientId, identity) ??
         badWill(connect, rights) ??
         noSession(connect, from.clientId, identity);
       return refusal ?? { identity, rights };
     },
   };
+}
+
+function deaf(connect: ConnectPacket, identity: Identity, keepaliveSMax: number): Refused | undefined {
+  const seconds = connect.keepalive ?? 0;
+  if (identity.anonymous || (seconds > 0 && seconds <= keepaliveSMax)) return undefined;
+  return refused(
+    'keepalive_refused',
+    NOT_AUTHORISED,
+    'E_BAD_REQUEST',
+    `keepalive of ${seconds} s; expected 1 to ${keepaliveSMax}`,
+  );
 }
 
 function badWill(connect: ConnectPacket, rights: Rights): Refused | undefined {
@@ -118,17 +156,18 @@ function badWill(connect: ConnectPacket, rights: Rights): Refused | undefined {
 
 export const ownerOf = (identity: Identity) => (identity.anonymous ? 'anonymous' : `user ${identity.name}`);
 
-function identify(
-  from: { clientId: string; username: string | undefined; password: Uint8Array | undefined; loopback: boolean },
-  users: UserTable,
-  anonymous: boolean,
-): Identity | Refused {
+function identify(from: From, users: UserTable, o: { anonymous: boolean; throttle: Throttle }): Identity | Refused {
   if (from.username === undefined || from.username === '') {
-    if (anonymous && from.loopback) return { role: 'operator', name: from.clientId, anonymous: true };
+    if (o.anonymous && from.loopback) return { role: 'operator', name: from.clientId, anonymous: true };
     return refused('auth_none', NOT_AUTHORISED, 'E_UNAUTHORISED', 'no user name; this broker asks for credentials');
+  }
+  const source = from.loopback ? `${from.address} ${from.username.slice(0, 64)}` : from.address;
+  if (o.throttle.isBlocked(source)) {
+    return refused('auth_throttled', NOT_AUTHORISED, 'E_UNAUTHORISED', 'too many wrong passwords; try again later');
   }
   const user = users.verify(from.username, from.password ?? new Uint8Array());
   if (user !== undefined) return { role: user.role, name: user.username, anonymous: false };
+  o.throttle.failed(source);
   return refused('auth_failed', NOT_AUTHORISED, 'E_UNAUTHORISED', 'unknown user or wrong password');
 }
 

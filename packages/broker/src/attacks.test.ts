@@ -26,6 +26,8 @@ const granted = (client: MqttClient, filters: ISubscriptionMap) =>
     client.subscribe(filters, (_error, _granted, suback) => resolve(suback?.granted as number[])),
   );
 
+// A number before a name is that of a bad input in the design notes; the rest of them (2, 17, 19, 21) are in floods.test.ts.
+
 /** Runs one attack on a broker with users, with good traffic beside it. */
 async function beside(attack: (fleet: TestBroker) => Promise<void>, config: Parameters<typeof startBroker>[0] = {}) {
   await using fleet = await startBroker({ users: USERS, ...config });
@@ -57,7 +59,7 @@ describe('before anybody is known', () => {
     return grown;
   }
 
-  test('four sockets that announce 200 MB are closed and cost nothing', () =>
+  test('4: four sockets that announce 200 MB are closed and cost nothing', () =>
     beside(async (fleet) => {
       expect(await bomb(fleet.broker.address.port)).toBeLessThan(8 * 1024 * 1024);
       expect(await fleet.refused('packet_too_large')).toBe(4);
@@ -71,7 +73,7 @@ describe('before anybody is known', () => {
     await new Promise<void>((resolve) => aedes.close(() => server.close(() => resolve())));
   });
 
-  test('a first packet that is no CONNECT closes the connection', () =>
+  test('3: a first packet that is no CONNECT closes the connection', () =>
     beside(async (fleet) => {
       for (const bytes of [
         [0x40, 2, 0, 1],
@@ -85,7 +87,7 @@ describe('before anybody is known', () => {
       expect(await fleet.refused('not_connect')).toBe(3);
     }));
 
-  test('a remaining length of five bytes closes the connection', () =>
+  test('6: a remaining length of five bytes closes the connection', () =>
     beside(async (fleet) => {
       const socket = await fleet.raw();
       socket.write(Buffer.from([0x10, 0x80, 0x80, 0x80, 0x80, 0x01]));
@@ -93,7 +95,7 @@ describe('before anybody is known', () => {
       expect(await fleet.refused('malformed')).toBe(1);
     }));
 
-  test('a CONNECT that does not arrive in time closes the connection', () =>
+  test('7: a CONNECT that does not arrive in time closes the connection', () =>
     beside(
       async (fleet) => {
         const socket = await fleet.raw();
@@ -133,15 +135,17 @@ describe('before anybody is known', () => {
 });
 
 describe('CONNECT', () => {
-  test('no keepalive, or too long a one, is refused', () =>
+  test('8: no keepalive, or too long a one, is refused', () =>
     beside(async (fleet) => {
-      for (const keepalive of [0, 65_535]) {
-        await expect(fleet.connect({ keepalive })).rejects.toThrow();
+      for (const keepalive of [0, 121, 65_535]) {
+        await expect(fleet.connect(as('cam-1', { keepalive }))).rejects.toThrow(/Not authorized/);
       }
-      await until(async () => (await fleet.refused('keepalive_refused')) === 2, 'both are counted');
+      expect(await fleet.refused('keepalive_refused')).toBe(3);
+      // Only a socket within this box is known to break when its other end dies.
+      await fleet.connect({ keepalive: 0 });
     }));
 
-  test('an empty client id with a stored session is rejected as MQTT says', () =>
+  test('10: an empty client id with a stored session is rejected as MQTT says', () =>
     beside(async (fleet) => {
       const socket = await fleet.raw();
       const answer = once(socket, 'data');
@@ -150,19 +154,36 @@ describe('CONNECT', () => {
       await gone(socket);
     }));
 
-  test('a connected client id is not taken over; the first connection stays', () =>
+  test('9: a connected client id is not taken over by anybody else; the first connection stays', () =>
     beside(async (fleet) => {
       const first = await fleet.connect(as('cam-1'));
       const down = inbox(first);
       await first.subscribeAsync('brink/cam-1/down/#');
-      await expect(fleet.connect(as('cam-1'))).rejects.toThrow(/Identifier rejected/);
       await expect(fleet.connect({ clientId: 'cam-1' })).rejects.toThrow(/Not authorized/);
       await expect(fleet.connect(as('cam-2', { clientId: 'cam-1' }))).rejects.toThrow(/Not authorized/);
       const control = await fleet.connect(as('control'));
       await control.publishAsync('brink/cam-1/down/commands/open', 'secret', { qos: 1 });
       await until(() => down.length === 1, 'the first still gets its commands');
-      expect(await fleet.refused('client_id_taken')).toBe(1);
-      expect(await fleet.refused('client_id')).toBe(2);
+      expect(await fleet.refused('takeover_blocked')).toBe(2);
+      expect(first.connected).toBe(true);
+    }));
+
+  test('the same user takes its own connection over, with its last will, and gets what comes next', () =>
+    beside(async (fleet) => {
+      const control = await fleet.connect(as('control'));
+      const seen = inbox(control);
+      await control.subscribeAsync('brink/cam-1/up/status', { qos: 1 });
+      const will = { topic: 'brink/cam-1/up/status', payload: Buffer.from('gone'), qos: 1 as const };
+      const first = await fleet.connect(as('cam-1', { will }));
+      const end = closed(first);
+      const second = await fleet.connect(as('cam-1'));
+      await end;
+      const down = inbox(second);
+      await second.subscribeAsync('brink/cam-1/down/#');
+      await control.publishAsync('brink/cam-1/down/commands/open', 'now', { qos: 1 });
+      await until(() => down.length === 1 && seen.length === 1, 'the command and the will');
+      expect(seen).toEqual(['brink/cam-1/up/status gone']);
+      expect(await fleet.refused('taken_over')).toBe(1);
     }));
 
   test('a client that was killed comes back at once under the same id', () =>
@@ -199,7 +220,7 @@ describe('CONNECT', () => {
       await until(() => received.length === 1, 'the frame waited for its gateway');
     }));
 
-  test('a last will on a foreign topic is refused; on the own status it is published', () =>
+  test('15: a last will on a foreign topic is refused; on the own status it is published', () =>
     beside(async (fleet) => {
       const will = (topic: string, retain = false) => ({
         will: { topic, payload: Buffer.from('bye'), qos: 0 as const, retain },
@@ -218,7 +239,7 @@ describe('CONNECT', () => {
       await until(() => seen.includes('brink/cam-1/up/status bye'), 'the last will');
     }));
 
-  test('credentials: none, unknown and wrong ones are refused alike where they are asked for', () =>
+  test('1: credentials: none, unknown and wrong ones are refused alike where they are asked for', () =>
     beside(
       async (fleet) => {
         await expect(fleet.connect()).rejects.toThrow(/Not authorized/);
@@ -232,7 +253,7 @@ describe('CONNECT', () => {
 });
 
 describe('PUBLISH', () => {
-  test('what a device may not say is heard by nobody, and ends its connection only', () =>
+  test('12: what a device may not say is heard by nobody, and ends its connection only', () =>
     beside(async (fleet) => {
       const control = await fleet.connect(as('control'));
       const seen = inbox(control);
@@ -267,7 +288,7 @@ describe('PUBLISH', () => {
       expect(seen).toEqual([]);
     }));
 
-  test('a message larger than the limit ends the connection before it is read', () =>
+  test('5: a message larger than the limit ends the connection before it is read', () =>
     beside(
       async (fleet) => {
         const device = await fleet.connect(as('cam-1'));
@@ -280,7 +301,7 @@ describe('PUBLISH', () => {
       { frameBytesMax: 1_000_000 },
     ));
 
-  test('a retained frame is refused by name and stays with nobody', () =>
+  test('14: a retained frame is refused by name and stays with nobody', () =>
     beside(async (fleet) => {
       const device = await fleet.connect(as('cam-1'));
       const end = closed(device);
@@ -312,7 +333,7 @@ describe('PUBLISH', () => {
       { limits: { retainedMessagesMax: 2 } },
     ));
 
-  test('topics that are too deep, too long or no text end the connection', () =>
+  test('13: topics that are too deep, too long or no text end the connection', () =>
     beside(async (fleet) => {
       const packets = [
         generate({
@@ -340,7 +361,7 @@ describe('PUBLISH', () => {
       await until(async () => (await fleet.refused('topic_invalid')) === packets.length, 'all are counted');
     }));
 
-  test('QoS 2 messages without PUBREL have a limit', () =>
+  test('16: QoS 2 messages without PUBREL have a limit', () =>
     beside(async (fleet) => {
       const socket = await fleet.raw();
       socket.write(connectPacket());
@@ -355,7 +376,7 @@ describe('PUBLISH', () => {
 });
 
 describe('SUBSCRIBE', () => {
-  test('a device gets nothing but what is sent down to it', () =>
+  test('11: a device gets nothing but what is sent down to it', () =>
     beside(async (fleet) => {
       const device = await fleet.connect(as('cam-1'));
       const seen = inbox(device);
@@ -400,27 +421,33 @@ describe('SUBSCRIBE', () => {
       expect(await fleet.queued()).toBe(0);
     }));
 
-  test('subscriptions beyond 50 are refused, and 10,000 in one packet end the connection', () =>
+  test('18: subscriptions beyond 50 are refused, and 10,000 in one packet end the connection', () =>
     beside(async (fleet) => {
       const operator = await fleet.connect();
       const filters = Object.fromEntries(
         Array.from({ length: 60 }, (_, i) => [`brink/cam-${i}/#`, { qos: 0 as const }]),
       );
       expect((await granted(operator, filters)).filter((code) => code === 128)).toHaveLength(10);
-      expect(await fleet.refused('subscription_limit')).toBe(10);
+      expect(await fleet.refused('sub_limit')).toBe(10);
       await operator.unsubscribeAsync('brink/cam-1/#');
       await operator.subscribeAsync('brink/cam-70/#');
 
-      const socket = await fleet.raw();
-      socket.write(connectPacket());
-      await once(socket, 'data');
-      const subscriptions = Array.from({ length: 10_000 }, (_, i) => ({ topic: `a/${i}`, qos: 0 as const }));
-      socket.write(generate({ cmd: 'subscribe', messageId: 1, subscriptions }));
-      await gone(socket);
-      expect(await fleet.refused('packet_too_large')).toBe(1);
+      for (const [length, reason] of [
+        [5000, 'sub_limit'],
+        [10_000, 'packet_too_large'],
+      ] as const) {
+        const before = await fleet.refused(reason);
+        const socket = await fleet.raw();
+        socket.write(connectPacket());
+        await once(socket, 'data');
+        const subscriptions = Array.from({ length }, (_, i) => ({ topic: `a/${i}`, qos: 0 as const }));
+        socket.write(generate({ cmd: 'subscribe', messageId: 1, subscriptions }));
+        await gone(socket);
+        expect((await fleet.refused(reason)) - before).toBe(1);
+      }
     }));
 
-  test('a subscriber that does not read stops nobody, and is disconnected', () =>
+  test('20: a subscriber that does not read stops nobody, and is disconnected', () =>
     beside(
       async (fleet) => {
         const socket = await fleet.raw();
@@ -472,7 +499,7 @@ test('a gateway that hangs holds up its senders until it is disconnected, and no
       await until(() => seen.length === 128, 'every frame, once it goes on');
       expect(seen).toEqual(Array.from({ length: 128 }, (_, i) => `brink/cam-1/up/frames/front/boot-${i} 524288`));
     },
-    { limits: { drainTimeoutMs: 300 } },
+    { limits: { serviceDrainTimeoutMs: 300, publishBytesPerSMax: 2 ** 30 } },
   ));
 
 test('an offline session keeps what fits, drops the rest and counts it', () =>
@@ -499,48 +526,3 @@ test('an offline session keeps what fits, drops the rest and counts it', () =>
     },
     { limits: { queueMessagesMax: 100 } },
   ));
-
-test('mutated packets are survived', () =>
-  beside(async (fleet) => {
-    const seeds = [
-      connectPacket(),
-      generate({
-        cmd: 'publish',
-        topic: 'brink/a/up/frames/b',
-        payload: 'x',
-        qos: 1,
-        messageId: 1,
-        dup: false,
-        retain: false,
-      }),
-      generate({ cmd: 'subscribe', messageId: 1, subscriptions: [{ topic: 'brink/#', qos: 1 }] }),
-      generate({ cmd: 'pubrel', messageId: 7 }),
-      generate({ cmd: 'pingreq' }),
-    ];
-    const random = seeded(42);
-    const pick = (below: number) => Math.floor(random() * below);
-    const mutated = () => {
-      const bytes = Buffer.from(seeds[pick(seeds.length)]!);
-      for (let flip = 0; flip < 3; flip++) bytes[pick(bytes.length)] = pick(256);
-      return bytes.subarray(0, random() < 0.2 ? pick(bytes.length) : bytes.length);
-    };
-    const attack = async () => {
-      const socket = await fleet.raw();
-      if (random() < 0.7) socket.write(connectPacket({ clientId: `fuzz-${random()}` }));
-      socket.end(Buffer.concat([mutated(), mutated(), mutated(), mutated()]));
-      await gone(socket);
-    };
-    const sessions = process.env['BRINK_TEST_SIZE'] === 'long' ? 20_000 : 300;
-    for (let session = 0; session < sessions; session += 10) await Promise.all(Array.from({ length: 10 }, attack));
-  }));
-
-/** mulberry32, https://gist.github.com/tommyettinger/46a874533244883189143505d203312c */
-function seeded(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
-  };
-}

@@ -142,6 +142,13 @@ test('the users file is read again when it changes, and a broken one changes not
     expect(await enters('cam-1')).toBe(true);
     write([USERS[2], USERS[3]]);
     await until(() => enters('cam-2'), 'cam-2 is known');
+    const device = await connectAsync(service.broker.url, { ...as('cam-1'), reconnectPeriod: 0 });
+    const revokedAtMs = performance.now();
+    const end = closed(device);
+    write([USERS[3]]);
+    await end;
+    expect(performance.now() - revokedAtMs).toBeLessThan(1000);
+    expect(await enters('cam-1')).toBe(false);
   } finally {
     await service.stop();
     rmSync(folder, { recursive: true });

@@ -1,20 +1,27 @@
 import { once } from 'node:events';
 import { connect as connectTcp, type Socket } from 'node:net';
-import { createRegistry, type Registry, silentLogger, systemClock } from '@brink/runtime';
+import { type Clock, createRegistry, type Registry, silentLogger, systemClock } from '@brink/runtime';
 import mqtt, { type IClientOptions, type MqttClient } from 'mqtt';
 import { type Broker, type BrokerConfig, createBroker } from './broker.ts';
 import type { Reason } from './metrics.ts';
 
 /** A started broker on a free port, with clients that end with it. */
-export async function startBroker(config: Partial<BrokerConfig> = {}) {
+export async function startBroker(config: Partial<BrokerConfig> = {}, clock: Clock = systemClock) {
   const registry = createRegistry('broker');
   const broker: Broker = createBroker(
-    { host: '127.0.0.1', port: 0, anonymous: 'loopback', ...config },
-    { logger: silentLogger, clock: systemClock, registry },
+    {
+      host: '127.0.0.1',
+      port: 0,
+      anonymous: 'loopback',
+      ...config,
+      // The tests connect faster than a site does; the one about this limit sets it.
+      limits: { acceptsPerSMax: 100_000, ...config.limits },
+    },
+    { logger: silentLogger, clock, registry },
   );
   await broker.start(new AbortController().signal);
   const clients: MqttClient[] = [];
-  const sockets: Socket[] = [];
+  const sockets = new Set<Socket>();
 
   return {
     broker,
@@ -33,9 +40,16 @@ export async function startBroker(config: Partial<BrokerConfig> = {}) {
       return client;
     },
 
-    async raw(): Promise<Socket> {
-      const socket = connectTcp({ host: '127.0.0.1', port: broker.address.port, noDelay: true });
-      sockets.push(socket);
+    /** @param localAddress any of 127.0.0.0/8 (Linux), to come from another source */
+    async raw(localAddress?: string): Promise<Socket> {
+      const socket = connectTcp({
+        host: '127.0.0.1',
+        port: broker.address.port,
+        noDelay: true,
+        ...(localAddress === undefined ? {} : { localAddress }),
+      });
+      sockets.add(socket);
+      socket.once('close', () => sockets.delete(socket));
       socket.on('error', () => {});
       socket.resume();
       await once(socket, 'connect');
@@ -50,6 +64,13 @@ export async function startBroker(config: Partial<BrokerConfig> = {}) {
       return metric?.values[0]?.value ?? 0;
     },
     dropped: (reason: string) => labelled(registry, 'brink_broker_dropped_total', reason),
+    delayed: (reason: string) => labelled(registry, 'brink_broker_delayed_total', reason),
+
+    /** Connections that have ended, by how. */
+    async ended(): Promise<Record<string, number>> {
+      const metric = await registry.getSingleMetric('brink_broker_connections_ended_total')?.get();
+      return Object.fromEntries((metric?.values ?? []).map(({ labels, value }) => [labels['how'], value]));
+    },
 
     async [Symbol.asyncDispose]() {
       for (const socket of sockets) socket.destroy();
@@ -105,7 +126,7 @@ export const as = (username: string, options: IClientOptions = {}): IClientOptio
  * A device and a gateway that go on with their work while something bad happens beside them.
  * @returns a function that ends it, and checks that nothing was lost and nobody was disconnected
  */
-export async function goodTraffic(fleet: TestBroker): Promise<() => Promise<void>> {
+export async function goodTraffic(fleet: Pick<TestBroker, 'connect'>): Promise<() => Promise<void>> {
   const device = await fleet.connect(as('cam-2'));
   const gateway = await fleet.connect(as('gateway', { clientId: 'good-gateway' }));
   const received = inbox(gateway);

@@ -1,19 +1,19 @@
-import { type AddressInfo, createServer, type Socket } from 'node:net';
-import { BrinkError, FRAME_BYTES_MAX } from '@brink/protocol';
+import { BrinkError } from '@brink/protocol';
 import type { Clock, Logger, Part, Registry } from '@brink/runtime';
 import { Aedes } from 'aedes';
 import { createAdmission, ownerOf } from './admission.ts';
 import { createCongestion } from './congestion.ts';
 import { type Connection, Connections } from './connections.ts';
-import { type Budget, guard } from './guard.ts';
 import { createHooks, watch } from './hooks.ts';
 import { type BrokerLimits, DEFAULT_LIMITS } from './limits.ts';
+import { createListener } from './listener.ts';
 import { createMetrics } from './metrics.ts';
+import { createPace, type Pace } from './pace.ts';
 import { boundPersistence, type Persistence } from './persistence.ts';
 import { createRetained } from './retained.ts';
-import { TOPIC_BYTES_MAX } from './rights.ts';
 import { Sessions } from './sessions.ts';
-import { createUserTable, type User } from './users.ts';
+import { createThrottle } from './throttle.ts';
+import { createUserTable, type User, type UserTable } from './users.ts';
 
 export interface BrokerConfig {
   /** An address of this host. Beyond loopback everybody needs credentials. */
@@ -25,6 +25,8 @@ export interface BrokerConfig {
   /** Let clients of this box in without credentials, as operators. Only with a loopback host. Default `never`. */
   anonymous?: 'loopback' | 'never';
   users?: readonly User[];
+  /** Filters that nobody may subscribe to. */
+  noSubscribe?: readonly string[];
   /** Payload of one message; default the largest that a stream can allow, so that the gateway refuses by name. */
   frameBytesMax?: number;
   limits?: Partial<BrokerLimits>;
@@ -57,26 +59,37 @@ export function createBroker(config: BrokerConfig, d: { logger: Logger; clock: C
   const connections = new Connections({ ...d, metrics });
   const sessions = new Sessions(limits, { ...d, metrics });
   const retained = createRetained(limits, { gauge: metrics.retained });
-  let users = createUserTable(config.users ?? []);
+  let known = config.users ?? [];
+  let users = createUserTable(known);
+  const throttle = createThrottle(limits, d);
   const admission = createAdmission(
-    { root, topicLevelsMax: limits.topicLevelsMax, anonymous },
-    { users: () => users, sessions, isConnected: (id) => connections.isConnected(id) },
+    { ...limits, root, anonymous, noSubscribe: config.noSubscribe ?? [] },
+    {
+      users: () => users,
+      sessions,
+      throttle,
+      holder: (id) => connections.holder(id)?.admitted?.identity,
+    },
   );
   const hooks = createHooks(limits, {
     admission,
-    congestion: createCongestion(),
+    congestion: createCongestion({ clock: d.clock, delayed: () => metrics.delayed.inc({ reason: 'publish_rate' }) }),
     connections,
     retained,
     metrics,
     users: () => users,
+    paceOf: createPaces(limits, d.clock),
   });
   const listener = createListener(
     { ...config, limits },
     {
       connections,
+      clock: d.clock,
+      delayed: () => metrics.delayed.inc({ reason: 'accept_rate' }),
       open: async () => {
         const aedes = await Aedes.createBroker(hooks);
         const internals = aedes as unknown as { persistence: Persistence };
+        const maySubscribe = (client: object, filter: string) => connections.of(client)?.filters.has(filter) === true;
         internals.persistence = boundPersistence(internals.persistence, { sessions, retained, maySubscribe });
         watch(aedes, { connections, logger: d.logger, left: (id) => sessions.left(id) });
         return aedes;
@@ -84,10 +97,6 @@ export function createBroker(config: BrokerConfig, d: { logger: Logger; clock: C
       closed: (id) => sessions.left(id),
     },
   );
-
-  function maySubscribe(client: object, filter: string): boolean {
-    return connections.of(client)?.filters.has(filter) === true;
-  }
 
   return {
     start: () => listener.start(),
@@ -99,107 +108,43 @@ export function createBroker(config: BrokerConfig, d: { logger: Logger; clock: C
       return `mqtt://${config.host.includes(':') ? `[${config.host}]` : config.host}:${listener.port}`;
     },
     setUsers(next) {
-      const table = createUserTable(next);
-      users = table;
-      for (const connection of connections) {
-        const { admitted } = connection;
-        if (admitted === undefined || admitted.identity.anonymous) continue;
-        const { name } = admitted.identity;
-        if (table.fingerprintOf(name) === admitted.fingerprint) continue;
-        connections.refused(
-          'user_revoked',
-          new BrinkError('E_UNAUTHORISED', `user "${name}" was changed or removed`),
-          connection,
-        );
-        connection.socket.destroy();
-        if (!table.has(name)) sessions.revoke(ownerOf(admitted.identity));
+      users = createUserTable(next);
+      throttle.reset();
+      endRevoked(users, connections);
+      for (const { username } of known) {
+        if (!users.has(username)) sessions.revoke(ownerOf({ role: 'device', name: username, anonymous: false }));
       }
+      known = next;
     },
   };
 }
 
-/** The TCP side: sockets in, each behind its guard, and out again. */
-function createListener(
-  o: BrokerConfig & { limits: BrokerLimits },
-  d: { connections: Connections; open: () => Promise<Aedes>; closed: (clientId: string) => void },
-) {
-  const { limits } = o;
-  const budget: Budget = { used: 0, max: limits.pendingBytesMax };
-  const packetLimits = {
-    connectBytesMax: limits.connectBytesMax,
-    // topic, its length and the packet id go with the payload
-    publishBytesMax: (o.frameBytesMax ?? FRAME_BYTES_MAX) + TOPIC_BYTES_MAX + 4,
-    controlBytesMax: limits.controlBytesMax,
-  };
-  // Without noDelay a small message waits for the acknowledgement of the one before: 17.8 ms instead of 0.3.
-  const server = createServer({ noDelay: true, keepAlive: true, keepAliveInitialDelay: 10_000 });
-  server.maxConnections = limits.connectionsMax;
-  server.on('drop', () => {
-    d.connections.refused(
-      'connection_limit',
-      new BrinkError('E_BUSY', `${limits.connectionsMax} connections are open already`),
+/** Whoever is no user any more, or has another password now, goes. */
+function endRevoked(table: UserTable, connections: Connections): void {
+  for (const connection of connections) {
+    const { admitted } = connection;
+    if (admitted === undefined || admitted.identity.anonymous) continue;
+    const { name } = admitted.identity;
+    if (table.fingerprintOf(name) === admitted.fingerprint) continue;
+    connections.refused(
+      'user_revoked',
+      new BrinkError('E_UNAUTHORISED', `user "${name}" was changed or removed`),
+      connection,
     );
-  });
-  let aedes: Aedes | undefined;
-  let port = o.port;
-
-  function accept(socket: Socket, broker: Aedes): void {
-    const connection: Connection = d.connections.open(socket);
-    socket.once('close', () => {
-      const id = d.connections.close(connection);
-      if (id !== undefined) d.closed(id);
-    });
-    guard(socket, packetLimits, budget, (violation) => {
-      const code =
-        violation === 'packet_too_large' ? 'E_TOO_LARGE' : violation === 'memory_limit' ? 'E_BUSY' : 'E_BAD_REQUEST';
-      d.connections.refused(
-        violation,
-        new BrinkError(code, VIOLATIONS[violation](packetLimits.publishBytesMax)),
-        connection,
-      );
-    });
-    d.connections.bind(broker.handle(socket), connection);
+    connection.socket.destroy();
   }
-
-  return {
-    get port() {
-      return port;
-    },
-    async start(): Promise<void> {
-      const broker = await d.open();
-      aedes = broker;
-      server.on('connection', (socket) => accept(socket, broker));
-      await new Promise<void>((resolve, reject) => {
-        server.once('error', (error: NodeJS.ErrnoException) => reject(listenError(error, `${o.host}:${o.port}`)));
-        server.listen({ host: o.host, port: o.port }, () => resolve());
-      }).catch((error: unknown) => {
-        broker.close();
-        throw error;
-      });
-      port = (server.address() as AddressInfo).port;
-    },
-    async stop(): Promise<void> {
-      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
-      const broker = aedes;
-      if (broker !== undefined) await new Promise<void>((resolve) => broker.close(() => resolve()));
-      for (const connection of d.connections) connection.socket.destroy();
-      await closed;
-    },
-  };
 }
 
-const VIOLATIONS = {
-  not_connect: () => 'the first packet is no CONNECT',
-  malformed: () => 'a fixed header that MQTT does not know',
-  packet_too_large: (max: number) =>
-    `a packet announces more than is taken: ${max} bytes for a message, far less for everything else`,
-  memory_limit: () => 'too many bytes in packets that have begun and not ended',
-};
-
-function listenError(error: NodeJS.ErrnoException, where: string): BrinkError {
-  const why =
-    error.code === 'EADDRINUSE'
-      ? 'is already in use, perhaps by another MQTT broker; stop that one, or set BRINK_BROKER_PORT'
-      : error.message;
-  return new BrinkError('E_PORT', `${where} ${why}`, { cause: error });
+/** One pace per device, also across its connections: otherwise whoever reconnects starts anew. There are no more than users. */
+function createPaces(limits: BrokerLimits, clock: Clock) {
+  const byDevice = new Map<string, Pace>();
+  return (connection: Connection | undefined): Pace | undefined => {
+    const identity = connection?.admitted?.identity;
+    if (identity?.role !== 'device') return undefined;
+    const known = byDevice.get(identity.name);
+    if (known !== undefined) return known;
+    const pace = createPace(limits, clock);
+    byDevice.set(identity.name, pace);
+    return pace;
+  };
 }

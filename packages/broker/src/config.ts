@@ -3,6 +3,9 @@ import { logSettings, mqttSettings, opsSettings, portSetting } from '@brink/runt
 import { z } from 'zod';
 import { DEFAULT_LIMITS } from './limits.ts';
 
+const wholeSetting = (max: number, preset: number, what: string) =>
+  z.coerce.number<string>().int().min(1).max(max).default(preset).describe(what);
+
 /** Process settings of the embedded broker. The rest of its limits (limits.ts) are not for turning. */
 export const SettingsSchema = z.object({
   ...logSettings,
@@ -29,6 +32,28 @@ export const SettingsSchema = z.object({
     .max(100_000)
     .default(DEFAULT_LIMITS.connectionsMax)
     .describe('sockets at the same time; each costs a file descriptor and some 20 KB'),
+  BRINK_BROKER_ACCEPTS_PER_S_MAX: wholeSetting(
+    100_000,
+    DEFAULT_LIMITS.acceptsPerSMax,
+    'new connections taken up per second; the others wait their turn',
+  ),
+  BRINK_BROKER_PUBLISHES_PER_S_MAX: wholeSetting(
+    1_000_000,
+    DEFAULT_LIMITS.publishesPerSMax,
+    'messages per second of one device with credentials; beyond, it is slowed down',
+  ),
+  BRINK_BROKER_PUBLISH_BYTES_PER_S_MAX: wholeSetting(
+    2 ** 31,
+    DEFAULT_LIMITS.publishBytesPerSMax,
+    'payload bytes per second of one device with credentials; beyond, it is slowed down',
+  ),
+  BRINK_BROKER_NO_SUBSCRIBE: z
+    .string()
+    .default('test/nosubscribe,nosubscribe')
+    .transform((list) => list.split(',').filter((filter) => filter !== ''))
+    .describe(
+      'filters that nobody may subscribe to, with commas between; the default is what MQTT conformance suites try',
+    ),
   BRINK_FRAME_BYTES_MAX: z.coerce
     .number<string>()
     .int()

@@ -1,26 +1,40 @@
+import type { Clock, Timer } from '@brink/runtime';
 import type { Client } from 'aedes';
 import type { Connection } from './connections.ts';
+import type { Pace } from './pace.ts';
 import { covers } from './rights.ts';
 
 // aedes reads on from a sender while what it sent before is still on its way to a subscriber that does not read, and keeps it all in
 // memory. Here a sender is not read while a service that its messages are for has too much waiting, so TCP slows it down
-// and nothing is lost; the service either reads on, or is disconnected (drainTimeoutMs).
+// and nothing is lost; the service either reads on, or is disconnected (serviceDrainTimeoutMs). A device that sends faster
+// than it may (pace.ts) is slowed down in the same way.
+
+interface Message {
+  topic: string;
+  bytes: number;
+  pace: Pace | undefined;
+}
 
 interface Held {
-  topic: readonly string[];
+  message: Message;
+  levels: readonly string[];
   go: () => void;
+}
+interface Line {
+  held: Held[];
+  timer: Timer | undefined;
 }
 
 export interface Congestion {
   /** Too much waits for this service. */
   begin(service: Connection): void;
-  /** Calls `go` at once, or when every service that the message is for has read on; in order for each sender. */
-  pass(sender: Client, topic: string, go: () => void): void;
+  /** Calls `go` at once, or when every service that the message is for has read on and its sender may send; in order for each sender. */
+  pass(sender: Client, message: Message, go: () => void): void;
 }
 
-export function createCongestion(): Congestion {
+export function createCongestion(d: { clock: Clock; delayed: () => void }): Congestion {
   const congested = new Set<Connection>();
-  const held = new Map<Client, Held[]>();
+  const lines = new Map<Client, Line>();
 
   const blocked = (topic: readonly string[]) => {
     for (const { filters } of congested) {
@@ -31,16 +45,22 @@ export function createCongestion(): Congestion {
     return false;
   };
 
-  function release(): void {
-    for (const [sender, messages] of [...held]) {
-      for (let first = messages[0]; first !== undefined && !blocked(first.topic); first = messages[0]) {
-        messages.shift();
-        first.go();
+  function advance(sender: Client, line: Line): void {
+    if (line.timer !== undefined) d.clock.clearTimeout(line.timer);
+    line.timer = undefined;
+    for (let first = line.held[0]; first !== undefined; first = line.held[0]) {
+      if (blocked(first.levels)) return;
+      const waitMs = first.message.pace?.waitMs() ?? 0;
+      if (waitMs > 0) {
+        line.timer = d.clock.setTimeout(() => advance(sender, line), Math.ceil(waitMs));
+        return;
       }
-      if (messages.length > 0) continue;
-      held.delete(sender);
-      reading(sender).resume();
+      line.held.shift();
+      first.message.pace?.spend(first.message.bytes);
+      first.go();
     }
+    lines.delete(sender);
+    reading(sender).resume();
   }
 
   return {
@@ -50,25 +70,28 @@ export function createCongestion(): Congestion {
       const over = () => {
         service.socket.removeListener('drain', over).removeListener('close', over);
         congested.delete(service);
-        release();
+        for (const [sender, line] of [...lines]) advance(sender, line);
       };
       service.socket.once('drain', over).once('close', over);
     },
-    pass(sender, topic, go) {
-      const before = held.get(sender);
-      if (before === undefined && congested.size === 0) {
+    pass(sender, message, go) {
+      const before = lines.get(sender);
+      const waitMs = message.pace?.waitMs() ?? 0;
+      if (waitMs > 0 || (before?.timer !== undefined && message.pace !== undefined)) d.delayed();
+      if (before !== undefined) {
+        before.held.push({ message, levels: message.topic.split('/'), go });
+        return;
+      }
+      const levels = congested.size === 0 ? [] : message.topic.split('/');
+      if (waitMs <= 0 && !blocked(levels)) {
+        message.pace?.spend(message.bytes);
         go();
         return;
       }
-      const levels = topic.split('/');
-      if (before !== undefined) {
-        before.push({ topic: levels, go });
-      } else if (blocked(levels)) {
-        held.set(sender, [{ topic: levels, go }]);
-        reading(sender).pause();
-      } else {
-        go();
-      }
+      const line: Line = { held: [{ message, levels: message.topic.split('/'), go }], timer: undefined };
+      lines.set(sender, line);
+      reading(sender).pause();
+      advance(sender, line);
     },
   };
 }

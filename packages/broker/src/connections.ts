@@ -1,5 +1,5 @@
 import type { Socket } from 'node:net';
-import type { BrinkError } from '@brink/protocol';
+import { BrinkError } from '@brink/protocol';
 import type { Clock, Logger } from '@brink/runtime';
 import type { Client, ConnectPacket } from 'aedes';
 import type { BrokerMetrics, Reason } from './metrics.ts';
@@ -9,6 +9,7 @@ import type { Identity, Rights } from './rights.ts';
 export interface Connection {
   readonly socket: Socket;
   readonly loopback: boolean;
+  readonly address: string;
   connect?: ConnectPacket;
   /** Set once it was admitted. */
   admitted?: { clientId: string; identity: Identity; rights: Rights; fingerprint: string | undefined };
@@ -16,6 +17,11 @@ export interface Connection {
   registered?: boolean;
   /** Filters it holds. */
   readonly filters: Set<string>;
+  /** aedes' side of it. */
+  client?: Client;
+  /** Why it ends, once that is known; counted once. */
+  ended?: Reason | 'disconnect';
+  closed?: true;
   /** Runs while it does not read. */
   stuck?: NodeJS.Timeout | undefined;
 }
@@ -28,6 +34,7 @@ export class Connections {
   readonly #byClient = new WeakMap<object, Connection>();
   readonly #byClientId = new Map<string, Connection>();
   readonly #all = new Set<Connection>();
+  readonly #awaited = new Map<string, (() => void)[]>();
   readonly #clock: Clock;
   readonly #logger: Logger;
   readonly #metrics: BrokerMetrics;
@@ -42,7 +49,8 @@ export class Connections {
   }
 
   open(socket: Socket): Connection {
-    const connection: Connection = { socket, loopback: isLoopback(socket.remoteAddress), filters: new Set() };
+    const address = socket.remoteAddress ?? '';
+    const connection: Connection = { socket, loopback: isLoopback(address), address, filters: new Set() };
     this.#all.add(connection);
     this.#metrics.connections.set(this.#all.size);
     return connection;
@@ -50,6 +58,7 @@ export class Connections {
 
   bind(client: Client, connection: Connection): void {
     this.#byClient.set(client, connection);
+    connection.client = client;
   }
 
   of(client: object | null): Connection | undefined {
@@ -62,8 +71,25 @@ export class Connections {
     this.#byClientId.set(admitted.clientId, connection);
   }
 
-  isConnected(clientId: string): boolean {
-    return this.#byClientId.has(clientId);
+  /** Who has this client id now, if anybody. */
+  holder(clientId: string): Connection | undefined {
+    return this.#byClientId.get(clientId);
+  }
+
+  /** [MQTT-3.1.4-2] Ends the connection that has this id; calls back when aedes has cleared up after it. */
+  takeOver(clientId: string, free: () => void): void {
+    const first = this.#byClientId.get(clientId);
+    if (first === undefined) {
+      free();
+      return;
+    }
+    this.#awaited.set(clientId, [...(this.#awaited.get(clientId) ?? []), free]);
+    // It may have closed already, with aedes still clearing up.
+    if (first.closed !== true) {
+      const detail = `client id "${clientId}" has connected again as the same user`;
+      this.refused('taken_over', new BrinkError('E_CONFLICT', detail), first);
+    }
+    first.socket.destroy();
   }
 
   /**
@@ -73,7 +99,9 @@ export class Connections {
    */
   close(connection: Connection): string | undefined {
     this.#all.delete(connection);
+    connection.closed = true;
     this.#metrics.connections.set(this.#all.size);
+    this.#metrics.ended.inc({ how: connection.ended ?? 'lost' });
     clearTimeout(connection.stuck);
     return connection.registered === true ? undefined : this.release(connection);
   }
@@ -82,6 +110,10 @@ export class Connections {
     const id = connection?.admitted?.clientId;
     if (id === undefined || this.#byClientId.get(id) !== connection) return undefined;
     this.#byClientId.delete(id);
+    const awaited = this.#awaited.get(id) ?? [];
+    this.#awaited.delete(id);
+    // Not at once: whoever calls here has still to note that the old one left.
+    for (const free of awaited) setImmediate(free);
     return id;
   }
 
@@ -89,8 +121,18 @@ export class Connections {
     return this.#all.values();
   }
 
-  /** Counts it, and logs it unless there were many in the last seconds: whoever attacks must not fill the disk. */
+  /** Something that ends a connection: counted once for each, whatever else goes wrong on its way out. */
   refused(reason: Reason, error: BrinkError, connection?: Connection): void {
+    if (connection?.ended !== undefined) return;
+    if (connection !== undefined) connection.ended = reason;
+    this.turnedDown(reason, error, connection);
+  }
+
+  /**
+   * Something refused on a connection that goes on. Counts it, and logs it unless there were many in the last seconds: whoever
+   * attacks must not fill the disk.
+   */
+  turnedDown(reason: Reason, error: BrinkError, connection?: Connection): void {
     this.#metrics.refused.inc({ reason });
     const nowMs = this.#clock.monotonic();
     if (nowMs - this.#linesSinceMs > LINES_EACH_MS) {
@@ -118,6 +160,6 @@ export class Connections {
   }
 }
 
-function isLoopback(address: string | undefined): boolean {
-  return address !== undefined && /^(::ffff:)?127\.|^::1$/.test(address);
+function isLoopback(address: string): boolean {
+  return /^(::ffff:)?127\.|^::1$/.test(address);
 }

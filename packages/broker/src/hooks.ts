@@ -6,6 +6,7 @@ import type { Congestion } from './congestion.ts';
 import type { Connection, Connections } from './connections.ts';
 import type { BrokerLimits } from './limits.ts';
 import type { BrokerMetrics, Reason } from './metrics.ts';
+import type { Pace } from './pace.ts';
 import type { Retained } from './retained.ts';
 import type { Role } from './rights.ts';
 import type { UserTable } from './users.ts';
@@ -17,6 +18,7 @@ interface HookDeps {
   retained: Retained;
   metrics: BrokerMetrics;
   users: () => UserTable;
+  paceOf: (connection: Connection | undefined) => Pace | undefined;
 }
 
 /**
@@ -36,8 +38,7 @@ export function createHooks(limits: BrokerLimits, d: HookDeps): AedesOptions {
     // subscriber that does not read hold up everybody's. What waits is bounded per subscriber instead (authorizeForward).
     concurrency: 0,
     connectTimeout: limits.connectTimeoutMs,
-    drainTimeout: limits.drainTimeoutMs,
-    keepaliveLimit: limits.keepaliveSMax,
+    drainTimeout: limits.serviceDrainTimeoutMs,
     maxTopicLevels: limits.topicLevelsMax,
     maxInflightInbound: limits.qos2Max,
 
@@ -47,16 +48,7 @@ export function createHooks(limits: BrokerLimits, d: HookDeps): AedesOptions {
       done(null, connection !== undefined);
     },
 
-    authenticate(client, username, password, done) {
-      const connection = connections.of(client);
-      const refusal = connection === undefined ? internal() : admit(client, connection, username, password, d);
-      if (refusal === undefined) {
-        done(null, true);
-        return;
-      }
-      refuse(connection, refusal.reason, refusal.error);
-      done(Object.assign(refusal.error, { returnCode: refusal.returnCode }), false);
-    },
+    authenticate: authentication(d),
 
     // aedes' own version of this only guards $SYS; the rights refuse every topic that begins with $.
     authorizePublish(client, packet, done) {
@@ -72,7 +64,8 @@ export function createHooks(limits: BrokerLimits, d: HookDeps): AedesOptions {
       } else if (packet.retain && !d.retained.fits(packet.topic, packet.payload.length)) {
         done(refuse(connection, 'retained_limit', new BrinkError('E_BUSY', 'no more retained messages can be stored')));
       } else {
-        d.congestion.pass(client as Client, packet.topic, () => done(null));
+        const message = { topic: packet.topic, bytes: packet.payload.length, pace: d.paceOf(connection) };
+        d.congestion.pass(client as Client, message, () => done(null));
       }
     },
 
@@ -80,7 +73,7 @@ export function createHooks(limits: BrokerLimits, d: HookDeps): AedesOptions {
       const connection = connections.of(client);
       const refusal = connection && mayHold(connection, subscription.topic, limits.subscriptionsMax);
       if (connection === undefined || refusal !== undefined) {
-        if (refusal !== undefined) refuse(connection, refusal.reason, refusal.error);
+        if (refusal !== undefined) connections.turnedDown(refusal.reason, refusal.error, connection);
         // SUBACK says 0x80 for this one [MQTT-3.9.3].
         done(null, null);
         return;
@@ -97,7 +90,8 @@ export function createHooks(limits: BrokerLimits, d: HookDeps): AedesOptions {
         d.congestion.begin(connection);
         return packet;
       }
-      metrics.dropped.inc({ reason: 'slow_consumer' });
+      // In a stored session it waits all the same, up to that queue's bound (sessions.ts).
+      if (packet.qos === 0 || connection.connect?.clean !== false) metrics.dropped.inc({ reason: 'slow_consumer' });
       disconnectUnlessItReads(connection, limits.drainTimeoutMs, connections);
       return null;
     },
@@ -106,6 +100,24 @@ export function createHooks(limits: BrokerLimits, d: HookDeps): AedesOptions {
       if (client !== null) metrics.published.inc();
       done(null);
     },
+  };
+}
+
+function authentication(d: HookDeps): NonNullable<AedesOptions['authenticate']> {
+  return (client, username, password, done) => {
+    const connection = d.connections.of(client);
+    const admitting = () => {
+      // It may have gone while its CONNECT waited; an id that it took now would never become free.
+      if (connection?.closed === true) return;
+      const refusal = connection === undefined ? internal() : admit(client, connection, username, password, d);
+      if (refusal === 'taken') d.connections.takeOver(client.id, admitting);
+      else if (refusal === undefined) done(null, true);
+      else {
+        d.connections.refused(refusal.reason, refusal.error, connection);
+        done(Object.assign(refusal.error, { returnCode: refusal.returnCode }), false);
+      }
+    };
+    admitting();
   };
 }
 
@@ -118,9 +130,10 @@ function admit(
 ) {
   if (connection.connect === undefined) return internal();
   const clientId = client.id;
-  const { loopback } = connection;
-  const answer = d.admission.admit(connection.connect, { clientId, username, password, loopback });
+  const { loopback, address } = connection;
+  const answer = d.admission.admit(connection.connect, { clientId, username, password, loopback, address });
   if ('reason' in answer) return answer;
+  if (d.connections.holder(clientId) !== undefined) return 'taken';
   const { identity, rights } = answer;
   const fingerprint = identity.anonymous ? undefined : d.users().fingerprintOf(identity.name);
   d.connections.admit(connection, { clientId, identity, rights, fingerprint });
@@ -139,7 +152,7 @@ function mayHold(connection: Connection, filter: string, subscriptionsMax: numbe
   if (refusal !== undefined || connection.admitted === undefined) return refusal;
   if (connection.filters.has(filter) || connection.filters.size < subscriptionsMax) return undefined;
   const error = new BrinkError('E_BUSY', `${subscriptionsMax} subscriptions are held already; expected fewer`);
-  return { reason: 'subscription_limit' as const, error };
+  return { reason: 'sub_limit' as const, error };
 }
 
 /** Services get everything: senders wait while one does not read. For anybody else messages are dropped instead. */
@@ -167,7 +180,6 @@ function disconnectUnlessItReads(connection: Connection, limitMs: number, connec
 // What aedes and mqtt-packet refuse by themselves, by the words of their errors.
 const THEIRS: readonly { words: RegExp; reason: Reason; code: ErrorCode }[] = [
   { words: /connect did not arrive in time/, reason: 'connect_timeout', code: 'E_TIMEOUT' },
-  { words: /keep alive limit/, reason: 'keepalive_refused', code: 'E_BAD_REQUEST' },
   { words: /keep alive timeout/, reason: 'keepalive_timeout', code: 'E_TIMEOUT' },
   { words: /protocol version/, reason: 'protocol_version', code: 'E_UNSUPPORTED' },
   { words: /identifier rejected/, reason: 'client_id', code: 'E_NAME' },
@@ -212,3 +224,28 @@ export function watch(
 const isHangUp = (error: { code?: string; message: string }) =>
   ['ECONNRESET', 'EPIPE', 'ECONNABORTED', 'ERR_STREAM_PREMATURE_CLOSE', 'ETIMEDOUT'].includes(error.code ?? '') ||
   /connection closed|premature close/i.test(error.message);
+
+/** What is seen of each packet before aedes handles it. Its parser is not in its types. */
+export function inspect(
+  client: Client,
+  connection: Connection,
+  connections: Connections,
+  subscriptionsMax: number,
+): void {
+  const { _parser: parser } = client as unknown as { _parser: NodeJS.EventEmitter };
+  parser.prependListener(
+    'packet',
+    (packet: { cmd: string; subscriptions?: unknown[]; unsubscriptions?: unknown[] }) => {
+      if (packet.cmd === 'disconnect') connection.ended ??= 'disconnect';
+      const filters = packet.subscriptions ?? packet.unsubscriptions;
+      if (filters === undefined || filters.length <= subscriptionsMax) return;
+      const error = new BrinkError(
+        'E_BUSY',
+        `${filters.length} filters in one packet; expected at most ${subscriptionsMax}`,
+      );
+      connections.refused('sub_limit', error, connection);
+      filters.length = 0;
+      setImmediate(() => connection.socket.destroy());
+    },
+  );
+}

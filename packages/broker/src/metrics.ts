@@ -12,8 +12,9 @@ const REASONS = [
   // CONNECT
   'auth_none',
   'auth_failed',
+  'auth_throttled',
   'client_id',
-  'client_id_taken',
+  'takeover_blocked',
   'session_foreign',
   'session_limit',
   'keepalive_refused',
@@ -25,10 +26,11 @@ const REASONS = [
   'topic_invalid',
   'retained',
   'retained_limit',
-  'subscription_limit',
+  'sub_limit',
   'qos2_window',
   'keepalive_timeout',
   'slow_consumer',
+  'taken_over',
   'user_revoked',
 ] as const;
 export type Reason = (typeof REASONS)[number];
@@ -49,6 +51,18 @@ export function createMetrics(registry: Registry) {
   return {
     refused,
     connections: new Gauge({ name: 'brink_broker_connections', help: 'Sockets that are open', registers }),
+    ended: new Counter({
+      name: 'brink_broker_connections_ended_total',
+      help: 'Connections that have ended, each once: by a DISCONNECT, lost without one, or by the broker for this reason',
+      labelNames: ['how'],
+      registers,
+    }),
+    delayed: new Counter({
+      name: 'brink_broker_delayed_total',
+      help: 'What had to wait: accept_rate, a new connection; publish_rate, a message of a device over its rate',
+      labelNames: ['reason'],
+      registers,
+    }),
     published: new Counter({
       name: 'brink_broker_published_total',
       help: 'Messages that clients published',

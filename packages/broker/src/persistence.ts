@@ -48,6 +48,8 @@ export function boundPersistence<P extends Persistence>(
       sessions.enqueue(sub.clientId, packet, sub.qos ?? 2);
     },
     async outgoingEnqueueCombi(subs, packet) {
+      // Heard by nobody (rights.ts), so nothing waits either.
+      if (packet.topic?.startsWith('$') === true) return;
       for (const sub of subs) sessions.enqueue(sub.clientId, packet, sub.qos ?? 2);
     },
     async outgoingUpdate(client, packet) {

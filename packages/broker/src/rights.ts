@@ -96,7 +96,10 @@ export const TOPIC_BYTES_MAX = 256;
 const UNPRINTABLE = /[\u0000-\u001f\u007f-\u009f\ufffd-\uffff]/;
 
 /** @param o.topicLevelsMax the longest topic of Brink has 6 */
-export function createRights(identity: Identity, o: { root: string; topicLevelsMax: number }): Rights {
+export function createRights(
+  identity: Identity,
+  o: { root: string; topicLevelsMax: number; noSubscribe?: readonly string[] },
+): Rights {
   const { role, name } = identity;
   const isForeign = (first: string | undefined) => first !== o.root && first !== '+' && first !== '#';
   const allowed = publishes(role, name, o.root).map((rule) => ({
@@ -104,7 +107,15 @@ export function createRights(identity: Identity, o: { root: string; topicLevelsM
     levels: rule.filter === FOREIGN ? undefined : rule.filter.split('/'),
   }));
   const readable = reads(role, name, o.root).map((filter) => (filter === FOREIGN ? undefined : filter.split('/')));
+  const closed = (o.noSubscribe ?? []).map((filter) => filter.split('/'));
   const who = `${identity.anonymous ? 'anonymous ' : ''}${role} "${name}"`;
+
+  /**
+   * [MQTT-4.7.2-1] A topic that begins with `$` is heard by nobody here. An operator's is taken and goes nowhere, as MQTT's
+   * conformance tests expect; `$SYS` (aedes acts on it) and `$share` never.
+   */
+  const mayBeLost = (first: string | undefined, retain: boolean) =>
+    role === 'operator' && !retain && first !== '$SYS' && first !== '$share';
 
   function invalid(what: string, text: string, levels: string[]): Refusal | undefined {
     const refused = (expected: string) =>
@@ -126,7 +137,8 @@ export function createRights(identity: Identity, o: { root: string; topicLevelsM
       // `fleet` is no device: `+` in the rules does not stand for it.
       const fleet = levels[1] === 'fleet';
       const rules = allowed.filter((rule) => {
-        if (rule.levels === undefined) return isForeign(levels[0]) && !topic.startsWith('$');
+        if (rule.levels === undefined)
+          return isForeign(levels[0]) && (!topic.startsWith('$') || mayBeLost(levels[0], retain));
         return (!fleet || rule.levels[1] === 'fleet') && covers(rule.levels, levels);
       });
       if (rules.length === 0)
@@ -145,6 +157,7 @@ export function createRights(identity: Identity, o: { root: string; topicLevelsM
       if (wrong !== undefined) return wrong;
       const may =
         !filter.startsWith('$') &&
+        !closed.some((rule) => covers(rule, levels)) &&
         readable.some((rule) => (rule === undefined ? isForeign(levels[0]) : covers(rule, levels)));
       if (may) return undefined;
       return refusal('acl_subscribe', 'E_FORBIDDEN', `${who} may not subscribe to "${shown(filter)}"`);

@@ -14,7 +14,8 @@ import { type Broker, createBroker } from './broker.ts';
 import type { Settings } from './config.ts';
 import { readUsers } from './users.ts';
 
-const LOOK_EVERY_MS = 1000;
+/** A revoked user is gone within a second. */
+const LOOK_EVERY_MS = 250;
 
 /** The broker as a process of its own: its port, its users file, /livez, /readyz and /metrics. */
 export function createService(
@@ -31,7 +32,13 @@ export function createService(
       anonymous: settings.BRINK_BROKER_ANONYMOUS,
       users: file === undefined ? [] : readUsers(file),
       frameBytesMax: settings.BRINK_FRAME_BYTES_MAX,
-      limits: { connectionsMax: settings.BRINK_BROKER_CONNECTIONS_MAX },
+      noSubscribe: settings.BRINK_BROKER_NO_SUBSCRIBE,
+      limits: {
+        connectionsMax: settings.BRINK_BROKER_CONNECTIONS_MAX,
+        acceptsPerSMax: settings.BRINK_BROKER_ACCEPTS_PER_S_MAX,
+        publishesPerSMax: settings.BRINK_BROKER_PUBLISHES_PER_S_MAX,
+        publishBytesPerSMax: settings.BRINK_BROKER_PUBLISH_BYTES_PER_S_MAX,
+      },
     },
     { ...d, registry },
   );
@@ -85,5 +92,5 @@ function createUsersWatch(file: string, d: { broker: Broker; clock: Clock; logge
 
 function stamp(file: string): string {
   const stat = statSync(file, { throwIfNoEntry: false });
-  return stat === undefined ? 'absent' : `${stat.mtimeMs} ${stat.size}`;
+  return stat === undefined ? 'absent' : `${stat.mtimeMs} ${stat.ctimeMs} ${stat.ino} ${stat.size}`;
 }

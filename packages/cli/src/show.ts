@@ -14,7 +14,8 @@ import { clockTime, type Paint, printable } from './terminal.ts';
 /** `cat 猫 0.97`, or why there is none. */
 function verdict(decision: Decision, paint: Paint): string {
   if (decision.outcome !== 'decided') {
-    return paint('yellow', `${decision.outcome}: ${decision.error?.code ?? ''}`);
+    const { code = '', detail = '' } = decision.error ?? {};
+    return `${paint('yellow', `${decision.outcome}: ${code}`)} ${paint('dim', printable(detail))}`;
   }
   if (decision.label === undefined) {
     const values = Object.entries(decision.values ?? {}).map(([name, value]) => `${name} ${round(value)}`);

@@ -9,6 +9,7 @@ export {
   type PreparedPicture,
 } from './picture.ts';
 export { type PreparedUnit, prepareFile } from './prepare.ts';
+export type { RawEncoding } from './raw.ts';
 export { isPicture, type SniffedType, sniff } from './sniff.ts';
 
 /** What `createChild` runs: a process that decodes what its parent sends. */

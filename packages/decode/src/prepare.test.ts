@@ -69,6 +69,37 @@ describe('a file', () => {
     ]);
   });
 
+  it('that is a signal may be CBOR or CSV, and at another rate than the model takes', async () => {
+    const csv = Buffer.from('ay,ax\n6,1\n7,2\n8,3\n9,4\n0,5\n');
+    const cbor = Buffer.from('a26261788501020304056261798506070809 00'.replace(' ', ''), 'hex');
+    const expected = [
+      [1, 2, 6, 7],
+      [3, 4, 8, 9],
+    ];
+    expect(floats(await prepareFile(csv, inputs(SIGNAL)))).toEqual(expected);
+    expect(floats(await prepareFile(cbor, inputs(SIGNAL)))).toEqual(expected);
+
+    const swing = Array.from({ length: 500 }, (_, i) => Math.sin((2 * Math.PI * i) / 100));
+    const one = { tensor: 'x', signal: { rate_hz: 10, window: 100, channels: ['ax'] } };
+    const [unit] = floats(await prepareFile(Buffer.from(JSON.stringify({ rate_hz: 50, ax: swing })), inputs(one)));
+    for (let i = 20; i < 80; i++) expect(unit![i]).toBeCloseTo(Math.sin((2 * Math.PI * i) / 20), 3);
+    const wrong = Buffer.from('{"rate_hz": 0, "ax": [1]}');
+    expect(await refusal(wrong, inputs(one))).toBe('E_DECODE: a signal: "rate_hz" is 0; expected up to 384000');
+    const few = Buffer.from('{"rate_hz": 50, "ax": [1]}');
+    expect(await refusal(few, inputs(one))).toBe('E_SHAPE: 1 samples at 50 Hz; expected at least 100 at 10 Hz');
+    const channel = { tensor: 'x', signal: { rate_hz: 10, window: 2, channels: ['rate_hz'] } };
+    expect(floats(await prepareFile(Buffer.from('{"rate_hz": [3, 4]}'), inputs(channel)))).toEqual([[3, 4]]);
+  });
+
+  it('that is raw samples is read as it is said', async () => {
+    const sound = { tensor: 'x', audio: { rate_hz: 8000, window: 2 } };
+    const int16 = new Uint8Array(Int16Array.of(16_384, -32_768).buffer);
+    expect(floats(await prepareFile(int16, inputs(sound), { encoding: 's16le' }))).toEqual([[0.5, -1]]);
+    const float32 = new Uint8Array(Float32Array.of(1, 6, 2, 7).buffer);
+    expect(floats(await prepareFile(float32, inputs(SIGNAL), { encoding: 'f32le' }))).toEqual([[1, 2, 6, 7]]);
+    expect(await refusal(int16, inputs(sound))).toMatch(/^E_TYPE/);
+  });
+
   it('brings a unit where all its inputs have their window, constants aside', async () => {
     const json = Buffer.from('{"ax": [1, 2, 3, 4, 5], "ay": [6, 7, 8, 9, 0]}');
     const wide = { tensor: 'wide', signal: { rate_hz: 10, window: 3, hop: 2, channels: ['ay'] } };
@@ -89,7 +120,7 @@ describe('a file', () => {
     expect(await refusal(sound, inputs(IMAGE))).toMatch(/^E_IMAGE_TYPE: the bytes look like audio\/wav/);
     expect(await refusal(png, inputs(SOUND))).toBe('E_TYPE: the bytes look like image/png; expected a WAV recording');
     expect(await refusal(sound, inputs(SIGNAL))).toBe(
-      'E_TYPE: the bytes look like audio/wav; expected a signal in JSON',
+      'E_TYPE: the bytes look like audio/wav; expected a signal in JSON, CBOR or CSV',
     );
     expect(await refusal(png, inputs(IMAGE, SOUND))).toMatch(/^E_TYPE: the inputs are of several kinds/);
     expect(await refusal(Buffer.alloc(0), inputs(SOUND))).toMatch(/^E_EMPTY/);

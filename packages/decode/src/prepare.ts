@@ -2,8 +2,9 @@ import { audioUnits, imageTarget, isPrepared, resample, signalUnits, type Units,
 import { type AudioInput, BrinkError, type ImageInput, type Passport, type SignalInput } from '@brink/protocol';
 import type { PictureTransform } from './geometry.ts';
 import { decodePicture } from './picture.ts';
+import { type RawEncoding, readRaw } from './raw.ts';
 import { readSignal } from './signal.ts';
-import { type SniffedType, sniff } from './sniff.ts';
+import { sniff } from './sniff.ts';
 import { readWav } from './wav.ts';
 
 export interface PreparedUnit {
@@ -11,6 +12,8 @@ export interface PreparedUnit {
   readonly tensors: readonly Uint8Array[];
   /** Of the first picture input: where the model's pixels lie in the upright original, whose size in pixels this is. */
   readonly picture?: { readonly transform: PictureTransform; readonly width: number; readonly height: number };
+  /** What was measured while the unit was cut, as a heart rate: it belongs into the `values` of the result. */
+  readonly values?: Readonly<Record<string, number>>;
 }
 
 /** All units of a file lie in memory at once. */
@@ -18,15 +21,17 @@ const UNITS_BYTES_MAX = 256 * 1024 * 1024;
 
 /**
  * A raw file → every unit of it, in order: what a frame of these bytes becomes, in one place for golden tests and tools.
- * `image` inputs take JPEG, PNG and WebP (one unit); `audio` inputs WAV, at any rate; `signal` inputs JSON (`readSignal`)
- * at the rate of the passport. With several inputs a unit is where each has its window.
+ * `image` inputs take JPEG, PNG and WebP (one unit); `audio` inputs WAV, at any rate; `signal` inputs JSON, CBOR and CSV
+ * (`readSignal`), resampled where the file says another rate than the passport. With several inputs a unit is where each
+ * has its window.
+ * @param o.encoding the bytes are raw samples, at the rate of the passport, in the order of its channels
  * @throws BrinkError E_TYPE where the file is of no kind that the inputs take; E_DECODE, E_IMAGE_TYPE, E_IMAGE_PIXELS,
  * E_IMAGE_CORRUPT, E_TOO_LARGE; E_SHAPE also where it is shorter than one window; E_PASSPORT
  */
 export async function prepareFile(
   bytes: Uint8Array,
   passport: Pick<Passport, 'inputs'>,
-  o: { pixelsMax?: number } = {},
+  o: { pixelsMax?: number; encoding?: RawEncoding } = {},
 ): Promise<readonly PreparedUnit[]> {
   if (bytes.byteLength === 0) throw new BrinkError('E_EMPTY', 'a file of 0 bytes');
   const inputs = passport.inputs.filter(isPrepared);
@@ -34,9 +39,9 @@ export async function prepareFile(
   const images = inputs.flatMap((input) => ('image' in input ? [input.image] : []));
   if (images.length === inputs.length) return [await pictureUnit(bytes, images, o.pixelsMax)];
   const audio = inputs.flatMap((input) => ('audio' in input ? [input.audio] : []));
-  if (audio.length === inputs.length) return collect(soundUnits(bytes, audio), unitBytes);
+  if (audio.length === inputs.length) return collect(soundUnits(bytes, audio, o.encoding), unitBytes);
   const signals = inputs.flatMap((input) => ('signal' in input ? [input.signal] : []));
-  if (signals.length === inputs.length) return collect(measuredUnits(bytes, signals), unitBytes);
+  if (signals.length === inputs.length) return collect(measuredUnits(bytes, signals, o.encoding), unitBytes);
   throw new BrinkError('E_TYPE', 'the inputs are of several kinds; expected what one file can bring');
 }
 
@@ -61,23 +66,38 @@ interface FileUnits {
   readonly given: string;
 }
 
-function soundUnits(bytes: Uint8Array, inputs: readonly AudioInput[]): FileUnits {
-  checkType(bytes, 'audio/wav', 'a WAV recording');
-  const { rateHz, samples } = readWav(bytes);
-  const perInput = inputs.map((audio) => audioUnits(resample(samples, rateHz, audio.rate_hz), audio));
-  return { perInput, given: `${samples.length} samples at ${rateHz} Hz; expected ${sizesOf(inputs)}` };
+function soundUnits(bytes: Uint8Array, inputs: readonly AudioInput[], encoding: RawEncoding | undefined): FileUnits {
+  const { rateHz, samples } = encoding === undefined ? readSound(bytes) : rawSound(bytes, encoding);
+  const perInput = inputs.map((audio) => audioUnits(resample(samples, rateHz ?? audio.rate_hz, audio.rate_hz), audio));
+  const rate = rateHz === undefined ? '' : ` at ${rateHz} Hz`;
+  return { perInput, given: `${samples.length} samples${rate}; expected ${sizesOf(inputs)}` };
 }
 
-function measuredUnits(bytes: Uint8Array, inputs: readonly SignalInput[]): FileUnits {
-  checkType(bytes, 'application/json', 'a signal in JSON');
-  const all = inputs.map((signal) => readSignal(bytes, signal.channels));
-  const perInput = inputs.map((signal, i) => signalUnits(all[i] ?? [], signal));
-  return { perInput, given: `${all[0]?.[0]?.length} samples; expected ${sizesOf(inputs)}` };
-}
-
-function checkType(bytes: Uint8Array, expected: SniffedType, words: string): void {
+function readSound(bytes: Uint8Array): { rateHz: number; samples: Float32Array } {
   const type = sniff(bytes);
-  if (type !== expected) throw new BrinkError('E_TYPE', `the bytes look like ${type}; expected ${words}`);
+  if (type !== 'audio/wav') throw new BrinkError('E_TYPE', `the bytes look like ${type}; expected a WAV recording`);
+  return readWav(bytes);
+}
+
+/** One channel, at the rate of the passport, integers as −1..1. */
+function rawSound(bytes: Uint8Array, encoding: RawEncoding): { rateHz: undefined; samples: Float32Array } {
+  const [samples = new Float32Array()] = readRaw(bytes, encoding, 1);
+  return { rateHz: undefined, samples: encoding === 's16le' ? samples.map((sample) => sample / 32_768) : samples };
+}
+
+function measuredUnits(
+  bytes: Uint8Array,
+  inputs: readonly SignalInput[],
+  encoding: RawEncoding | undefined,
+): FileUnits {
+  const { rateHz, samplesOf } = readSignal(bytes, encoding);
+  const all = inputs.map((signal) => samplesOf(signal.channels));
+  const perInput = inputs.map((signal, i) => {
+    const channels = (all[i] ?? []).map((samples) => resample(samples, rateHz ?? signal.rate_hz, signal.rate_hz));
+    return signalUnits(channels, signal);
+  });
+  const rate = rateHz === undefined ? '' : ` at ${rateHz} Hz`;
+  return { perInput, given: `${all[0]?.[0]?.length} samples${rate}; expected ${sizesOf(inputs)}` };
 }
 
 function collect({ perInput, given }: FileUnits, unitBytes: number): PreparedUnit[] {
@@ -90,9 +110,14 @@ function collect({ perInput, given }: FileUnits, unitBytes: number): PreparedUni
     );
   }
   const iterators = perInput.map(({ tensors }) => tensors[Symbol.iterator]());
-  return Array.from({ length: count }, () => ({ tensors: iterators.map((of) => of.next().value as Uint8Array) }));
+  return Array.from({ length: count }, (_, unit) => {
+    const values = perInput.find((units) => units.values !== undefined)?.values?.[unit];
+    const tensors = iterators.map((of) => of.next().value as Uint8Array);
+    return values === undefined ? { tensors } : { tensors, values };
+  });
 }
 
 function sizesOf(inputs: readonly (AudioInput | SignalInput)[]): string {
+  if (inputs.some((input) => 'trigger' in input && input.trigger !== undefined)) return 'a peak with its whole unit';
   return inputs.map(({ window, rate_hz }) => `at least ${window} at ${rate_hz} Hz`).join(', ');
 }

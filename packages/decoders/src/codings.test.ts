@@ -55,6 +55,8 @@ describe('the round trip', () => {
       ['anchor-free, one output', { distances: 'pixels' }],
       ['scores-boxes, corners', { form: 'centre' }],
       ['scores-boxes, corners', { unit: 'pixels' }],
+      ['box-rows, pixels', { unit: 'picture' }],
+      ['box-rows, pixels', { columns: ['y0', 'x0', 'y1', 'x1', 'score', 'class'] }],
       ['grid, FastestDet, channels last', { channels: FASTEST_DET.map(({ activation: _, ...rest }) => rest) }],
     ];
     for (const [name, over] of wrong) {

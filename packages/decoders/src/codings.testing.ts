@@ -282,6 +282,24 @@ const TENSORFLOW: Coding = {
   },
 };
 
+/** Rows of finished boxes, and rows of zeros behind them. */
+function boxRows(unit: 'pixels' | 'picture', columns?: readonly string[]): Coding {
+  const [width, height] = unit === 'pixels' ? [INPUT.width, INPUT.height] : [1, 1];
+  const order = columns ?? ['x0', 'y0', 'x1', 'y1', 'score', 'class'];
+  return {
+    output: { decoder: 'box-rows', tensors: { output: 'y' }, unit, ...(columns === undefined ? {} : { columns }) },
+    encode: (things) => {
+      const rows = things.map((thing) => {
+        const [x0, y0, x1, y1] = cornersOf(thing);
+        const { score, kind } = thing;
+        const row = { x0: x0 * width, y0: y0 * height, x1: x1 * width, y1: y1 * height, score, class: kind, skip: 7 };
+        return order.map((column) => row[column as keyof typeof row]);
+      });
+      return { y: table([...rows, zeros(order.length), zeros(order.length)], order.length) };
+    },
+  };
+}
+
 export const FASTEST_DET = [
   { role: 'obj' },
   { role: 'x', activation: 'tanh' },
@@ -440,6 +458,9 @@ export const CODINGS: Readonly<Record<string, Coding>> = {
   'scores-boxes, centres in pixels': scoresBoxes('centre', 'pixels'),
   'scores-boxes, corner and size': scoresBoxes('corner-size', 'picture'),
   'scores-boxes, TensorFlow detection API': TENSORFLOW,
+  'box-rows, pixels': boxRows('pixels'),
+  'box-rows, parts of the picture': boxRows('picture'),
+  'box-rows, class and score first': boxRows('pixels', ['skip', 'class', 'score', 'x0', 'y0', 'x1', 'y1']),
   'grid, corners, levels without objectness': GRID_CORNERS,
   'grid, FastestDet, channels first': gridOf('channels-first'),
   'grid, FastestDet, channels last': gridOf('channels-last'),

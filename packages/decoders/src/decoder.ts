@@ -1,6 +1,7 @@
 import { BrinkError, DECODER_TASKS, type DecoderName, type OutputOf } from '@brink/protocol';
 import { createAnchorFree } from './anchor-free.ts';
 import { createAnomalyReconstruction, createAnomalyScore } from './anomaly.ts';
+import { createBoxRows } from './box-rows.ts';
 import { createClassification } from './classification.ts';
 import type { Decode, DecoderOptions } from './decode.ts';
 import { createGrid } from './grid.ts';
@@ -22,6 +23,7 @@ const DECODERS: { readonly [Name in DecoderName]: (o: DecoderOptions<OutputOf<Na
   ssd: createSsd,
   'anchor-free': createAnchorFree,
   'scores-boxes': createScoresBoxes,
+  'box-rows': createBoxRows,
   grid: createGrid,
   segmentation: createSegmentation,
   'anomaly-reconstruction': createAnomalyReconstruction,

@@ -3,7 +3,9 @@ import type { Decoded, DecoderOptions } from './decode.ts';
 import { type Candidates, type Corners, suppress } from './nms.ts';
 import { digits, namer, probability } from './scores.ts';
 
-type DetectorOutput = OutputOf<'yolov5' | 'yolov8' | 'yolox' | 'ssd' | 'anchor-free' | 'scores-boxes' | 'grid'>;
+type DetectorOutput = OutputOf<
+  'yolov5' | 'yolov8' | 'yolox' | 'ssd' | 'anchor-free' | 'scores-boxes' | 'box-rows' | 'grid'
+>;
 
 /** What a detector collects of one unit. */
 export interface Found {

@@ -107,6 +107,14 @@ describe('a detector is refused before its first unit', () => {
     ['an unknown decoder', { decoder: 'yolov99', tensors: { y: 'y' } }],
     ['a key of another decoder', { decoder: 'yolov8', tensors: { y: 'y' }, strides: [8] }],
     ['two outputs where it takes one', { decoder: 'yolov8', tensors: { y: 'y', z: 'z' } }],
+    [
+      'a column too few',
+      { decoder: 'box-rows', tensors: { y: 'y' }, columns: ['x0', 'y0', 'x1', 'y1', 'score', 'skip'] },
+    ],
+    [
+      'a column twice',
+      { decoder: 'box-rows', tensors: { y: 'y' }, columns: ['x0', 'y0', 'x1', 'y1', 'score', 'class', 'x0'] },
+    ],
     ['a role too few', { decoder: 'scores-boxes', tensors: { scores: 's' } }],
     ['a role too many', { decoder: 'ssd', tensors: { scores: 's', boxes: 'b', faces: 'f' }, priors: { file: 'a' } }],
     [
@@ -138,6 +146,12 @@ describe('an output that does not fit the passport', () => {
       running('scores-boxes', { tensors: { scores: 's', boxes: 'b', classes: 's' } }),
       /60 classes/,
     ],
+    [
+      'the columns',
+      running('box-rows', { columns: ['skip', 'x0', 'y0', 'x1', 'y1', 'score', 'class'] }),
+      /shape \[1,30,6\]; expected rows of 7/,
+    ],
+    ['a class', running('box-rows', { score_min: 0 }, { labels }), /box of class 2; there are 2 labels/],
     ['bins', running('anchor-free', { bins: 16 }), /7 values per box; expected classes and 64/],
   ])('%s', (_, message, pattern) => {
     expect(message).toMatch(/^E_PASSPORT: /);

@@ -113,6 +113,19 @@ export const EXAMPLES: Readonly<Record<DecoderName, Example>> = {
     labels: ['face'],
     unit: (random) => ({ s: shares(random, [30, 2]), b: shares(random, [30, 4]) }),
   },
+  'box-rows': {
+    task: 'detection',
+    output: { decoder: 'box-rows', tensors: { output: 'y' } },
+    labels: THREE,
+    input: INPUT,
+    unit(random) {
+      const rows = Array.from({ length: 30 }, () => {
+        const [x, y, w, h] = pixels(random)() as [number, number, number, number];
+        return [x, y, x + w, y + h, random(), whole(random, 0, 2)];
+      });
+      return { y: { shape: [30, 6], values: rows.flat() } };
+    },
+  },
   grid: {
     task: 'detection',
     output: {

@@ -1,5 +1,6 @@
 export { channelsOf, type ImageTarget, imageTarget, normaliseToFloat } from './image.ts';
 export { resample } from './resample.ts';
+export { signalUnits } from './signal.ts';
 export { firstState } from './state.ts';
-export { audioUnits, signalUnits, type Units } from './units.ts';
+export { audioUnits, type Units } from './units.ts';
 export { checkTensorBytes, isPrepared, type WireHead, wireHeads } from './wire.ts';

@@ -15,6 +15,17 @@ interface Reference {
   mel: { rate_hz: number; mels: number; fft: number; low_hz: number; high_hz: number; values: number[] };
   spectra: SpectrumReference[];
   resampled: { rate_hz: number; to_hz: number; samples: number; values: number[] }[];
+  band_passes: {
+    order: number;
+    low_hz: number;
+    high_hz: number;
+    rate_hz: number;
+    samples: number;
+    causal: number[];
+    zero: number[];
+  }[];
+  medians: { length: number; samples: number; values: number[] }[];
+  detrended: { kind: string; samples: number; values: number[] }[];
   numbers: { given: number[]; 'z-score': number[]; 'min-max': number[] };
 }
 
@@ -34,6 +45,11 @@ export function chirp(length: number, rateHz: number): Float32Array {
     const noise = 0.1 * (state / 2147483647 - 0.5);
     return 0.5 * Math.sin(2 * Math.PI * 440 * t) + 0.3 * Math.sin(2 * Math.PI * (300 + 900 * t) * t) + noise;
   });
+}
+
+/** The same, not around zero and with a slope, as sensors are. */
+export function offsetChirp(length: number, rateHz: number): Float64Array {
+  return Float64Array.from(chirp(length, rateHz), (sample, i) => sample + 2.5 + 0.01 * i);
 }
 
 /** mulberry32: the same numbers for the same seed, everywhere. */

@@ -88,6 +88,11 @@ describe('resampling', () => {
     expect(() => resample(new Float32Array(2 ** 20), 100, 25_000)).toThrow(/E_TOO_LARGE/);
   });
 
+  it('refuses samples that would leave float32, so that nothing holds what is no number', () => {
+    const huge = Float32Array.from({ length: 400 }, (_, i) => (i % 100 < 50 ? 3.4e38 : -3.4e38));
+    expect(() => resample(huge, 100, 250)).toThrow(/E_DECODE: sample \d+ at 250 Hz is no finite float32/);
+  });
+
   it('makes nothing of nothing', () => {
     expect(resample(new Float32Array(0), 8000, 16_000).length).toBe(0);
   });

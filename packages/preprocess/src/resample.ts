@@ -20,7 +20,8 @@ const TAPS_KEPT_MAX = 2 ** 20;
  * constant stays that constant but for the edges, where zeros are taken to lie outside. Equal rates: the samples
  * themselves, not a copy.
  * @param toHz samples per second of what is returned; ⌈length · toHz / fromHz⌉ of them
- * @throws BrinkError E_SHAPE where one rate is more than 256 times the other; E_TOO_LARGE
+ * @throws BrinkError E_SHAPE where one rate is more than 256 times the other; E_TOO_LARGE; E_DECODE where samples near the
+ * end of float32 would leave it
  */
 export function resample(samples: Float32Array, fromHz: number, toHz: number): Float32Array {
   if (fromHz === toHz) return samples;
@@ -43,6 +44,9 @@ export function resample(samples: Float32Array, fromHz: number, toHz: number): F
     let sum = 0;
     for (let t = Math.max(0, -start); t < end; t++) sum += (taps[t] as number) * (samples[start + t] as number);
     out[i] = sum;
+    if (!Number.isFinite(out[i])) {
+      throw new BrinkError('E_DECODE', `sample ${i} at ${toHz} Hz is no finite float32; expected smaller samples`);
+    }
   }
   return out;
 }

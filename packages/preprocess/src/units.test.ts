@@ -1,19 +1,14 @@
-import { AudioInputSchema, SignalInputSchema } from '@brink/protocol';
+import { AudioInputSchema } from '@brink/protocol';
 import { describe, expect, it } from 'vitest';
 import { chirp, expectNear, reference } from './reference.testing.ts';
-import { audioUnits, signalUnits, type Units } from './units.ts';
+import { floatsOf } from './units.testing.ts';
+import { audioUnits } from './units.ts';
 import { wireHeads } from './wire.ts';
-
-function floats({ count, tensors }: Units): Float32Array[] {
-  const all = [...tensors].map((bytes) => new Float32Array(bytes.slice().buffer));
-  expect(all.length).toBe(count);
-  return all;
-}
 
 describe('a recording', () => {
   it('becomes windows with context, of the size that the head promises', () => {
     const audio = AudioInputSchema.parse({ rate_hz: 16_000, window: 4, hop: 2, context: 3 });
-    const units = floats(audioUnits(Float32Array.of(1, 2, 3, 4, 5, 6, 7), audio));
+    const units = floatsOf(audioUnits(Float32Array.of(1, 2, 3, 4, 5, 6, 7), audio));
     expect(units.map((unit) => [...unit])).toEqual([
       [0, 0, 0, 1, 2, 3, 4],
       [0, 1, 2, 3, 4, 5, 6],
@@ -26,12 +21,12 @@ describe('a recording', () => {
     const audio = AudioInputSchema.parse({ rate_hz: 16_000, window: 400, normalise: 'peak', mfcc });
     const loud = chirp(800, 16_000);
     const quietThenLoud = loud.map((sample, i) => (i < 400 ? sample / 8 : sample));
-    const [first, second] = floats(audioUnits(loud, audio));
-    const [quiet, same] = floats(audioUnits(quietThenLoud, audio));
+    const [first, second] = floatsOf(audioUnits(loud, audio));
+    const [quiet, same] = floatsOf(audioUnits(quietThenLoud, audio));
     expectNear(quiet!, first!, 1e-4);
     expect(same).toEqual(second);
     // Without it an eighth of the loudness shows.
-    const [raw] = floats(audioUnits(quietThenLoud, { ...audio, normalise: 'none' }));
+    const [raw] = floatsOf(audioUnits(quietThenLoud, { ...audio, normalise: 'none' }));
     expect(Math.abs(raw![0]! - first![0]!)).toBeGreaterThan(1);
   });
 
@@ -46,7 +41,7 @@ describe('a recording', () => {
         [16_000, 160],
       ] as const) {
         const audio = AudioInputSchema.parse({ rate_hz: 16_000, window, context, mfcc });
-        const [unit] = floats(audioUnits(chirp(window, 16_000), audio));
+        const [unit] = floatsOf(audioUnits(chirp(window, 16_000), audio));
         expect(unit!.byteLength).toBe(wireHeads({ inputs: [{ tensor: 'x', audio }], state: [] })[0]?.bytes);
       }
     },
@@ -60,34 +55,5 @@ describe('a recording', () => {
     const short = { ...audio, rate_hz: 8000, window: 199 };
     expect(() => wireHeads({ inputs: [{ tensor: 'x', audio: short }], state: [] })).toThrow(/E_PASSPORT.*199 samples/);
     expect(() => wireHeads({ inputs: [{ tensor: 'x', audio: { ...short, window: 200 } }], state: [] })).not.toThrow();
-  });
-});
-
-describe('a signal', () => {
-  const given = [Float32Array.of(1, 2, 3, 4, 5), Float32Array.of(10, 30, 20, 40, 0)];
-  const spec = { rate_hz: 10, window: 3, hop: 2, channels: ['a', 'b'] };
-
-  it('becomes windows in either layout', () => {
-    const channelsFirst = floats(signalUnits(given, SignalInputSchema.parse(spec)));
-    expect(channelsFirst.map((unit) => [...unit])).toEqual([
-      [1, 2, 3, 10, 30, 20],
-      [3, 4, 5, 20, 40, 0],
-    ]);
-    const timeFirst = floats(signalUnits(given, SignalInputSchema.parse({ ...spec, layout: 'time-channels' })));
-    expect(timeFirst.map((unit) => [...unit])).toEqual([
-      [1, 10, 2, 30, 3, 20],
-      [3, 20, 4, 40, 5, 0],
-    ]);
-  });
-
-  it('is normalised per window and channel', () => {
-    const units = floats(signalUnits(given, SignalInputSchema.parse({ ...spec, normalise: 'min-max' })));
-    expect(units.map((unit) => [...unit])).toEqual([
-      [0, 0.5, 1, 0, 1, 0.5],
-      [0, 0.5, 1, 0.5, 1, 0],
-    ]);
-    const [scored] = floats(signalUnits(given, SignalInputSchema.parse({ ...spec, normalise: 'z-score' })));
-    const side = Math.sqrt(1.5);
-    expectNear(scored!, [-side, 0, side, -side, side, 0], 1e-6);
   });
 });

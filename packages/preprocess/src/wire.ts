@@ -1,5 +1,6 @@
 import { type AudioInput, BrinkError, type ConstantInput, type InputSpec, type Passport } from '@brink/protocol';
 import { channelsOf } from './image.ts';
+import { checkSignal } from './signal.ts';
 import { checkMfcc } from './spectrum.ts';
 
 /** How one input of a unit travels to the model, without the batch dimension; the model's own graph does the rest. */
@@ -17,12 +18,17 @@ export interface WireHead {
  * @throws BrinkError E_PASSPORT
  */
 export function wireHeads(passport: Pick<Passport, 'inputs' | 'state'>): WireHead[] {
-  const inputs = passport.inputs.filter(isPrepared).map((input) => {
+  const prepared = passport.inputs.filter(isPrepared);
+  if (prepared.length > 1 && prepared.some((input) => 'signal' in input && input.signal.trigger !== undefined)) {
+    throw new BrinkError('E_PASSPORT', 'inputs.signal.trigger stands beside other inputs; expected it alone');
+  }
+  const inputs = prepared.map((input) => {
     if ('image' in input) {
       const { height, width } = input.image;
       return headOf(input.tensor, 'uint8', [height, width, channelsOf(input.image)]);
     }
     if ('audio' in input) return headOf(input.tensor, 'float32', audioShape(input.audio));
+    checkSignal(input.signal);
     const { channels, window, layout } = input.signal;
     const shape = layout === 'channels-time' ? [channels.length, window] : [window, channels.length];
     return headOf(input.tensor, 'float32', shape);

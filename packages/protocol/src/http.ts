@@ -19,6 +19,7 @@ export const ConfigProblemSchema = z
     expected: z.string(),
     example: z.string().optional(),
     hint: z.string().optional(),
+    absent: z.literal(true).optional().describe('not the words are wrong: the model that they name is not there'),
   })
   .meta({ id: 'ConfigProblem' });
 

@@ -112,6 +112,7 @@ export {
   RECONSTRUCTION_ERROR,
 } from './passport/output.ts';
 export { type Passport, PassportSchema } from './passport/passport.ts';
+export { passportProblems } from './passport/problems.ts';
 export { ErrorCodeSchema, type Problem, ProblemSchema, problemOf } from './problem.ts';
 export {
   type ActionExplanation,

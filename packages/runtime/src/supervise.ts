@@ -23,7 +23,7 @@ export interface ChildOptions {
   /** path of the module that the child runs, .ts or .js */
   module: string;
   args?: string[];
-  /** The child's whole environment but PATH: it inherits nothing else. */
+  /** The child's whole environment but PATH and NODE_COMPILE_CACHE: it inherits nothing else. */
   env?: Record<string, string>;
   cwd?: string;
   execArgv?: string[];
@@ -211,11 +211,12 @@ class SupervisedChild implements Child {
 
   #spawn(): ChildProcess {
     const { execArgv = [], module, args = [], env, cwd } = this.#o;
-    // biome-ignore lint/style/noProcessEnv: the one variable that a child inherits, so that what it spawns is found
-    const { PATH } = process.env;
+    // biome-ignore lint/style/noProcessEnv: what a child inherits: where what it spawns is found, and what Node compiled already
+    const { PATH, NODE_COMPILE_CACHE } = process.env;
+    const cache = NODE_COMPILE_CACHE === undefined ? {} : { NODE_COMPILE_CACHE };
     return spawn(process.execPath, [...execArgv, module, ...args], {
       stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
-      env: { ...(PATH === undefined ? {} : { PATH }), ...env },
+      env: { ...(PATH === undefined ? {} : { PATH }), ...cache, ...env },
       ...(cwd === undefined ? {} : { cwd }),
     });
   }

@@ -39,6 +39,11 @@ export function createMetrics(register: Registry) {
       help: 'Bytes of request bodies that are held over HTTP; the limit is 256 MiB',
       registers,
     }),
+    conversions: new Gauge({
+      name: 'brink_inference_oip_long_messages_waiting',
+      help: 'Long messages of the Open Inference Protocol that are read or written, or wait for it; at most 256',
+      registers,
+    }),
     pictures: new Gauge({
       name: 'brink_inference_oip_pictures_waiting',
       help: 'Pictures of the Open Inference Protocol that are decoded or wait for it; at most 512',

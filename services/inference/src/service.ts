@@ -25,6 +25,7 @@ import { createDecide } from './decide.ts';
 import { createFleet, lastWill } from './fleet.ts';
 import { createMetrics } from './metrics.ts';
 import { createDerivedGraphs } from './models/derived.ts';
+import type { Pace } from './models/pace.ts';
 import { createRepository, type Repository } from './models/repository.ts';
 import { createOipEngine } from './oip/engine.ts';
 import { createOipGrpc, type OipGrpcOptions } from './oip/grpc/server.ts';
@@ -50,13 +51,15 @@ const VERSION = '0.1.0';
 const LINK_WINDOW = 64;
 
 /**
+ * @param d pace: for tests, how often the models folder is looked at
+ *
  *  gateways ═link═▶ decide ─▶ lanes ─▶ scheduler ─▶ runners (a child process per model version)
  *  OIP clients ─http, grpc─▶ engine ─┘
  *  brink/fleet/config ─▶ fleet ─▶ language, policies        announcer ─▶ gateways
  */
 export function createService(
   config: Config,
-  d: { logger: Logger; clock: Clock; random: () => number },
+  d: { logger: Logger; clock: Clock; random: () => number; pace?: Pace },
 ): InferenceService {
   const { settings } = config;
   const { logger, clock, random } = d;
@@ -77,7 +80,10 @@ export function createService(
     { logger, clock },
   );
   const repository = createRepository(
-    { dir: resolve(settings.BRINK_MODELS_DIR), emptyFolder, runSlots: settings.BRINK_RUN_SLOTS, policies: {} },
+    {
+      ...{ dir: resolve(settings.BRINK_MODELS_DIR), emptyFolder, policies: {}, pace: d.pace },
+      runSlots: settings.BRINK_RUN_SLOTS,
+    },
     { logger, clock, random, metrics, childMetrics, linkMetrics, scheduler, derived, changed },
   );
   const problems = () => problemsOf(repository);

@@ -109,13 +109,13 @@ describe('a folder with model.onnx alone', () => {
     const path = await writeBare(folder.path, { 'model.onnx': bytes.subarray(0, 10) });
     const states = new Set<string>();
     let at = 10;
-    // Longer than two looks take, a piece between any two of them.
-    const until = performance.now() + 3500;
+    // Longer than several looks take (250 ms each), pieces between any two of them.
+    const until = performance.now() + 1500;
     while (performance.now() < until) {
       await appendFile(join(path, 'model.onnx'), bytes.subarray(at, at + 1));
       at += 1;
       for (const { name, status } of models.repository.versions) if (name === 'm') states.add(status.state);
-      await new Promise((resolve) => setTimeout(resolve, 200));
+      await new Promise((resolve) => setTimeout(resolve, 50));
     }
     expect([...states]).toEqual([]);
     await appendFile(join(path, 'model.onnx'), bytes.subarray(at));

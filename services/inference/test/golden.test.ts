@@ -33,12 +33,17 @@ function totalGraph(): Uint8Array {
 const RECORDING = '{"level": [1, 1, 1, 2, 2, 2, 3, 3, 3, 4]}';
 
 /** @returns the state of the version, and why */
-async function loaded(expected: Golden['expect'], change: (passport: object) => object = (same) => same) {
+async function loaded(
+  expected: Golden['expect'],
+  change: (passport: object) => object = (same) => same,
+  recording: string | Buffer = RECORDING,
+  file = 'golden/level.json',
+) {
   await using folder = await temporaryFolder();
   await writeModel(folder.path, {
     name: 'm',
     graph: totalGraph(),
-    files: { 'golden/level.json': RECORDING },
+    files: { [file]: recording },
     passport: ({ passport, name, version, files, batch_max }: Passport) =>
       change({
         ...{ passport, name, version, files, batch_max },
@@ -46,7 +51,7 @@ async function loaded(expected: Golden['expect'], change: (passport: object) => 
         inputs: [{ tensor: 'x', signal: { rate_hz: 10, window: 3, channels: ['level'] } }],
         state: [{ in: 'before', out: 'after', shape: [1, 1, 1], init: 100 }],
         output: { decoder: 'regression', tensors: { value: 'total' }, names: ['total'] },
-        golden: [{ input: 'golden/level.json', expect: expected }],
+        golden: [{ input: file, expect: expected }],
       }),
   });
   await using models = await startModels(folder.path);
@@ -77,6 +82,31 @@ describe('golden tests', () => {
       inputs: [{ tensor: 'x', signal: { rate_hz: 10, window: 3, channels: ['other'] } }],
     });
     expect(await loaded(total(103), channel)).toMatch(/E_MODEL_GOLDEN: golden\/level\.json: E_SHAPE: .*other/);
+  });
+
+  it('read raw samples as the name of the file says', async () => {
+    const values = [1, 1, 1, 2, 2, 2];
+    const units = { units: [total(103), total(109)] };
+    const same = (passport: object) => passport;
+    const float32 = Buffer.from(Float32Array.from(values).buffer);
+    const int16 = Buffer.from(Int16Array.from(values).buffer);
+    expect(await loaded(units, same, float32, 'golden/level.f32')).toBe('ready');
+    expect(await loaded(units, same, int16, 'golden/level.s16')).toBe('ready');
+    expect(await loaded(units, same, int16, 'golden/level.bin')).toMatch(/E_TYPE.*expected a signal in JSON/);
+  });
+
+  it('see what was measured while a unit was cut: the rate of the heart beside what the model says', async () => {
+    const beat = (i: number) => Math.exp(-((((i + 60) % 120) - 60) ** 2) / 8);
+    const level = Array.from({ length: 600 }, (_, i) => (i < 60 ? 0 : beat(i)));
+    const peaks = { tensor: 'x', signal: { rate_hz: 100, window: 3, channels: ['level'], trigger: { peaks: {} } } };
+    const signal = { ...peaks.signal, until: 'next-peak', pad: 'zero', rate_as: 'bpm' };
+    const change = (passport: object) => ({ ...passport, inputs: [{ ...peaks, signal }] });
+    const recording = JSON.stringify({ level });
+    const three = 1 + Math.exp(-1 / 8) + Math.exp(-4 / 8);
+    expect(await loaded({ values: { total: 100 + three, bpm: 50 } }, change, recording)).toBe('ready');
+    expect(await loaded({ values: { total: 100 + three, bpm: 60 } }, change, recording)).toMatch(
+      /golden\/level\.json gives bpm = 50; expected 60/,
+    );
   });
 
   it('take a file that is not listed, and refuse one that is not there', async () => {

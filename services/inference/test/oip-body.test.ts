@@ -194,6 +194,9 @@ describe('a raw body', () => {
   it('is a picture where the model takes one, and a string where it takes those', async () => {
     const picture = await readAnswer(await raw('pixels', greyPng(9, 8, 7, 6)));
     expect(picture).toMatchObject({ answer: { outputs: [{ shape: [1, 4], data: [9, 8, 7, 6] }] } });
+    // Its other output is not of the graph that takes pictures, since the decoder does not read it.
+    const one = await readAnswer(await raw('shapes', greyPng(9, 8, 7, 6)));
+    expect(one).toMatchObject({ answer: { outputs: [{ name: 'y', data: [9, 8, 7, 6] }] } });
     const text = await readAnswer(await raw('echo-text', Buffer.from('hello')));
     expect(text).toMatchObject({ answer: { outputs: [{ shape: [1], data: ['hello'] }] } });
   });

@@ -1,6 +1,7 @@
 import { appendFile, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { modelConfig } from '../src/oip/configuration.ts';
 import { eventually, temporaryFolder } from './harness/inference.ts';
 import { loopGraph, pixelsGraph, writeModel } from './harness/models.ts';
 import { runners } from './harness/processes.ts';
@@ -51,6 +52,20 @@ describe('load and unload, as the repository extension of the Open Inference Pro
     await eventually('the old runner to end', async () => (await runners()).every((pid) => !before.includes(pid)));
     const said = /brink_inference_runners\{model="m",version="1",provider="cpu"[^}]*\} 1/;
     await eventually('one runner in the metrics', async () => said.test(await models.metrics()));
+  });
+
+  it('loads with the policy as it is at the end: what changed while the files were read counts', async () => {
+    await using folder = await temporaryFolder();
+    await writeModel(folder.path, { name: 'm', graph: pixelsGraph() });
+    await using models = await startModels(folder.path, { policies: { m: { copies: 1 } } });
+    const before = await runners();
+    await writeModel(folder.path, { name: 'm', graph: pixelsGraph(), files: { 'more.bin': Buffer.alloc(1) } });
+    const loaded = models.repository.load('m');
+    await eventually('the new runner to start', async () => (await runners()).some((pid) => !before.includes(pid)));
+    models.setPolicies({ m: { copies: 2 } });
+    await loaded;
+    expect(await eventually('two copies', async () => models.repository.find('m', 1).status.copies === 2)).toBe(true);
+    expect(models.repository.find('m', 1).policy.copies).toBe(2);
   });
 
   it('says why a load failed, and the old one goes on', async () => {
@@ -119,13 +134,19 @@ describe('load and unload, as the repository extension of the Open Inference Pro
   const reloads = LONG ? 100 : 20;
   it(`takes no more memory after ${reloads} reloads`, { timeout: LONG ? 600_000 : 120_000 }, async () => {
     await using folder = await temporaryFolder();
-    // A graph of some size, so that one that is kept shows.
-    await writeModel(folder.path, { name: 'm', graph: pixelsGraph(), files: { 'more.bin': Buffer.alloc(4_000_000) } });
+    // Files of some size, so that some that are kept show; one size of batch to be measured.
+    const write = (fill: number) =>
+      writeModel(folder.path, {
+        name: 'm',
+        graph: pixelsGraph(),
+        files: { 'more.bin': Buffer.alloc(4_000_000, fill) },
+        passport: (passport) => ({ ...passport, batch_max: 1 }),
+      });
+    await write(255);
     await using models = await startModels(folder.path);
     const rss: number[] = [];
     for (let reload = 0; reload < reloads; reload++) {
-      const files = { 'more.bin': Buffer.alloc(4_000_000, reload) };
-      await writeModel(folder.path, { name: 'm', graph: pixelsGraph(), files });
+      await write(reload);
       await models.repository.load('m');
       globalThis.gc?.();
       rss.push(process.memoryUsage().rss);
@@ -148,13 +169,16 @@ describe('which versions are loaded', () => {
       '3 UNAVAILABLE not among those that are to be loaded',
     ]);
     const before = models.ask('m', [0, 0, 9, 0]);
+    expect(modelConfig(models.repository.find('m', 1))['version_policy']).toEqual({ specific: { versions: [1] } });
     models.setPolicies({ m: { versions: 'latest' } });
     await models.shows('m 3 ready*');
+    expect(modelConfig(models.repository.find('m', 3))['version_policy']).toEqual({ latest: { num_versions: 1 } });
     expect((await before).label).toBe('two');
     models.setPolicies({ m: { versions: 'latest', serve: 2 } });
     await models.shows('m 2 ready*', 'm 3 ready');
     models.setPolicies({ m: { versions: 'all' } });
     await models.shows('m 1 ready', 'm 2 ready', 'm 3 ready*');
+    expect(modelConfig(models.repository.find('m', 3))['version_policy']).toEqual({ all: {} });
     models.setPolicies({ m: { versions: [1, 2] } });
     await models.shows('m 1 ready', 'm 2 ready*');
     expect(await eventually('two runners', async () => (await runners()).length === 2)).toBe(true);

@@ -1,6 +1,6 @@
 import { lstat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { BrinkError, isName, outputFiles, type Passport, PassportSchema } from '@brink/protocol';
+import { BrinkError, isName, outputFiles, type Passport, PassportSchema, passportProblems } from '@brink/protocol';
 import { bytesOf, fileLine, sha256 } from './source.ts';
 
 /** One thing that is wrong in a model's folder: what the passport says, what was found, and what to write. */
@@ -23,7 +23,7 @@ export function parsePassport(text: string, problems: ModelProblem[]): Passport 
   }
   const parsed = PassportSchema.safeParse(json);
   if (parsed.success) return parsed.data;
-  for (const issue of parsed.error.issues) {
+  for (const issue of passportProblems(parsed.error)) {
     const path = issue.path.reduce<string>(
       (all, part) => (typeof part === 'number' ? `${all}[${part}]` : `${all}${all && '.'}${String(part)}`),
       '',

@@ -14,10 +14,11 @@ beforeEach(async () => {
 });
 afterEach(() => rm(config, { recursive: true, force: true }));
 
-const check = (signal = new AbortController().signal) => checkConfiguration({ root, config, models }, signal);
+const check = (signal = new AbortController().signal, ranBefore = false) =>
+  checkConfiguration({ root, config, models, ranBefore }, signal);
 
 test('a right configuration may start', async () => {
-  await expect(check()).resolves.toBeUndefined();
+  await expect(check()).resolves.toEqual([]);
 });
 
 test('a typo is refused with file, line and column, however often it occurs', async () => {
@@ -28,6 +29,18 @@ test('a typo is refused with file, line and column, however often it occurs', as
     code: 'E_CONFIG',
     detail: expect.stringMatching(new RegExp(`^2 problems in .*:\\n.*${problem}\\n.*${problem}$`)),
   });
+});
+
+test('a model that has gone keeps a box that ran before from nothing; a typo does', async () => {
+  const file = join(config, 'streams.yaml');
+  const text = await readFile(file, 'utf8');
+  await writeFile(file, text.replaceAll('model: simple-cnn', 'model: gone'));
+  await expect(check()).rejects.toMatchObject({ code: 'E_CONFIG' });
+  await expect(check(undefined, true)).resolves.toEqual([
+    expect.stringMatching(/the model "gone", of which there is no/),
+  ]);
+  await writeFile(file, text.replaceAll('model: simple-cnn', 'model: gone').replaceAll('delivery:', 'delivry:'));
+  await expect(check(undefined, true)).rejects.toMatchObject({ code: 'E_CONFIG' });
 });
 
 test('Ctrl-C ends it', async () => {

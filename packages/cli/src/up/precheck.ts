@@ -5,20 +5,24 @@ import { near } from '../terminal.ts';
 
 interface Verdict {
   valid: boolean;
-  problems: { text: string }[];
+  problems: { text: string; absent?: true }[];
 }
 
 /**
  * Asks control's own checker, as `brink check` does, before anything is started: control itself would go on with the
  * configuration of an earlier run, and whoever starts Brink with a typo should be told instead.
+ * A model that has gone is another matter: after a power cut the rest of the box must come up all the same.
+ * @param o ranBefore: there is a configuration of an earlier run to go on with
+ * @returns what is wrong and does not keep it from starting
  * @throws BrinkError E_CONFIG with one line per problem
  */
 export async function checkConfiguration(
-  o: { root: string; config: string; models: string },
+  o: { root: string; config: string; models: string; ranBefore: boolean },
   signal: AbortSignal,
-): Promise<void> {
+): Promise<string[]> {
   const { valid, problems } = await askChecker(o, signal);
-  if (valid) return;
+  if (valid) return [];
+  if (o.ranBefore && problems.every(({ absent }) => absent === true)) return problems.map(({ text }) => near(text));
   const lines = problems.map(({ text }) => near(text));
   const head = lines.length > 1 ? [`${lines.length} problems in ${near(o.config)}:`] : [];
   throw new BrinkError('E_CONFIG', [...head, ...lines].join('\n'));

@@ -36,14 +36,18 @@ async function up(context: Context, o: UpOptions): Promise<ExitCode> {
   checkPlatform();
   checkFolder(o.config, 'configuration', '--config');
   checkFolder(o.models, 'models', '--models');
-  const mayStart = () =>
-    Promise.all([checkConfiguration({ ...o, root }, signal), checkPorts(wantedPorts(o), systemClock, signal)]);
+  const mayStart = async (ranBefore: boolean) => {
+    const checked = checkConfiguration({ ...o, root, ranBefore }, signal);
+    const [problems] = await Promise.all([checked, checkPorts(wantedPorts(o), systemClock, signal)]);
+    for (const problem of problems) terminal.note(problem);
+    if (problems.length > 0) terminal.note('brink up: starting with the configuration that was in force last');
+  };
   // Whoever is refused leaves no data folder behind; where there is one, it says best who else is running.
   const fresh = !existsSync(o.data);
-  if (fresh) await mayStart();
+  if (fresh) await mayStart(false);
   const place = await takePlace(o.data);
   try {
-    if (!fresh) await mayStart();
+    if (!fresh) await mayStart(true);
     const screen = context.json ? createJsonScreen(terminal, o) : createTextScreen(terminal, o, root, Date.now);
     screen.begin(versionOf(root));
     const plans = planProcesses(o, place, root);

@@ -99,9 +99,13 @@ function addRemove(models: Command, edge: Edge): void {
     const version = at === undefined ? undefined : Number(at);
     if (options.force !== true) await refuseServing(context, options, name, version);
     const removed = await removeModel(modelsDir(context, options), name, version);
-    context.show({ name, removed }, [
-      `removed  ${name} ${removed.length === 1 ? 'version' : 'versions'} ${removed.join(', ')}`,
-    ]);
+    const lines = [`removed  ${name} ${removed.length === 1 ? 'version' : 'versions'} ${removed.join(', ')}`];
+    if (options.force === true) {
+      lines.push(
+        `where the configuration names it, "brink check" says so: change models.${name}.serve and the pipelines`,
+      );
+    }
+    context.show({ name, removed }, lines);
     return 0;
   });
 }

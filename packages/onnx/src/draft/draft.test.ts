@@ -114,12 +114,33 @@ describe("Ultralytics' metadata", () => {
   });
 
   it.each([
-    ['with NMS inside', [1, 300, 6], {}],
-    ['end to end', [1, 300, 7], { end2end: 'True' }],
-    ['with nms in its arguments', [1, 300, 7], { args: "{'nms': True}" }],
-  ])('ask for another export %s', (_name, shape, over) => {
-    const { missing } = draft(info({ images: [1, 3, 640, 640] }, { output0: shape }, { ...YOLO, ...over }));
-    expect(missing.join()).toMatch(/nms=False/);
+    ['by their shape', [1, 300, 6], {}],
+    ['by their shape, with one class', [1, 300, 6], { names: "{0: 'face'}" }],
+    ['end to end', [1, 100, 6], { end2end: 'True', names: "{0: 'face'}" }],
+    ['with nms in its arguments', [1, 50, 6], { args: "{'nms': True}" }],
+    ['with nms as a key of its own', [1, 50, 6], { nms: 'True' }],
+  ])('make a passport of boxes that are finished, %s', (_name, shape, over) => {
+    const {
+      draft: passport,
+      complete,
+      missing,
+    } = draft(info({ images: [1, 3, 640, 640] }, { output0: shape }, { ...YOLO, ...over }));
+    expect([missing, complete]).toEqual([[], true]);
+    expect(PassportSchema.parse(passport)).toMatchObject({
+      output: { decoder: 'box-rows', nms: 'none', unit: 'pixels' },
+    });
+  });
+
+  it('do not take a head of one class for finished boxes', () => {
+    const over = { ...YOLO, names: "{0: 'face'}" };
+    const { draft: passport } = draft(info({ images: [1, 3, 640, 640] }, { output0: [1, 25_200, 6] }, over));
+    expect(passport).toMatchObject({ output: { decoder: 'yolov5', layout: 'rows' } });
+  });
+
+  it('say what is wrong with boxes that are said to be finished', () => {
+    const over = { ...YOLO, end2end: 'True' };
+    const { missing } = draft(info({ images: [1, 3, 640, 640] }, { output0: [1, 300, 7] }, over));
+    expect(missing.join()).toMatch(/"output0" float32 \[1, 300, 7\]; expected \[batch, boxes, 6\]/);
   });
 
   it('that do not go with the shape are said with both', () => {

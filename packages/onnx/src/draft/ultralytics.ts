@@ -2,6 +2,10 @@ import type { ModelInfo, TensorInfo } from '../read.ts';
 import { type Part, type PictureShape, pictureInput, shapeText } from './part.ts';
 
 const IMAGENET = { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] };
+/** x0 y0 x1 y1, score, class: what YOLOv10 and exports with nms=True give. */
+const BOX_ROW = 6;
+/** So many at most, unless somebody asks for another number when exporting. */
+const BOXES = 300;
 const NOT_DECODED: Readonly<Record<string, string>> = {
   segment: 'masks of single objects',
   pose: 'key points',
@@ -82,21 +86,33 @@ function detector(
       missing: `output: task "${task}" gives ${other ?? 'something'} that no decoder here reads; \`raw\` passes tensors on`,
     };
   }
-  const nms = /'nms': True/.test(metadata['args'] ?? '');
-  const [, a, b] = output?.shape ?? [];
   const given = output === undefined ? 'nothing' : `"${output.name}" ${shapeText(output)}`;
-  if (output === undefined || output.shape?.length !== 3 || metadata['end2end'] === 'True' || nms || b === 6) {
-    return {
-      missing: `output: ${given} is decoded in the model already; export it with nms=False (and end2end=False)`,
-    };
+  const finished = isFinished(output, labels, metadata);
+  if (output === undefined || output.shape?.length !== 3 || (finished && output.shape[2] !== BOX_ROW)) {
+    const expected = finished ? `[batch, boxes, ${BOX_ROW}] of boxes that the model has finished` : '3 dimensions';
+    return { missing: `output: ${given}; expected ${expected}` };
   }
   const tensors = { output: output.name };
+  if (finished) return { output: { decoder: 'box-rows', tensors } };
+  const [, a, b] = output.shape;
   if (a === 4 + labels.length) return { output: { decoder: 'yolov8', tensors, layout: 'columns', nms_iou: 0.7 } };
   if (b === 4 + labels.length) return { output: { decoder: 'yolov8', tensors, layout: 'rows', nms_iou: 0.7 } };
   if (b === 5 + labels.length) return { output: { decoder: 'yolov5', tensors, layout: 'rows' } };
   if (a === 5 + labels.length) return { output: { decoder: 'yolov5', tensors, layout: 'columns' } };
   const expected = `${4 + labels.length} (yolov8) or ${5 + labels.length} (yolov5)`;
   return { missing: `output: ${given} for ${labels.length} classes; expected ${expected} values for each box` };
+}
+
+/** Whether the graph gives boxes of which none is to be suppressed any more. */
+function isFinished(
+  output: TensorInfo | undefined,
+  labels: readonly string[],
+  { args = '', nms, end2end }: Readonly<Record<string, string>>,
+): boolean {
+  if (end2end === 'True' || nms === 'True' || /'nms': True/.test(args)) return true;
+  const [, boxes, values] = output?.shape ?? [];
+  // Nobody says so: rows of 6 are those of a head with one class or two, too, but no head of YOLOv5 or v8 has 300 rows.
+  return values === BOX_ROW && (boxes === BOXES || (labels.length !== 1 && labels.length !== 2));
 }
 
 /** `{0: 'person', 1: "driver's seat"}`, or a list of names: as Python prints them. */

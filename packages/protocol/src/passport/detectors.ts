@@ -104,6 +104,26 @@ export const ScoresBoxesSchema = z.strictObject({
   ...detection,
 });
 
+const BOX_COLUMNS = ['x0', 'y0', 'x1', 'y1', 'score', 'class'] as const;
+
+/** Finished boxes as rows of one output: YOLOv10, YOLO26, Ultralytics' exports with nms=True, PaddleDetection. */
+export const BoxRowsSchema = z.strictObject({
+  decoder: z.literal('box-rows'),
+  tensors: oneTensor,
+  columns: z
+    .array(z.enum([...BOX_COLUMNS, 'skip']))
+    .min(BOX_COLUMNS.length)
+    .max(64)
+    .refine((columns) => BOX_COLUMNS.every((one) => columns.filter((other) => other === one).length === 1), {
+      message: `takes each of ${BOX_COLUMNS.join(', ')} once, and skip for others`,
+    })
+    .default([...BOX_COLUMNS])
+    .describe('what the numbers of a row are, in their order; corners, score, number of the class'),
+  unit: unit.default('pixels'),
+  ...detection,
+  nms: detection.nms.default('none'),
+});
+
 const GRID_ROLES = ['obj', 'class', 'skip', 'x', 'y', 'w', 'h', 'left', 'top', 'right', 'bottom'] as const;
 const Expression = z.string().min(1).max(200);
 

@@ -54,12 +54,55 @@ export const AudioInputSchema = z.strictObject({
 });
 export type AudioInput = z.infer<typeof AudioInputSchema>;
 
+/** Butterworth in second-order sections. */
+const BandPassSchema = z.strictObject({
+  low_hz: z.number().positive().describe('where 3 dB are lost, as at `high_hz`'),
+  high_hz: z.number().positive().describe('above `low_hz`, below half of `rate_hz`'),
+  order: Count.max(10).default(2).describe('of the low-pass it is made from, as in scipy.signal.butter'),
+  phase: z
+    .enum(['causal', 'zero'])
+    .default('causal')
+    .describe(
+      'causal: once over the whole recording, state carried on, delayed (sosfilt); zero: forwards and backwards over each window, no delay (sosfiltfilt)',
+    ),
+});
+
+/** After Pan & Tompkins (1985). */
+const PeaksSchema = z.strictObject({
+  band_hz: z
+    .tuple([z.number().positive(), z.number().positive()])
+    .default([5, 15])
+    .describe('where a beat has its power'),
+  refractory_ms: z.number().min(100).max(2000).default(250).describe('from one peak to the next at least'),
+  channel: z.string().min(1).max(64).optional().describe('in which to look; default: the first'),
+});
+
 export const SignalInputSchema = z.strictObject({
   rate_hz: Rate,
   window: Count.max(1_000_000),
   hop: Count.max(1_000_000).optional().describe('default: window'),
   channels: z.array(z.string().min(1).max(64)).min(1).max(256),
-  normalise: z.enum(['none', 'z-score', 'min-max']).default('none').describe('per window and channel'),
+  trigger: z
+    .strictObject({ peaks: PeaksSchema })
+    .optional()
+    .describe('a unit for each heartbeat of an electrocardiogram instead of one every `hop`'),
+  before: z
+    .number()
+    .int()
+    .min(0)
+    .max(1_000_000)
+    .optional()
+    .describe('samples of the window in front of the peak; default 0'),
+  until: z.literal('next-peak').optional().describe('a unit ends before the next peak, or when the window is full'),
+  pad: z.literal('zero').optional().describe('what fills the rest of the window then, after `normalise`'),
+  rate_as: z.string().min(1).max(64).optional().describe('name in `values` for 60 s ÷ the time to the next peak'),
+  median: Count.max(1023).optional().describe('first: the median of so many samples, odd, around each'),
+  band_pass: BandPassSchema.optional().describe('then: only what lies in a band of frequencies'),
+  detrend: z
+    .enum(['none', 'constant', 'linear'])
+    .default('none')
+    .describe('then, per window and channel: without its mean, or its straight line'),
+  normalise: z.enum(['none', 'z-score', 'min-max']).default('none').describe('at last, per window and channel'),
   layout: z.enum(['channels-time', 'time-channels']).default('channels-time'),
 });
 export type SignalInput = z.infer<typeof SignalInputSchema>;

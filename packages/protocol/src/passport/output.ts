@@ -2,6 +2,7 @@ import { z } from 'zod';
 import type { Task } from '../decision.ts';
 import {
   AnchorFreeSchema,
+  BoxRowsSchema,
   GridSchema,
   ScoresBoxesSchema,
   SegmentationSchema,
@@ -100,6 +101,7 @@ export const OutputSchema = z.discriminatedUnion('decoder', [
   SsdSchema,
   AnchorFreeSchema,
   ScoresBoxesSchema,
+  BoxRowsSchema,
   GridSchema,
   SegmentationSchema,
   AnomalyReconstructionSchema,
@@ -125,6 +127,7 @@ export const DECODER_TASKS: Readonly<Record<DecoderName, readonly Task[]>> = {
   ssd: ['detection'],
   'anchor-free': ['detection'],
   'scores-boxes': ['detection'],
+  'box-rows': ['detection'],
   grid: ['detection'],
   segmentation: ['segmentation'],
   'anomaly-reconstruction': ['anomaly'],

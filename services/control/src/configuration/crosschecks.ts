@@ -142,6 +142,7 @@ function checkModels(streams: Record<string, StreamConfig>, models: ModelsOnDisk
         expected:
           there.size === 0 ? `a model in ${models.dir}, which has none` : `one of ${[...there.keys()].join(', ')}`,
         hint: didYouMean(name, there.keys()),
+        absent: true,
       }),
     );
   };
@@ -159,6 +160,7 @@ function checkModels(streams: Record<string, StreamConfig>, models: ModelsOnDisk
         found: `version ${policy.serve}, of which there is no ${models.dir}/${name}/${policy.serve}/`,
         expected: `one of ${versions.join(', ')}`,
         example: `serve: ${versions.at(-1)}`,
+        absent: true,
       }),
     );
   }

@@ -102,6 +102,7 @@ export function problemAt(
     what?: 'key' | 'value';
     hint?: string | undefined;
     example?: string | undefined;
+    absent?: true;
   },
 ): ConfigProblem {
   const example = say.example ?? exampleFor(path);
@@ -112,6 +113,7 @@ export function problemAt(
     expected: say.expected,
     ...(say.hint === undefined ? {} : { hint: say.hint }),
     ...(example === undefined ? {} : { example }),
+    ...(say.absent === undefined ? {} : { absent: say.absent }),
   };
 }
 

@@ -13,6 +13,8 @@ export interface ConfigProblem {
   readonly example?: string;
   /** `did you mean "priority"?` */
   readonly hint?: string;
+  /** Not the words are wrong: the model that they name is not there. */
+  readonly absent?: true;
 }
 
 export type ConfigPath = readonly (string | number)[];

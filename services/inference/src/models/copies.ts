@@ -27,7 +27,8 @@ export interface CopiesDependencies {
   /** Gives a runner that has just started its graph and warms it up. @throws BrinkError */
   readonly bringUp: (process: RunnerProcess) => Promise<BatchRunner>;
   readonly opened: (runner: BatchRunner, process: RunnerProcess) => void;
-  readonly closed: (runner: BatchRunner) => void;
+  /** @param lost it ended by itself */
+  readonly closed: (runner: BatchRunner, lost: boolean) => void;
   /** None is left, or they crash again and again. */
   readonly failed: (reason: unknown) => void;
   /** One could not be started; the others go on. */
@@ -142,17 +143,17 @@ class RunnerCopies implements Copies {
 
   /** @param recycled it did nothing wrong */
   #down(copy: Copy, recycled: boolean): void {
-    this.#close(copy);
+    this.#close(copy, !recycled && !copy.leaving);
     if (recycled || !copy.proven || copy.leaving || this.#stopped) return;
     const now = this.#d.clock.monotonic();
     this.#crashes = [...this.#crashes.filter((at) => at > now - CRASHES_MS), now];
     if (this.#crashes.length >= CRASHES_MAX) this.#d.failed(crashedTooOften());
   }
 
-  #close(copy: Copy): Tracked | undefined {
+  #close(copy: Copy, lost: boolean): Tracked | undefined {
     const { runner } = copy;
     copy.runner = undefined;
-    if (runner !== undefined) this.#d.closed(runner);
+    if (runner !== undefined) this.#d.closed(runner, lost);
     return runner;
   }
 
@@ -160,7 +161,7 @@ class RunnerCopies implements Copies {
   #lose(copy: Copy, reason: unknown): void {
     if (copy.leaving || this.#stopped) return;
     this.#leave(copy);
-    this.#close(copy);
+    this.#close(copy, true);
     // The child would be started again otherwise.
     const end = copy.process
       .stop()
@@ -187,7 +188,7 @@ class RunnerCopies implements Copies {
   /** Takes no more batches, answers those that it has, and ends: nothing is lost. */
   async #end(copy: Copy): Promise<void> {
     this.#leave(copy);
-    await this.#close(copy)?.idle();
+    await this.#close(copy, false)?.idle();
     await copy.process.stop();
   }
 

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { constants } from 'node:fs';
 import { lstat, open, readdir, realpath } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { BrinkError, isName, type Passport, PassportSchema } from '@brink/protocol';
+import { BrinkError, isName, type Passport, PassportSchema, passportProblems } from '@brink/protocol';
 import { z } from 'zod';
 
 /** One `models/<name>/<version>/`. */
@@ -108,6 +108,11 @@ export async function readBare(folder: VersionFolder): Promise<ReadonlyMap<strin
   return files;
 }
 
+/** @throws BrinkError E_PASSPORT (not there, a link, not a plain file) */
+export function readModelFile(folder: VersionFolder): Promise<Buffer> {
+  return readInside(folder, MODEL, 'E_PASSPORT');
+}
+
 /** Of a passport that may be half written, or wrong. */
 function listedIn(passport: Buffer): string[] {
   try {
@@ -130,7 +135,9 @@ export async function readPassport(folder: VersionFolder): Promise<ReadPassport>
   }
   const parsed = PassportSchema.safeParse(json);
   if (!parsed.success) {
-    const problems = parsed.error.issues.map((issue) => `${z.core.toDotPath(issue.path) || '(top)'}: ${issue.message}`);
+    const problems = passportProblems(parsed.error).map(
+      ({ path, message }) => `${z.core.toDotPath(path) || '(top)'}: ${message}`,
+    );
     throw new BrinkError('E_PASSPORT', `${file}: ${problems.join('; ')}`);
   }
   const passport = parsed.data;

@@ -1,4 +1,5 @@
-import { type PreparedUnit, prepareFile } from '@brink/decode';
+import { extname } from 'node:path';
+import { type PreparedUnit, prepareFile, type RawEncoding } from '@brink/decode';
 import { type BatchOutputs, type Decode, resultToOriginal } from '@brink/decoders';
 import { firstState } from '@brink/preprocess';
 import { BrinkError, type Expect, type Passport, type Result } from '@brink/protocol';
@@ -29,7 +30,7 @@ export async function testGolden(
     const bytes = d.files.get(input) ?? (await readGolden(folder, input));
     const { units: more = [], ...first } = expect;
     const expected: Expect[] = more.length === 0 ? [first] : [...more];
-    const results = await resultsOf(bytes, passport, expected.length, d).catch((reason: unknown) => {
+    const results = await resultsOf({ input, bytes }, passport, expected.length, d).catch((reason: unknown) => {
       throw new BrinkError('E_MODEL_GOLDEN', `${input}: ${BrinkError.from(reason).message}`, { cause: reason });
     });
     if (results.length < expected.length) {
@@ -47,9 +48,18 @@ export async function testGolden(
   }
 }
 
+/** The bytes of raw samples do not tell what they are; their names do, as those of SoX. */
+const RAW: Readonly<Record<string, RawEncoding>> = { '.f32': 'f32le', '.s16': 's16le' };
+
 /** @param most of its first units */
-async function resultsOf(bytes: Uint8Array, passport: Passport, most: number, d: Bench): Promise<Result[]> {
-  const units = await prepareFile(bytes, passport);
+async function resultsOf(
+  { input, bytes }: { input: string; bytes: Uint8Array },
+  passport: Passport,
+  most: number,
+  d: Bench,
+): Promise<Result[]> {
+  const encoding = RAW[extname(input)];
+  const units = await prepareFile(bytes, passport, encoding === undefined ? {} : { encoding });
   let states = passport.state.map(firstState);
   const results: Result[] = [];
   for (const unit of units.slice(0, most)) {
@@ -58,7 +68,7 @@ async function resultsOf(bytes: Uint8Array, passport: Passport, most: number, d:
     const run = ranOrThrow(await d.runner.run({ session: '', batch: 1, heads, payloads }, d.runMsMax));
     states = next.map(({ name, bytes: size }) => stateOf(run.outputs, name, size));
     const { result } = d.decode(run.outputs, 0, '');
-    results.push(onOriginal(result, unit, passport));
+    results.push(withValues(onOriginal(result, unit, passport), unit));
   }
   return results;
 }
@@ -68,6 +78,11 @@ function stateOf({ tensors }: BatchOutputs, name: string, bytes: number): Uint8A
   const data = tensors.get(name)?.data;
   if (data?.byteLength === bytes) return data;
   throw new BrinkError('E_MODEL_OUTPUT', `state "${name}" has ${data?.byteLength ?? 0} bytes; expected ${bytes}`);
+}
+
+/** What was measured while the unit was cut stands beside what the model says. */
+function withValues(result: Result, { values }: PreparedUnit): Result {
+  return values === undefined ? result : { ...result, values: { ...result.values, ...values } };
 }
 
 /** Boxes are 0..1 of what the model sees; expectations are of the picture, as decisions are. */

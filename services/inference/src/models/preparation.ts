@@ -5,7 +5,7 @@ import type { Head } from '../scheduler/job.ts';
 import { type Agreement, agree } from './agreement.ts';
 import { bareKnowledge } from './bare.ts';
 import { type DerivedGraphs, derivedKey } from './derived.ts';
-import { readBare, readFiles, readPassport, sha256, type VersionFolder } from './folder.ts';
+import { readBare, readFiles, readModelFile, readPassport, sha256, type VersionFolder } from './folder.ts';
 
 /** What is known of a version's folder, read and verified: what a version that serves keeps. */
 export interface Knowledge {
@@ -133,15 +133,26 @@ async function takingPictures(
   }
 }
 
-/** The graph as the file has it, read and verified again. @throws BrinkError as `prepare` */
-export async function readNative(
+/**
+ * The graph as the file has it, read again: nobody keeps it in memory. Only its bytes matter here, not what is around it.
+ * @throws BrinkError E_MODEL_NOT_READY where the file is another one now
+ */
+export async function readNative(folder: VersionFolder, modelSha256: string): Promise<Uint8Array> {
+  const graph = await readModelFile(folder).catch(() => undefined);
+  if (graph !== undefined && sha256(graph) === modelSha256) return graph;
+  throw new BrinkError(
+    'E_MODEL_NOT_READY',
+    `${folder.name} ${folder.version}: model.onnx is not the file any more that was loaded; load the model again, or add a version`,
+  );
+}
+
+/** Is what was loaded still what is there? @throws BrinkError where it is not */
+export async function checkUnchanged(
   folder: VersionFolder,
   loaded: { passportSha256: string; modelSha256: string },
-): Promise<Uint8Array> {
+): Promise<void> {
   const files = loaded.passportSha256 === '' ? await readBare(folder) : await readSame(folder, loaded.passportSha256);
-  const graph = graphOf(files);
-  if (sha256(graph) !== loaded.modelSha256) throw changedMeanwhile(folder);
-  return graph;
+  if (sha256(graphOf(files)) !== loaded.modelSha256) throw changedMeanwhile(folder);
 }
 
 async function readSame(folder: VersionFolder, passportSha256: string): Promise<ReadonlyMap<string, Buffer>> {

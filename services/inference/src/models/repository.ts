@@ -1,4 +1,5 @@
 import { BrinkError, type FleetStatus, isName, type ModelPolicy, ModelPolicySchema } from '@brink/protocol';
+import { PACE, type Pace } from './pace.ts';
 import { askedProblems, chooseServing } from './serving.ts';
 import { createShelf, type IndexEntry, type Shelf } from './shelf.ts';
 import { reasonOf } from './status.ts';
@@ -45,7 +46,13 @@ const DEFAULT_POLICY = ModelPolicySchema.parse({});
 
 /** @param o emptyFolder: working directory of the runners */
 export function createRepository(
-  o: { dir: string; emptyFolder: string; runSlots: number; policies: Readonly<Record<string, ModelPolicy>> },
+  o: {
+    dir: string;
+    emptyFolder: string;
+    runSlots: number;
+    policies: Readonly<Record<string, ModelPolicy>>;
+    pace?: Pace | undefined;
+  },
   d: Omit<VersionDependencies, 'measuring' | 'othersServe'>,
 ): Repository {
   const serving = new Map<string, ModelVersion>();
@@ -53,8 +60,9 @@ export function createRepository(
   let starting = true;
   let policies = o.policies;
   const policyOf = (name: string) => (Object.hasOwn(policies, name) ? policies[name] : undefined) ?? DEFAULT_POLICY;
-  const shelf = createShelf({ emptyFolder: o.emptyFolder, runSlots: o.runSlots }, { ...d, policyOf, changed });
-  const watch = createWatch(o, { ...d, known: () => shelf.folders, seen: (all) => shelf.follow(all) });
+  const { dir, emptyFolder, runSlots, pace = PACE } = o;
+  const shelf = createShelf({ emptyFolder, runSlots, pace }, { ...d, policyOf, changed });
+  const watch = createWatch({ dir, pace }, { ...d, known: () => shelf.folders, seen: (all) => shelf.follow(all) });
 
   function changed(): void {
     const { versions } = shelf;
@@ -75,7 +83,7 @@ export function createRepository(
   return {
     async start(signal) {
       const seen = await watch.start();
-      if (seen.length === 0) d.logger.warn({ dir: o.dir }, 'no model there');
+      if (seen.length === 0) d.logger.warn({ dir }, 'no model there');
       void shelf.fill(seen, signal).then(() => {
         starting = false;
         settled.resolve();

@@ -1,5 +1,6 @@
 import { BrinkError, type ModelPolicy } from '@brink/protocol';
 import { GONE, type VersionFolder } from './folder.ts';
+import type { Pace } from './pace.ts';
 import { type Asked, selectVersions } from './selection.ts';
 import { reasonOf } from './status.ts';
 import { createTurns } from './turns.ts';
@@ -45,7 +46,7 @@ type ShelfDependencies = Omit<VersionDependencies, 'measuring' | 'othersServe'> 
   policyOf: (name: string) => ModelPolicy;
 };
 
-export function createShelf(o: { emptyFolder: string; runSlots: number }, d: ShelfDependencies): Shelf {
+export function createShelf(o: { emptyFolder: string; runSlots: number; pace: Pace }, d: ShelfDependencies): Shelf {
   return new VersionShelf(o, d);
 }
 
@@ -58,7 +59,7 @@ class VersionShelf implements Shelf {
   #leftOut: readonly string[] = [];
   #planned = false;
 
-  constructor(o: { emptyFolder: string; runSlots: number }, d: ShelfDependencies) {
+  constructor(o: { emptyFolder: string; runSlots: number; pace: Pace }, d: ShelfDependencies) {
     this.#d = d;
     const othersServe = () => this.#versions.some(({ status }) => status.state === 'ready');
     const own = { ...d, measuring: createTurns(), othersServe };
@@ -68,6 +69,7 @@ class VersionShelf implements Shelf {
         logger: d.logger,
         inTurn: createTurns(),
         create: (folder) => createModelVersion({ folder, policy: d.policyOf(folder.name), ...o }, own),
+        adopt: (version) => version.setPolicy(d.policyOf(version.name)),
         list: () => this.#list(),
         forget: (entry) => this.#entries.delete(keyOf(entry.folder)),
         done: () => this.reconcile(),

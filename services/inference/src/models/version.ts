@@ -9,7 +9,16 @@ import type { DerivedGraphs } from './derived.ts';
 import { isBare, readPassport, stampOf, type VersionFolder } from './folder.ts';
 import { testGolden } from './golden.ts';
 import { withNative } from './native.ts';
-import { changedMeanwhile, type Knowledge, type Preparation, prepare, prepareBare, readNative } from './preparation.ts';
+import type { Pace } from './pace.ts';
+import {
+  changedMeanwhile,
+  checkUnchanged,
+  type Knowledge,
+  type Preparation,
+  prepare,
+  prepareBare,
+  readNative,
+} from './preparation.ts';
 import { createStatus, type Status, type VersionStatus } from './status.ts';
 import { measureBatches, warmUp } from './warmup.ts';
 
@@ -18,8 +27,6 @@ export interface LoadedModel extends Knowledge {
   readonly lane: Lane;
 }
 
-/** So long a version that is retired takes what comes: gateways hear of it a moment later, and what they sent meanwhile counts. */
-const GRACE_MS = 500;
 /** How long it may take to answer what waits for it, and how often that is looked at. */
 const RETIRE_MS_MAX = 30_000;
 const RETIRE_LOOK_MS = 20;
@@ -30,6 +37,7 @@ export interface ModelVersion {
   readonly version: number;
   /** As it is now: the same object, kept up to date. */
   readonly status: VersionStatus;
+  readonly policy: ModelPolicy;
   /** @throws BrinkError E_MODEL_NOT_READY, saying in which state it is and why */
   ready(): LoadedModel;
   setPolicy(policy: ModelPolicy): void;
@@ -71,6 +79,7 @@ interface VersionOptions {
   readonly emptyFolder: string;
   /** As many runners as a model gets that takes one unit at a time. */
   readonly runSlots: number;
+  readonly pace: Pace;
 }
 
 export function createModelVersion(o: VersionOptions, d: VersionDependencies): ModelVersion {
@@ -84,6 +93,7 @@ class FolderVersion implements ModelVersion {
   readonly #d: VersionDependencies;
   readonly #status: Status;
   readonly #copies: Copies;
+  readonly #pace: Pace;
   #policy: ModelPolicy;
   #model: LoadedModel | undefined;
   #prepared: Preparation | undefined;
@@ -92,7 +102,7 @@ class FolderVersion implements ModelVersion {
   #isLeaving = false;
   #isStopped = false;
 
-  constructor({ folder, policy, emptyFolder, runSlots }: VersionOptions, d: VersionDependencies) {
+  constructor({ folder, policy, emptyFolder, runSlots, pace }: VersionOptions, d: VersionDependencies) {
     const { name, version } = folder;
     this.name = name;
     this.version = version;
@@ -100,6 +110,7 @@ class FolderVersion implements ModelVersion {
     this.#d = { ...d, logger: d.logger.child({ model: name, model_version: version }) };
     this.#status = createStatus(d.changed);
     this.#policy = policy;
+    this.#pace = pace;
     const count = () => this.#policy.copies ?? (this.#isSingle ? runSlots : 1);
     this.#copies = createCopies(
       { name: `runner-${name}-${version}`, cwd: emptyFolder },
@@ -108,12 +119,16 @@ class FolderVersion implements ModelVersion {
         wanted: () => ({ count: count(), policy: this.#policy }),
         bringUp: (process) => this.#bringUp(process),
         opened: (runner, process) => this.#opened(runner, process),
-        closed: (runner) => this.#closed(runner),
+        closed: (runner, lost) => this.#closed(runner, lost),
         failed: (reason) => this.#fail(reason),
         trouble: (reason) => this.#trouble(reason),
         settled: () => this.#status.note('runners', ''),
       },
     );
+  }
+
+  get policy(): ModelPolicy {
+    return this.#policy;
   }
 
   get status(): VersionStatus {
@@ -148,14 +163,16 @@ class FolderVersion implements ModelVersion {
   }
 
   recheck(): Promise<boolean> {
-    return recheck(this.#status, () => this.#readGraph(), this.#d.logger);
+    const { passportSha256 } = this.status;
+    const loaded = { passportSha256, modelSha256: this.#model?.modelSha256 ?? '' };
+    return recheck(this.#status, () => checkUnchanged(this.#folder, loaded), this.#d.logger);
   }
 
   async retire(signal: AbortSignal): Promise<void> {
     this.#isLeaving = this.status.state === 'ready';
     this.#status.set({ state: 'draining' });
     this.#d.logger.info('it is taken out of service: it answers what it has and ends');
-    if (this.#isLeaving) await wait(GRACE_MS, this.#d.clock, signal).catch(() => {});
+    if (this.#isLeaving) await wait(this.#pace.graceMs, this.#d.clock, signal).catch(() => {});
     this.#isLeaving = false;
     await drain(this.#model?.lane, this.#d.clock, signal);
     await this.stop();
@@ -181,15 +198,16 @@ class FolderVersion implements ModelVersion {
     }
     this.#status.set({ provider, fallback });
     const runMsMax = this.#policy.run_ms_max;
+    const firstRunMsMax = Math.max(runMsMax, this.#pace.firstRunMsMax);
     if (this.#model === undefined) {
       const batchBest = await this.#d.measuring(() =>
-        proveModel(this.#folder, ready, process, { ...this.#d, runMsMax }),
+        proveModel(this.#folder, ready, process, { ...this.#d, runMsMax, firstRunMsMax }),
       );
       this.#status.set({ batchBest });
       // Not the files and the graph's bytes, which are not needed any more.
       this.#model = { ...ready.knowledge, lane: this.#addLane() };
     } else if (session === '') {
-      await warmUp(process, ready.knowledge.heads, this.status.batchBest, runMsMax);
+      await warmUp(process, ready.knowledge.heads, this.status.batchBest, firstRunMsMax);
     }
     return withNative(process, () => this.#readGraph(), session === 'native');
   }
@@ -201,8 +219,7 @@ class FolderVersion implements ModelVersion {
   }
 
   #readGraph(): Promise<Uint8Array> {
-    const { passportSha256 } = this.status;
-    return readNative(this.#folder, { passportSha256, modelSha256: this.#model?.modelSha256 ?? '' });
+    return readNative(this.#folder, this.#model?.modelSha256 ?? '');
   }
 
   #opened(runner: BatchRunner, { pid }: RunnerProcess): void {
@@ -214,8 +231,8 @@ class FolderVersion implements ModelVersion {
     this.#d.logger.info({ batch_best: batchBest, provider }, 'model ready');
   }
 
-  #closed(runner: BatchRunner): void {
-    this.#model?.lane.pause(runner);
+  #closed(runner: BatchRunner, lost: boolean): void {
+    this.#model?.lane.pause(runner, lost);
     this.#status.set({ copies: this.#copies.open });
   }
 
@@ -282,16 +299,16 @@ async function proveModel(
   folder: VersionFolder,
   ready: Preparation,
   process: RunnerProcess,
-  d: Pick<VersionDependencies, 'clock' | 'othersServe'> & { runMsMax: number },
+  d: Pick<VersionDependencies, 'clock' | 'othersServe'> & { runMsMax: number; firstRunMsMax: number },
 ): Promise<number> {
   const { knowledge, files } = ready;
   const { passport, heads, decode } = knowledge;
   if (passport === undefined || decode === undefined) {
     // How a graph without a passport is asked for tensors is not known before it is.
-    if (ready.graph.session === '') await warmUp(process, heads, 1, d.runMsMax);
+    if (ready.graph.session === '') await warmUp(process, heads, 1, d.firstRunMsMax);
     return 1;
   }
-  const warm = await measureBatches(process, heads, ready.batchMax, d.runMsMax, d);
+  const warm = await measureBatches(process, heads, ready.batchMax, d.firstRunMsMax, d);
   decodable(decode, warm.run.outputs);
   await testGolden(folder, passport, { runner: process, knowledge, decode, files, runMsMax: d.runMsMax });
   return warm.batchBest;

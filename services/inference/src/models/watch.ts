@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { BrinkError } from '@brink/protocol';
 import { type Clock, type Logger, type Timer, wait } from '@brink/runtime';
 import { listVersions, stampOf, type VersionFolder } from './folder.ts';
+import type { Pace } from './pace.ts';
 
 /** A version in the folder as it is now. */
 export interface SeenVersion {
@@ -21,9 +22,7 @@ export interface Watch {
   stop(): Promise<void>;
 }
 
-const LOOK_MS = 1000;
-/** Between two looks of somebody who waits, and how many of them. */
-const REST_MS = 200;
+/** Of somebody who waits. */
 const REST_LOOKS_MAX = 50;
 
 /** By name, then version. */
@@ -35,7 +34,7 @@ const keyOf = ({ name, version }: VersionFolder) => `${name}/${version}`;
  * @param d known: looked at even where they have neither passport nor model any more
  */
 export function createWatch(
-  o: { dir: string },
+  o: { dir: string; pace: Pace },
   d: {
     clock: Clock;
     logger: Logger;
@@ -75,7 +74,7 @@ export function createWatch(
     looking = lookOnce().then(() => {
       looking = undefined;
       if (!running) return;
-      timer = d.clock.setTimeout(look, again ? 0 : LOOK_MS);
+      timer = d.clock.setTimeout(look, again ? 0 : o.pace.lookMs);
       again = false;
     });
   }
@@ -84,7 +83,7 @@ export function createWatch(
     async start() {
       before = await readStamps(o.dir, []);
       running = true;
-      timer = d.clock.setTimeout(look, LOOK_MS);
+      timer = d.clock.setTimeout(look, o.pace.lookMs);
       return [...before.values()];
     },
     look,
@@ -97,7 +96,7 @@ export function createWatch(
           return [...now.values()];
         }
         last = now;
-        await wait(REST_MS, d.clock, stopping.signal);
+        await wait(o.pace.restMs, d.clock, stopping.signal);
       }
       throw new BrinkError('E_CONFLICT', `${join(o.dir, name)} is still being written; expected files that rest`);
     },

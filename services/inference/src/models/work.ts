@@ -44,6 +44,8 @@ interface WorkDependencies {
   /** Loading: one at a time, while others serve. */
   readonly inTurn: Turns;
   readonly create: (folder: VersionFolder) => ModelVersion;
+  /** One that was loaded beside others takes its place among those that hear of policies: they may have changed meanwhile. */
+  readonly adopt: (version: ModelVersion) => void;
   /** Which versions there are has changed. */
   readonly list: () => void;
   readonly forget: (entry: Entry) => void;
@@ -164,6 +166,7 @@ class EntryWork implements Work {
       return;
     }
     Object.assign(entry, { version: next, loaded: stamp });
+    this.#d.adopt(next);
     if (before !== undefined) {
       const left = before.retire(this.#signal).finally(() => this.#leaving.delete(left));
       this.#leaving.add(left);

@@ -1,6 +1,6 @@
 import type { TensorInfo } from '@brink/onnx';
 import { isPrepared } from '@brink/preprocess';
-import type { JsonValue } from '@brink/protocol';
+import type { JsonValue, ModelPolicy } from '@brink/protocol';
 import type { LoadedModel, ModelVersion } from '../models/version.ts';
 import { configDatatype } from './datatypes.ts';
 import { freeAsMinusOne } from './metadata.ts';
@@ -19,7 +19,7 @@ export function modelConfig(version: ModelVersion): Record<string, JsonValue> {
     name: version.name,
     platform: 'onnxruntime_onnx',
     backend: 'onnxruntime',
-    version_policy: { all: {} },
+    version_policy: versionPolicy(version.policy),
     max_batch_size: batch,
     input: model.native.inputs.map((input) => ({
       ...tensorConfig(input, batch),
@@ -44,6 +44,14 @@ export function modelConfig(version: ModelVersion): Record<string, JsonValue> {
       ...(passport === undefined ? {} : { task: { string_value: passport.task } }),
     },
   };
+}
+
+/** `serve` is loaded as well; beside `latest` Triton has no word for it. */
+function versionPolicy({ versions, serve }: ModelPolicy): Record<string, JsonValue> {
+  if (versions === 'all') return { all: {} };
+  if (versions === 'latest') return { latest: { num_versions: 1 } };
+  const named = serve === undefined || versions.includes(serve) ? versions : [...versions, serve];
+  return { specific: { versions: [...named] } };
 }
 
 /** 0 where the graph does not leave the first dimension of everything free, or nobody says that it is the batch. */

@@ -6,6 +6,7 @@ import type { Repository } from '../models/repository.ts';
 import type { LoadedModel, ModelVersion } from '../models/version.ts';
 import type { Head } from '../scheduler/job.ts';
 import { classify } from './classification.ts';
+import { type Converter, createConverter } from './converter.ts';
 import { checkTensors } from './inputs.ts';
 import { type Ask, createJobs, rowsOutOf, stackRows } from './jobs.ts';
 import { createPictureDecoder } from './picture-decoder.ts';
@@ -15,6 +16,8 @@ import { joinedHeads, liesInRows, rowsOf } from './rows.ts';
 /** What every face of the Open Inference Protocol does. It shows and runs the native graph, as the file has it. */
 export interface OipEngine extends Part {
   readonly repository: Repository;
+  /** For what becomes of messages, before and after. */
+  readonly converter: Converter;
   /** @param version undefined or '': the one that the bare name means @throws BrinkError E_MODEL_UNKNOWN, E_MODEL_NOT_READY */
   find(model: string, version: string | undefined): ModelVersion;
   /** Through the same queue as units. @throws BrinkError E_SHAPE, E_BAD_REQUEST, E_BUSY, E_MODEL_… */
@@ -65,6 +68,7 @@ export function createOipEngine(
     { instance: o.instance, ...(o.pictureModule === undefined ? {} : { module: o.pictureModule }) },
     d,
   );
+  const converter = createConverter(d);
   const { compute } = createJobs({ clock });
   /** Versions whose outputs turned out not to lie row by row, although their shapes look like it. */
   const apart = new WeakSet<ModelVersion>();
@@ -94,8 +98,11 @@ export function createOipEngine(
 
   return {
     repository,
+    converter,
     async start() {},
-    stop: () => pictures.stop(),
+    async stop() {
+      await Promise.all([pictures.stop(), converter.stop()]);
+    },
     find(model, version) {
       if (version === undefined || version === '') return repository.find(model, 0);
       const number = /^[1-9]\d{0,8}$/.test(version) ? Number(version) : undefined;
@@ -115,13 +122,25 @@ export function createOipEngine(
         files === undefined
           ? await runTensors(version, model, checkTensors(model.native.inputs, request.tensors), request)
           : await runPictures(model, files, request);
-      return wanted.map(({ name, classification }) => {
-        const tensor = tensors.find(({ head }) => head.name === name);
-        if (tensor === undefined) throw new BrinkError('E_MODEL_OUTPUT', `the run gave no output "${name}"`);
+      // The graph that takes pictures has left outputs away that its decoder does not read.
+      const given = (name: string) => tensors.find(({ head }) => head.name === name);
+      const answered =
+        request.outputs === undefined && files !== undefined ? wanted.filter(({ name }) => given(name)) : wanted;
+      return answered.map(({ name, classification }) => {
+        const tensor = given(name);
+        if (tensor === undefined) throw absent(name, files !== undefined);
         return classification === 0 ? tensor : classify(tensor, classification, model.labels?.names ?? []);
       });
     },
   };
+}
+
+function absent(name: string, ofPictures: boolean): BrinkError {
+  if (!ofPictures) return new BrinkError('E_MODEL_OUTPUT', `the run gave no output "${name}"`);
+  return new BrinkError(
+    'E_UNSUPPORTED',
+    `for pictures there is no output "${name}", since the decoder does not read it; send tensors`,
+  );
 }
 
 /** @throws BrinkError E_BAD_REQUEST */

@@ -2,6 +2,7 @@
 // come. This thread reads and writes the link, another one runs the sessions. It has no settings and no files; its working
 // directory is empty. It ends by SIGKILL: Node's own ways to exit wait for the other thread, or abort where that is in a run.
 
+import { flushCompileCache } from 'node:module';
 import { BrinkError } from '@brink/protocol/link';
 import { serveParent } from '@brink/runtime/child';
 import type { Head } from '../scheduler/job.ts';
@@ -39,6 +40,9 @@ await serveParent(RUNNER_LINK, {
     },
   },
 });
+
+// Node does it when a process exits, which this one never does. Without NODE_COMPILE_CACHE it is nothing.
+flushCompileCache();
 
 function sent(head: Head) {
   return { ...head, shape: [...head.shape] };

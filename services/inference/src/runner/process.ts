@@ -16,6 +16,7 @@ import type { Head } from '../scheduler/job.ts';
 import type { BatchRunner, RunEnd, RunRequest } from '../scheduler/lane.ts';
 import { type Answer, createOperationLine, type Loss } from './line.ts';
 import { RUNNER_LINK } from './link.ts';
+import { NO_MEMORY } from './refusals.ts';
 
 export interface RunnerProcess extends BatchRunner {
   start(signal: AbortSignal): Promise<void>;
@@ -78,18 +79,17 @@ const ENVIRONMENT = {
 };
 const MODULE = fileURLToPath(new URL('./main.ts', import.meta.url));
 
+interface RunnerDependencies {
+  readonly logger: Logger;
+  readonly clock: Clock;
+  readonly random: () => number;
+  readonly childMetrics: ChildMetrics;
+  readonly linkMetrics: LinkMetrics;
+  readonly events: RunnerEvents;
+}
+
 /** The parent's side of one runner. */
-export function createRunnerProcess(
-  o: RunnerOptions,
-  d: {
-    logger: Logger;
-    clock: Clock;
-    random: () => number;
-    childMetrics: ChildMetrics;
-    linkMetrics: LinkMetrics;
-    events: RunnerEvents;
-  },
-): RunnerProcess {
+export function createRunnerProcess(o: RunnerOptions, d: RunnerDependencies): RunnerProcess {
   const { clock, events } = d;
   const { providers, strict, memoryBytesMax } = o;
   const line = createOperationLine(o, { clock, overdue: () => child.kill('deadline'), lost: down });
@@ -169,7 +169,7 @@ export function createRunnerProcess(
     async load(graph, session) {
       const value = { providers: [...providers], strict, session };
       const answer = await ask({ case: 'load', value }, [graph], LOAD_MS_MAX);
-      if ('error' in answer) throw answer.error;
+      if ('error' in answer) throw limited(answer.error, memoryBytesMax);
       if (answer.reply.body.case !== 'loaded') throw unexpected(o.name, answer.reply);
       return answer.reply.body.value;
     },
@@ -177,12 +177,20 @@ export function createRunnerProcess(
       const answer = await ask(runBody(request), request.payloads, runMsMax);
       if ('error' in answer) {
         if (answer.fate === 'final' && answer.error.code === 'E_MODEL_OOM') recycle();
-        return { kind: 'failed', ...answer };
+        return { kind: 'failed', ...answer, error: limited(answer.error, memoryBytesMax) };
       }
       if (answer.reply.body.case === 'ran') return ranOf(request, answer.reply.body.value, answer.reply.payloads);
       return { kind: 'failed', error: unexpected(o.name, answer.reply), fate: 'final' };
     },
   };
+}
+
+/** Whoever reads that memory is not enough must read what the limit is, and where it stands. */
+function limited(error: BrinkError, memoryBytesMax: number): BrinkError {
+  const isMemory = error.code === 'E_MODEL_OOM' || (error.code === 'E_INTERNAL' && NO_MEMORY.test(error.detail));
+  if (!isMemory) return error;
+  const limit = `memory_mb_max of the model is ${Math.round(memoryBytesMax / 2 ** 20)} (MB)`;
+  return new BrinkError('E_MODEL_OOM', `${error.detail}; ${limit}`, { cause: error });
 }
 
 function runBody(request: RunRequest): RequestBody {

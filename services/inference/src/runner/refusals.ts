@@ -2,7 +2,7 @@ import { BrinkError } from '@brink/protocol/link';
 
 // ONNX Runtime says everything that goes wrong in sentences; these are the ones that have a code of their own here.
 
-const NO_MEMORY =
+export const NO_MEMORY =
   /Failed to allocate memory|bad_alloc|bad allocation|Array buffer allocation failed|heap out of memory|Invalid array buffer length/i;
 const NO_OPERATOR = /is not a registered function\/op|Could not find an implementation for|No Op registered for/i;
 const WRONG_INPUT =

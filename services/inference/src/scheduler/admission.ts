@@ -43,6 +43,7 @@ export function createAdmission(o: AdmissionOptions, d: AdmissionDependencies): 
   const refuse = createRefuse(d);
   let closed: BrinkError | undefined;
   let looking: Timer | undefined;
+  let shown = 0;
 
   const isLate = (job: Job) => job.deadlineAt <= clock.monotonic() || job.cancelled();
 
@@ -57,8 +58,14 @@ export function createAdmission(o: AdmissionOptions, d: AdmissionDependencies): 
     counted();
   }
 
+  /** By differences: a version that is loaded again has two queues for a moment, and one gauge. */
+  function show(): void {
+    if (queue.length !== shown) metrics.waiting.inc(queue.length - shown);
+    shown = queue.length;
+  }
+
   function counted(): void {
-    metrics.waiting.set(queue.length);
+    show();
     if (queue.length > 0) looking ??= clock.setTimeout(look, LOOK_MS);
   }
 
@@ -90,6 +97,7 @@ export function createAdmission(o: AdmissionOptions, d: AdmissionDependencies): 
       for (let { first } = queue; first !== undefined; { first } = queue) {
         if (!isLate(first)) return first;
         queue.remove(first);
+        show();
         answerLate([first]);
       }
       return undefined;
@@ -112,7 +120,7 @@ export function createAdmission(o: AdmissionOptions, d: AdmissionDependencies): 
     },
     take(rowsMax) {
       const { batch, late } = queue.take(rowsMax, isLate);
-      metrics.waiting.set(queue.length);
+      show();
       answerLate(late);
       return batch;
     },
@@ -121,7 +129,7 @@ export function createAdmission(o: AdmissionOptions, d: AdmissionDependencies): 
       closed = error;
       if (looking !== undefined) clock.clearTimeout(looking);
       for (const job of queue.takeWhere(() => true)) refuse(job, error, false);
-      metrics.waiting.set(0);
+      show();
     },
   };
 }

@@ -3,7 +3,7 @@ import type { Clock } from '@brink/runtime';
 import type { ModelMetrics } from '../metrics.ts';
 import type { Admission } from './admission.ts';
 import { type RunEnd, requestOf, rowsOf, settleFailed, settleRan } from './batch.ts';
-import type { Job } from './job.ts';
+import { type Job, rankOf } from './job.ts';
 import type { Pace } from './pace.ts';
 import type { Seat } from './seats.ts';
 import type { LaneStats } from './stats.ts';
@@ -31,7 +31,9 @@ export function createFlights(d: {
     },
     async start(seat, batch, runMsMax) {
       const sentAt = clock.monotonic();
+      const rank = Math.max(...batch.map(rankOf));
       if (seat.inFlight === 0) seat.since = sentAt;
+      seat.rank = seat.inFlight === 0 ? rank : Math.max(seat.rank, rank);
       seat.inFlight += 1;
       count += 1;
       const end = await seat.runner.run(requestOf(batch), runMsMax).catch(unexpected);

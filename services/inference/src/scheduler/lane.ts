@@ -32,8 +32,8 @@ export interface Lane {
   refuse(job: Job, error: BrinkError): void;
   /** One more runner takes batches. @param batchMax the largest useful batch, in rows */
   open(runner: BatchRunner, batchMax: number, facts?: RunnerFacts): void;
-  /** This runner is gone; what waits, waits on. */
-  pause(runner: BatchRunner): void;
+  /** This runner is gone; what waits, waits on. @param lost it ended by itself; default true */
+  pause(runner: BatchRunner, lost?: boolean): void;
   /** No runner will come: what waits and what comes is answered with this. */
   close(error: BrinkError): void;
   setPolicy(policy: LanePolicy): void;
@@ -48,6 +48,8 @@ export interface ScheduledLane extends Lane {
   hadAtLeast(rank: number): boolean;
   /** Runners at work that began after `sinceMs`. */
   busy(sinceMs: number): number;
+  /** The highest rank that they work on; -Infinity where none works. */
+  busyRank(sinceMs: number): number;
   /** Whether it could run now if a slot is there. Sets a timer where it only waits for a fuller batch. */
   readonly wantsRun: boolean;
   /** Whether a second batch may go out while one is running: a whole one, since a partial one could still fill. */
@@ -103,8 +105,8 @@ export function createLane(o: LaneOptions, d: LaneDependencies): ScheduledLane {
       if (!isClosed) seats.open(runner, batchMax, facts);
       d.changed();
     },
-    pause(runner) {
-      seats.leave(runner, true);
+    pause(runner, lost = true) {
+      seats.leave(runner, lost);
       d.changed();
     },
     close(error) {
@@ -135,6 +137,7 @@ export function createLane(o: LaneOptions, d: LaneDependencies): ScheduledLane {
     },
     hadAtLeast: arrivals.hadAtLeast,
     busy: seats.busy,
+    busyRank: seats.busyRank,
     get wantsRun() {
       if (seats.free === undefined) return false;
       const { first } = admission;

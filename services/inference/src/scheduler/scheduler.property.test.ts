@@ -35,8 +35,12 @@ type Random = ReturnType<typeof seeded>;
 
 /** Says what is wrong with a dispatch, as seen from outside. */
 function checkDispatch(world: World, runSlots: number, model: SimulatedModel, dispatch: Dispatch): string[] {
-  const busy = world.models.flatMap(({ runners }) => runners).filter(({ inFlight }) => inFlight > 0).length;
-  const slots = !dispatch.ahead && busy >= runSlots ? [`${busy + 1} runners work; there are ${runSlots} slots`] : [];
+  const working = world.models.flatMap(({ runners }) => runners).filter(({ inFlight }) => inFlight > 0);
+  // One may go beside what is of lower rank.
+  const rank = rankOf(dispatch.jobs[0] as SimulatedJob);
+  const isAbove = working.length === runSlots && working.every((runner) => runner.rank < rank);
+  const isOver = !dispatch.ahead && working.length >= runSlots && !isAbove;
+  const slots = isOver ? [`${working.length + 1} runners work; there are ${runSlots} slots`] : [];
   return [
     ...checkJobs(dispatch),
     ...checkFill(world, model, dispatch),
@@ -64,14 +68,14 @@ function checkFill(world: World, model: SimulatedModel, { jobs }: Dispatch): str
 }
 
 /** Of all that waits where a runner is free, nothing must go before what goes. */
-function checkOrder(world: World, model: SimulatedModel, { jobs }: Dispatch): string[] {
+function checkOrder(world: World, model: SimulatedModel, { jobs, at }: Dispatch): string[] {
   const first = jobs[0] as SimulatedJob;
   const canRun = ({ policy, runners }: SimulatedModel) =>
     policy.batch_wait_ms === 0 && runners.some(({ inFlight }) => inFlight === 0);
   const rivals = world.models.filter((other) => other === model || canRun(other));
   return rivals
     .flatMap((rival) => waitingIn(rival, world))
-    .filter((job) => mustGoBefore(job, first))
+    .filter((job) => mustGoBefore(job, first) && job.backAt < at)
     .map((job) => `${first.id} goes before ${job.id} of ${job.model.name}`);
 }
 

@@ -138,6 +138,27 @@ describe('scheduler', () => {
     expect(ran()).toEqual(['a:0', 'b:0', 'c:0']);
   });
 
+  it('begins one run beside what is of lower rank, and no second one', async () => {
+    const { clock, calls, addModel, ran } = startScheduler();
+    const [low, high, higher] = [addModel('low'), addModel('high'), addModel('higher')];
+    low.add(0, { priority: 5, shadow: true });
+    await clock.advance(1);
+    high.add(1, { priority: 5 });
+    await clock.advance(1);
+    expect(ran()).toEqual(['low:0', 'high:1']);
+    higher.add(2, { priority: 9 });
+    low.add(3, { priority: 5, shadow: true });
+    await clock.advance(1);
+    expect(ran()).toEqual(['low:0', 'high:1']);
+    // The one that ends leaves the other one at work: there is one slot, and only what is above that goes beside it.
+    await calls[0]?.end();
+    expect(ran()).toEqual(['low:0', 'high:1', 'higher:2']);
+    await calls[2]?.end();
+    expect(ran()).toEqual(['low:0', 'high:1', 'higher:2']);
+    await calls[1]?.end();
+    expect(ran()).toEqual(['low:0', 'high:1', 'higher:2', 'low:3']);
+  });
+
   it('sends nothing ahead while another model waits for the slot', async () => {
     const { clock, calls, addModel, ran } = startScheduler();
     const [a, b] = [addModel('a', { batchMax: 1 }), addModel('b', { batchMax: 1 })];

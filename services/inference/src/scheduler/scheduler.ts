@@ -23,6 +23,9 @@ interface Member {
 /**
  * One admission for the machine: at most `runSlots` runners work at once over all models, picked by priority, then deadline, then
  * in turns. Work-conserving: when a run ends, what waits goes out at once, up to the largest useful batch.
+ *
+ * A run cannot be called back. So where every slot is taken by what is of lower rank, one run of a higher one begins beside them: it
+ * shares the cores for a moment instead of waiting for the end of a batch that matters less. Never more than one at a time.
  */
 export function createScheduler(o: { runSlots: number }, d: { clock: Clock; metrics: Metrics }): Scheduler {
   const members = new Map<Lane, Member>();
@@ -72,6 +75,14 @@ export function createScheduler(o: { runSlots: number }, d: { clock: Clock; metr
     return others.length === 0 || runners <= o.runSlots;
   }
 
+  /** Whether everything at work is of lower rank, and nothing runs beside it yet. */
+  function mayGoBeside(first: Job, sinceMs: number): boolean {
+    if (busy(sinceMs) > o.runSlots) return false;
+    const rank = rankOf(first);
+    for (const { lane } of members.values()) if (lane.busyRank(sinceMs) >= rank) return false;
+    return true;
+  }
+
   /** Of the lanes that want to run, the one that goes first. It goes ahead where it has no runner or no slot for it now. */
   function foremost(hasSlot: boolean): Wanting | undefined {
     let found: Wanting | undefined;
@@ -89,9 +100,10 @@ export function createScheduler(o: { runSlots: number }, d: { clock: Clock; metr
 
   /** A lane that must wait for a slot keeps those behind it from sending batches ahead, or it would wait for those too. */
   function next(): Wanting | undefined {
-    const hasSlot = busy(clock.monotonic() - SLOT_MS_MAX) < o.runSlots;
+    const sinceMs = clock.monotonic() - SLOT_MS_MAX;
+    const hasSlot = busy(sinceMs) < o.runSlots;
     const found = foremost(hasSlot);
-    if (found === undefined || found.ahead || hasSlot) return found;
+    if (found === undefined || found.ahead || hasSlot || mayGoBeside(found.first, sinceMs)) return found;
     if (overrun === undefined) {
       overrun = clock.setTimeout(() => {
         overrun = undefined;

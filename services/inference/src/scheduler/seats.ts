@@ -8,6 +8,8 @@ export interface Seat {
   inFlight: number;
   /** ms on the monotonic clock: when the oldest run in flight began, or the last one ended. */
   since: number;
+  /** The highest of what is in flight. */
+  rank: number;
 }
 
 /** The runners that take batches now: the copies of one model version. */
@@ -21,6 +23,8 @@ export interface Seats {
   readonly ahead: Seat | undefined;
   /** Runners at work that began after `sinceMs`. */
   busy(sinceMs: number): number;
+  /** The highest rank that they work on; -Infinity where none works. */
+  busyRank(sinceMs: number): number;
   open(runner: BatchRunner, batchMax: number, facts: RunnerFacts): void;
   /** @param lost it ended by itself */
   leave(runner: BatchRunner, lost: boolean): void;
@@ -37,6 +41,8 @@ export function createSeats(metrics: ModelMetrics): Seats {
     for (const seat of seats) if (seat.runner === runner) seat.leave(lost);
     seats = seats.filter((seat) => seat.runner !== runner);
   }
+
+  const atWork = (sinceMs: number) => seats.filter((seat) => seat.inFlight > 0 && seat.since > sinceMs);
 
   return {
     get length() {
@@ -56,10 +62,11 @@ export function createSeats(metrics: ModelMetrics): Seats {
       }
       return first;
     },
-    busy: (sinceMs) => seats.reduce((count, seat) => count + (seat.inFlight > 0 && seat.since > sinceMs ? 1 : 0), 0),
+    busy: (sinceMs) => atWork(sinceMs).length,
+    busyRank: (sinceMs) => Math.max(...atWork(sinceMs).map((seat) => seat.rank)),
     open(runner, batchMax, facts) {
       leave(runner, false);
-      seats.push({ runner, batchMax, inFlight: 0, since: 0, leave: metrics.seat(facts) });
+      seats.push({ runner, batchMax, inFlight: 0, since: 0, rank: 0, leave: metrics.seat(facts) });
     },
     leave,
     close() {

@@ -13,6 +13,8 @@ export interface SimulatedJob extends Job {
   /** The graph refuses any batch that it is in. */
   readonly poison: boolean;
   waits: boolean;
+  /** When its runner crashed before it came to it. */
+  backAt: number;
   answers: string[];
 }
 
@@ -51,6 +53,11 @@ export class SimulatedRunner implements BatchRunner {
     return this.#queue.length;
   }
 
+  /** The highest that it has. */
+  get rank(): number {
+    return Math.max(...this.#queue.flatMap(({ jobs }) => jobs.map(rankOf)));
+  }
+
   run(request: RunRequest): Promise<RunEnd> {
     const jobs = [...new Set(request.payloads)].map((payload) => this.#world.jobOf(payload));
     const ahead = this.#queue.length > 0;
@@ -86,7 +93,8 @@ export class SimulatedRunner implements BatchRunner {
     this.#world.crashed(this.#model(), this);
     const all = this.#queue.splice(0);
     for (const [index, { jobs, end }] of all.entries()) {
-      if (index > 0) for (const job of jobs) job.waits = true;
+      // The lane hears of one batch after the other: in this moment what comes back may be on its way still.
+      if (index > 0) for (const job of jobs) Object.assign(job, { waits: true, backAt: this.#world.clock.monotonic() });
       end(failed('E_MODEL_CRASH', index === 0 ? 'attempt' : 'again'));
     }
   }
@@ -155,6 +163,7 @@ export function createWorld(o: { runSlots: number; nextRun: () => { ms: number; 
         model,
         poison: false,
         waits: true,
+        backAt: Number.NEGATIVE_INFINITY,
         answers: [],
         priority: 5,
         shadow: false,

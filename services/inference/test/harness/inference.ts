@@ -92,6 +92,8 @@ export async function startInference(modelsDir: string, o: InferenceOptions = {}
     logger: silentLogger,
     clock: systemClock,
     random: Math.random,
+    // Looking four times as often as at a site; grace as there.
+    pace: { lookMs: 250, restMs: 50, graceMs: 500, firstRunMsMax: 4000 },
   });
   await service.start(AbortSignal.timeout(30_000));
   let announced: readonly Announced[] = [];

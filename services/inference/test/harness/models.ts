@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
-import { mkdir, writeFile } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { mkdir, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { encode, graph, model, node, tensor, value } from '@brink/onnx';
 import type { Passport } from '@brink/protocol';
@@ -139,7 +140,10 @@ const LABELS = ['zero', 'one', 'two', 'three'];
 /** Writes `models/<name>/<version>/` for a graph of four grey pixels. @returns the sha256 of its passport */
 export async function writeModel(dir: string, o: ModelFolder): Promise<string> {
   const version = o.version ?? 1;
-  const folder = join(dir, o.name, String(version));
+  const place = join(dir, o.name, String(version));
+  const isNew = !existsSync(place);
+  // Whole at once where it is new, as `brink models add` does it: who looks four times a second could see half of it twice.
+  const folder = isNew ? join(dir, `.new-${o.name}-${version}`) : place;
   const contents: Record<string, Uint8Array | string> = {
     'model.onnx': o.graph,
     'labels.txt': LABELS.join('\n'),
@@ -189,5 +193,9 @@ export async function writeModel(dir: string, o: ModelFolder): Promise<string> {
   };
   const bytes = Buffer.from(JSON.stringify(o.passport === undefined ? passport : o.passport(passport)));
   await writeFile(join(folder, 'model.json'), bytes);
+  if (isNew) {
+    await mkdir(join(dir, o.name), { recursive: true });
+    await rename(folder, place);
+  }
   return sha256(bytes);
 }

@@ -34,7 +34,11 @@ export async function startModels(dir: string, o: { policies?: Policies; runSlot
   await mkdir(emptyFolder);
   const runSlots = o.runSlots ?? 2;
   const repository = createRepository(
-    { dir, emptyFolder, runSlots, policies: parsed(o.policies ?? {}) },
+    {
+      ...{ dir, emptyFolder, runSlots, policies: parsed(o.policies ?? {}) },
+      // Nobody hears of a version later than the test itself.
+      pace: { lookMs: 250, restMs: 50, graceMs: 50, firstRunMsMax: 4000 },
+    },
     {
       logger,
       clock,

@@ -1,11 +1,13 @@
 import { BrinkError, create, fromJson, type JsonValue, oip } from '@brink/protocol';
 import { modelConfig } from '../configuration.ts';
+import { LONG_BYTES } from '../converter.ts';
 import type { OipEngine } from '../engine.ts';
 import { EXTENSIONS, modelMetadata } from '../metadata.ts';
 import { checkLoadParameters } from '../parameters.ts';
 import { statistics } from '../statistics.ts';
 import type { MethodName, RequestOf, ResponseOf } from './definition.ts';
-import { inferResponse, readInferRequest } from './requests.ts';
+import { inferResponse } from './requests.ts';
+import { type Scan, scanRequest } from './scan.ts';
 
 /** Who calls. */
 export interface CallContext {
@@ -17,9 +19,9 @@ export interface CallContext {
   readonly signal: AbortSignal;
 }
 
-type UnaryName = Exclude<MethodName, 'modelStreamInfer'>;
+type UnaryName = Exclude<MethodName, 'modelStreamInfer' | 'modelInfer'>;
 export type UnaryCalls = {
-  [Name in UnaryName]: (request: RequestOf<Name>, context: CallContext) => Promise<ResponseOf<Name>>;
+  [Name in UnaryName]: (request: RequestOf<Name>) => Promise<ResponseOf<Name>>;
 };
 
 /** What each call of the protocol does. What they throw becomes the status of the call. */
@@ -34,7 +36,6 @@ export function createCalls(o: { version: string }, engine: OipEngine): UnaryCal
       create(oip.ServerMetadataResponseSchema, { name: 'brink', version: o.version, extensions: [...EXTENSIONS] }),
     modelMetadata: async ({ name, version }) =>
       fromJson(oip.ModelMetadataResponseSchema, asJson(modelMetadata(repository, engine.find(name, version)))),
-    modelInfer: (request, context) => infer(engine, request, context),
     modelConfig: async ({ name, version }) =>
       create(oip.ModelConfigResponseSchema, {
         config: fromJson(oip.ModelConfigSchema, modelConfig(engine.find(name, version))),
@@ -59,22 +60,29 @@ export function createCalls(o: { version: string }, engine: OipEngine): UnaryCal
   };
 }
 
-/** @throws BrinkError as the engine */
+/**
+ * @param message a ModelInferRequest as it came @param scan of it
+ * @throws BrinkError as the engine; E_BAD_REQUEST for what is no such message
+ */
 export async function infer(
   engine: OipEngine,
-  request: oip.ModelInferRequest,
+  message: Uint8Array,
+  { bytes }: Scan,
   context: CallContext,
 ): Promise<oip.ModelInferResponse> {
-  const version = engine.find(request.modelName, request.modelVersion);
-  const asked = readInferRequest(request);
+  const { signal, client, leftMs } = context;
+  const asked = await engine.converter.convert('grpcRequest', { message }, { bytes, signal });
+  const version = engine.find(asked.modelName, asked.modelVersion);
   const tensors = await engine.infer(version, {
     ...asked,
-    timeoutMs: Math.min(asked.timeoutMs, context.leftMs),
-    client: context.client,
-    signal: context.signal,
+    timeoutMs: Math.min(asked.timeoutMs, leftMs),
+    client,
+    signal,
   });
-  return inferResponse({ model: version.name, version: version.version, id: request.id, tensors });
+  return inferResponse({ model: version.name, version: version.version, id: asked.id, tensors });
 }
+
+export const scan = (message: Uint8Array): Scan => scanRequest(message, LONG_BYTES);
 
 /** Triton says false where HTTP has a status: of a model that is not there as well. */
 function isReady(engine: OipEngine, name: string, version: string): boolean {

@@ -7,7 +7,7 @@ type MessageOf<Schema> = Schema extends Parameters<typeof create>[0] ? ReturnTyp
 export type RequestOf<Name extends MethodName> = MessageOf<Methods[Name]['input']>;
 export type ResponseOf<Name extends MethodName> = MessageOf<Methods[Name]['output']>;
 
-/** The service as grpc-js wants it: paths, and what turns messages into bytes and back. Bytes fields are views, not copies. */
+/** The service as grpc-js wants it. Requests stay bytes: who handles a call reads them, at once or in a thread. */
 export function serviceDefinition(): ServiceDefinition {
   const { typeName, methods } = oip.GRPCInferenceService;
   return Object.fromEntries(
@@ -20,7 +20,7 @@ export function serviceDefinition(): ServiceDefinition {
           requestStream: methodKind === 'client_streaming' || methodKind === 'bidi_streaming',
           responseStream: methodKind === 'server_streaming' || methodKind === 'bidi_streaming',
           requestSerialize: (message) => asBuffer(toBinary(input, message as never)),
-          requestDeserialize: (bytes) => fromBinary(input, bytes),
+          requestDeserialize: (bytes) => bytes,
           responseSerialize: (message) => asBuffer(toBinary(output, message as never)),
           responseDeserialize: (bytes) => fromBinary(output, bytes),
         },

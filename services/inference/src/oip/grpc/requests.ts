@@ -1,4 +1,4 @@
-import { BrinkError, create, oip } from '@brink/protocol';
+import { BrinkError, create, fromBinary, oip } from '@brink/protocol';
 import { type Datatype, datatypeOf, elementsOf, oipDatatype } from '../datatypes.ts';
 import type { OipTensor, WantedOutput } from '../engine.ts';
 import {
@@ -11,14 +11,27 @@ import {
 import { packBytes } from '../strings.ts';
 
 export interface InferRequest extends RequestParameters {
+  readonly modelName: string;
+  readonly modelVersion: string;
+  readonly id: string;
   readonly tensors: readonly OipTensor[];
   /** undefined: all */
   readonly outputs: readonly WantedOutput[] | undefined;
 }
 
-/** @throws BrinkError E_BAD_REQUEST, E_SHAPE, E_UNSUPPORTED */
-export function readInferRequest(request: oip.ModelInferRequest): InferRequest {
-  const { inputs, outputs, rawInputContents: raw } = request;
+/** As over HTTP. */
+const TENSORS_MAX = 256;
+const DIMENSIONS_MAX = 16;
+const PARAMETERS_MAX = 256;
+
+/** Tensors that come raw are views of the message. @throws BrinkError E_BAD_REQUEST, E_SHAPE, E_UNSUPPORTED */
+export function readMessage({ message }: { message: Uint8Array }): InferRequest {
+  const request = decoded(() => fromBinary(oip.ModelInferRequestSchema, message));
+  const { modelName, modelVersion, id, inputs, outputs, rawInputContents: raw } = request;
+  if (inputs.length > TENSORS_MAX || outputs.length > TENSORS_MAX) {
+    const given = `${inputs.length} inputs and ${outputs.length} outputs`;
+    throw new BrinkError('E_BAD_REQUEST', `${given}; at most ${TENSORS_MAX} of each`);
+  }
   const wanted = outputs.map(({ name, parameters }) => ({
     name,
     classification: classificationOf(name, plain(parameters)),
@@ -27,10 +40,22 @@ export function readInferRequest(request: oip.ModelInferRequest): InferRequest {
     throw new BrinkError('E_BAD_REQUEST', `${raw.length} raw_input_contents for ${inputs.length} inputs`);
   }
   return {
+    ...{ modelName, modelVersion, id },
     ...readParameters(plain(request.parameters)),
     tensors: inputs.map((input, at) => readTensor(input, raw[at])),
     outputs: wanted.length === 0 ? undefined : wanted,
   };
+}
+
+/** @throws BrinkError E_BAD_REQUEST for bytes that are no such message */
+export function decoded<T>(read: () => T): T {
+  try {
+    return read();
+  } catch (reason) {
+    throw new BrinkError('E_BAD_REQUEST', `no message of the protocol: ${(reason as Error).message}`, {
+      cause: reason,
+    });
+  }
 }
 
 type Input = oip.ModelInferRequest_InferInputTensor;
@@ -39,6 +64,10 @@ function readTensor(input: Input, raw: Uint8Array | undefined): OipTensor {
   const { name, datatype, contents } = input;
   refuseSharedMemory(`input "${name}"`, plain(input.parameters));
   const type = datatypeOf(name, datatype);
+  if (input.shape.length > DIMENSIONS_MAX) {
+    const given = `${input.shape.length} dimensions`;
+    throw new BrinkError('E_SHAPE', `input "${name.slice(0, 80)}" has ${given}; at most ${DIMENSIONS_MAX}`);
+  }
   const shape = input.shape.map((size) => {
     if (size >= 0n && size <= Number.MAX_SAFE_INTEGER) return Number(size);
     throw new BrinkError('E_SHAPE', `input "${name}" has shape [${input.shape}]; expected sizes of 0 or more`);
@@ -130,9 +159,14 @@ function numbersAsBytes(name: string, type: Datatype, list: readonly (number | b
   return new Uint8Array(target.buffer);
 }
 
+/** @throws BrinkError E_BAD_REQUEST */
 function plain(parameters: Readonly<Record<string, oip.InferParameter>>): Record<string, ParameterValue> {
+  const entries = Object.entries(parameters);
+  if (entries.length > PARAMETERS_MAX) {
+    throw new BrinkError('E_BAD_REQUEST', `${entries.length} parameters at one place; at most ${PARAMETERS_MAX}`);
+  }
   return Object.fromEntries(
-    Object.entries(parameters).flatMap(([key, { parameterChoice }]) =>
+    entries.flatMap(([key, { parameterChoice }]) =>
       parameterChoice.case === undefined ? [] : [[key, parameterChoice.value]],
     ),
   );

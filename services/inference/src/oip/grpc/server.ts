@@ -1,5 +1,5 @@
 import { type AddressInfo, createServer, type Server as NetServer } from 'node:net';
-import { BrinkError, ERROR_TABLE, type oip } from '@brink/protocol';
+import { BrinkError, ERROR_TABLE, fromBinary, oip } from '@brink/protocol';
 import { type Logger, listenError, type Part } from '@brink/runtime';
 import {
   Metadata,
@@ -15,10 +15,12 @@ import {
   type UntypedServiceImplementation,
 } from '@grpc/grpc-js';
 import type { Metrics } from '../../metrics.ts';
+import { LONG_BYTES } from '../converter.ts';
 import type { OipEngine } from '../engine.ts';
 import { createTokenCheck, retryAfterSeconds, unauthorised } from '../errors.ts';
-import { type CallContext, createCalls } from './calls.ts';
-import { serviceDefinition } from './definition.ts';
+import { type CallContext, createCalls, infer, scan } from './calls.ts';
+import { type MethodName, serviceDefinition } from './definition.ts';
+import { decoded } from './requests.ts';
 import { serveStream } from './stream.ts';
 
 export interface OipGrpcOptions {
@@ -37,6 +39,8 @@ export interface OipGrpcOptions {
 const CONNECTIONS_MAX = 1024;
 /** Calls at once over all connections. */
 const CALLS_MAX = 1024;
+/** Of the messages of all unary calls together. */
+const HELD_BYTES_MAX = 256 * 1024 * 1024;
 const STREAMS_PER_CONNECTION_MAX = 256;
 /** For the message of a call to arrive; a stream may be silent for as long as it likes. */
 const REQUEST_MS_MAX = 30_000;
@@ -129,11 +133,19 @@ function createGuard(o: OipGrpcOptions): ServerInterceptor {
 }
 
 type Dependencies = { engine: OipEngine; metrics: Metrics; logger: Logger };
-type AnyCall = ServerUnaryCall<object, object> | ServerDuplexStream<object, object>;
+type AnyCall = ServerUnaryCall<Uint8Array, object> | ServerDuplexStream<Uint8Array, object>;
+type Handle = (message: Uint8Array, context: CallContext) => Promise<object>;
 
 function implementation(o: OipGrpcOptions, d: Dependencies): UntypedServiceImplementation {
-  const calls = createCalls(o, d.engine);
+  const calls: Record<string, (request: never) => Promise<object>> = createCalls(o, d.engine);
+  const handles: Record<string, Handle> = {
+    modelInfer: (message, context) => infer(d.engine, message, scan(message), context),
+  };
+  for (const [name, handle] of Object.entries(calls)) {
+    handles[name] = async (message) => handle(readShort(name as MethodName, message) as never);
+  }
   let open = 0;
+  let heldBytes = 0;
 
   /** What an error says, counted. */
   function fail(reason: unknown): ReturnType<typeof statusOf> {
@@ -144,23 +156,29 @@ function implementation(o: OipGrpcOptions, d: Dependencies): UntypedServiceImple
     return status;
   }
 
-  const unary = Object.entries(calls).map(([name, handle]) => {
-    const serve = async (call: ServerUnaryCall<object, object>, done: sendUnaryData<object>) => {
+  const unary = Object.entries(handles).map(([name, handle]) => {
+    const serve = async (call: ServerUnaryCall<Uint8Array, object>, done: sendUnaryData<object>) => {
+      const { length } = call.request;
       open += 1;
+      heldBytes += length;
       try {
         if (open > CALLS_MAX) throw new BrinkError('E_BUSY', `${CALLS_MAX} calls are open; no more may be`);
-        const answer = await handle(call.request as never, contextOf(call));
+        if (heldBytes > HELD_BYTES_MAX && heldBytes > length) {
+          throw new BrinkError('E_BUSY', `${HELD_BYTES_MAX} bytes of messages are held already; no more may`);
+        }
+        const answer = await handle(call.request, contextOf(call));
         d.metrics.grpc.inc({ code: '0' });
         done(null, answer);
       } catch (reason) {
         done(fail(reason));
       } finally {
         open -= 1;
+        heldBytes -= length;
       }
     };
     return [name, (...of: Parameters<typeof serve>) => void serve(...of)] as const;
   });
-  const modelStreamInfer = (stream: ServerDuplexStream<oip.ModelInferRequest, oip.ModelStreamInferResponse>) => {
+  const modelStreamInfer = (stream: ServerDuplexStream<Uint8Array, oip.ModelStreamInferResponse>) => {
     if (open >= CALLS_MAX) {
       stream.destroy(Object.assign(new Error(), fail(new BrinkError('E_BUSY', `${CALLS_MAX} calls are open`))));
       return;
@@ -172,6 +190,14 @@ function implementation(o: OipGrpcOptions, d: Dependencies): UntypedServiceImple
     serveStream(d.engine, stream, contextOf(stream));
   };
   return { ...Object.fromEntries(unary), modelStreamInfer };
+}
+
+/** What is asked beside tensors is short, and is read at once. @throws BrinkError E_BAD_REQUEST, E_TOO_LARGE */
+function readShort(name: MethodName, message: Uint8Array): object {
+  if (message.length > LONG_BYTES) {
+    throw new BrinkError('E_TOO_LARGE', `the message has ${message.length} bytes; ${name} takes at most ${LONG_BYTES}`);
+  }
+  return decoded(() => fromBinary(oip.GRPCInferenceService.method[name].input, message));
 }
 
 function contextOf(call: AnyCall): CallContext {

@@ -1,9 +1,10 @@
 import { BrinkError, create, oip } from '@brink/protocol';
 import type { ServerDuplexStream } from '@grpc/grpc-js';
 import type { OipEngine } from '../engine.ts';
-import { type CallContext, infer } from './calls.ts';
+import { type CallContext, infer, scan } from './calls.ts';
 
-type Stream = ServerDuplexStream<oip.ModelInferRequest, oip.ModelStreamInferResponse>;
+/** Requests as they came. */
+type Stream = ServerDuplexStream<Uint8Array, oip.ModelStreamInferResponse>;
 
 /** Of one stream; nothing more is read while so many are not answered. */
 const IN_FLIGHT_MAX = 32;
@@ -24,15 +25,16 @@ export function serveStream(engine: OipEngine, stream: Stream, context: CallCont
     if (inFlight === IN_FLIGHT_MAX - 1) stream.resume();
   }
 
-  stream.on('data', (request: oip.ModelInferRequest) => {
+  stream.on('data', (message: Uint8Array) => {
     inFlight += 1;
     if (inFlight >= IN_FLIGHT_MAX) stream.pause();
-    const response = infer(engine, request, context).then(
+    const scanned = scan(message);
+    const response = infer(engine, message, scanned, context).then(
       (inferResponse) => create(oip.ModelStreamInferResponseSchema, { inferResponse }),
       (reason: unknown) =>
         create(oip.ModelStreamInferResponseSchema, {
           errorMessage: BrinkError.from(reason).message,
-          inferResponse: { id: request.id },
+          inferResponse: { id: scanned.id },
         }),
     );
     last = last.then(() => answer(response));

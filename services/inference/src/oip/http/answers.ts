@@ -1,33 +1,28 @@
+import type { Head } from '../../scheduler/job.ts';
 import { oipDatatype } from '../datatypes.ts';
-import type { OipTensor } from '../engine.ts';
 import { jsonFromBytes } from '../json.ts';
 
+/** Plain data, which can travel between threads. */
 export interface InferAnswer {
-  readonly json: Buffer;
-  /** In the order of the outputs; undefined where no output is binary. */
-  readonly binary: readonly Uint8Array[] | undefined;
+  readonly model: string;
+  readonly version: number;
+  readonly id: string | undefined;
+  /** bytes: to become JSON; binaryBytes: so many follow behind it */
+  readonly outputs: readonly { readonly head: Head; readonly bytes?: Uint8Array; readonly binaryBytes?: number }[];
 }
 
-/** @throws BrinkError E_MODEL_OUTPUT, E_UNSUPPORTED where an output has no JSON */
-export function inferAnswer(of: {
-  model: string;
-  version: number;
-  id: string | undefined;
-  tensors: readonly OipTensor[];
-  isBinary: (output: string) => boolean;
-}): InferAnswer {
-  const binary: Uint8Array[] = [];
-  const outputs = of.tensors.map(({ head: { name, dtype, shape }, bytes }) => {
-    const head = { name, datatype: oipDatatype(dtype), shape };
-    if (!of.isBinary(name)) return { ...head, data: jsonFromBytes(name, dtype, shape, bytes) };
-    binary.push(bytes);
-    return { ...head, parameters: { binary_data_size: bytes.byteLength } };
-  });
+/** @returns the JSON @throws BrinkError E_MODEL_OUTPUT, E_UNSUPPORTED where an output has no JSON */
+export function answerJson({ model, version, id, outputs }: InferAnswer): Uint8Array {
   const said = {
-    model_name: of.model,
-    model_version: String(of.version),
-    ...(of.id === undefined ? {} : { id: of.id }),
-    outputs,
+    model_name: model,
+    model_version: String(version),
+    ...(id === undefined ? {} : { id }),
+    outputs: outputs.map(({ head: { name, dtype, shape }, bytes, binaryBytes }) => ({
+      ...{ name, datatype: oipDatatype(dtype), shape },
+      ...(bytes === undefined
+        ? { parameters: { binary_data_size: binaryBytes } }
+        : { data: jsonFromBytes(name, dtype, shape, bytes) }),
+    })),
   };
-  return { json: Buffer.from(JSON.stringify(said)), binary: binary.length === 0 ? undefined : binary };
+  return Buffer.from(JSON.stringify(said));
 }

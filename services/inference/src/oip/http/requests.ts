@@ -1,5 +1,6 @@
 import { BrinkError } from '@brink/protocol';
 import { z } from 'zod';
+import type { Head } from '../../scheduler/job.ts';
 import { datatypeOf } from '../datatypes.ts';
 import type { OipTensor, WantedOutput } from '../engine.ts';
 import { bytesFromJson } from '../json.ts';
@@ -11,6 +12,7 @@ import {
   refuseSharedMemory,
 } from '../parameters.ts';
 import type { SplitBody } from './body.ts';
+import { parseJson } from './json-text.ts';
 
 /** Of a request, an input, an output. Each is looked at: half a million of them would take seconds. */
 const PARAMETERS_MAX = 256;
@@ -56,9 +58,23 @@ export function rawRequest(tensor: OipTensor): InferRequest {
   return { id: undefined, tensors: [tensor], outputs: undefined, isBinary: () => true, ...readParameters({}) };
 }
 
-/** @param parse JSON that is not to be trusted @throws BrinkError E_BAD_REQUEST, E_SHAPE, E_UNSUPPORTED */
-export function readInferRequest(body: SplitBody, parse: (json: Buffer) => unknown): InferRequest {
-  const parsed = InferRequestSchema.safeParse(parse(body.json));
+/** What the JSON of a request says: plain data, which can travel between threads. */
+export interface ReadRequest extends RequestParameters {
+  readonly id: string | undefined;
+  readonly tensors: readonly { readonly head: Head; readonly bytes: Uint8Array | BinaryPart }[];
+  readonly outputs: readonly WantedOutput[] | undefined;
+  readonly binary: { readonly all: boolean; readonly own: ReadonlyMap<string, boolean> };
+}
+
+/** Of what lies behind the JSON. */
+interface BinaryPart {
+  readonly from: number;
+  readonly to: number;
+}
+
+/** @param of binaryBytes: how many lie behind the JSON, undefined: all of it is JSON @throws BrinkError E_BAD_REQUEST, E_SHAPE, E_UNSUPPORTED */
+export function readInferRequest(of: { json: Uint8Array; binaryBytes: number | undefined }): ReadRequest {
+  const parsed = InferRequestSchema.safeParse(parseJson(of.json));
   if (!parsed.success) throw notValid(parsed.error);
   const { id, parameters, inputs, outputs } = parsed.data;
   const wanted = outputs?.map((output) => ({
@@ -68,10 +84,22 @@ export function readInferRequest(body: SplitBody, parse: (json: Buffer) => unkno
   return {
     id,
     ...readParameters(parameters),
-    tensors: readTensors(inputs, body.binary),
+    tensors: readTensors(inputs, of.binaryBytes),
     // Triton takes an empty list for none.
     outputs: wanted?.length === 0 ? undefined : wanted,
-    isBinary: binaryOutputs(parameters, outputs ?? []),
+    binary: binaryOutputs(parameters, outputs ?? []),
+  };
+}
+
+/** The request with the bytes that lie behind its JSON. */
+export function withBinary({ tensors, binary, ...read }: ReadRequest, body: SplitBody): InferRequest {
+  return {
+    ...read,
+    tensors: tensors.map(({ head, bytes }) => ({
+      head,
+      bytes: 'from' in bytes ? (body.binary as Buffer).subarray(bytes.from, bytes.to) : bytes,
+    })),
+    isBinary: (output) => binary.own.get(output) ?? binary.all,
   };
 }
 
@@ -92,12 +120,12 @@ export function notValid(error: z.ZodError): BrinkError {
 }
 
 /** What is said of one output goes before what is said of all. */
-function binaryOutputs(all: Parameters, outputs: NonNullable<ParsedRequest['outputs']>): (name: string) => boolean {
-  const everything = flag('binary_data_output', all['binary_data_output']) ?? false;
-  const own = new Map(
-    outputs.map(({ name, parameters }) => [name, flag(`binary_data of "${name}"`, parameters['binary_data'])]),
-  );
-  return (name) => own.get(name) ?? everything;
+function binaryOutputs(all: Parameters, outputs: NonNullable<ParsedRequest['outputs']>): ReadRequest['binary'] {
+  const own = outputs.flatMap(({ name, parameters }): [string, boolean][] => {
+    const said = flag(`binary_data of "${name}"`, parameters['binary_data']);
+    return said === undefined ? [] : [[name, said]];
+  });
+  return { all: flag('binary_data_output', all['binary_data_output']) ?? false, own: new Map(own) };
 }
 
 function flag(what: string, given: unknown): boolean | undefined {
@@ -105,7 +133,7 @@ function flag(what: string, given: unknown): boolean | undefined {
   throw new BrinkError('E_BAD_REQUEST', `parameter ${what} is ${JSON.stringify(given)}; expected true or false`);
 }
 
-function readTensors(inputs: ParsedRequest['inputs'], binary: Buffer | undefined): OipTensor[] {
+function readTensors(inputs: ParsedRequest['inputs'], binaryBytes: number | undefined): ReadRequest['tensors'] {
   let at = 0;
   const tensors = inputs.map(({ name, shape, datatype, parameters, data }) => {
     refuseSharedMemory(`input "${name}"`, parameters);
@@ -117,26 +145,26 @@ function readTensors(inputs: ParsedRequest['inputs'], binary: Buffer | undefined
     if (data !== undefined) {
       throw new BrinkError('E_BAD_REQUEST', `input "${name}" has both "data" and binary_data_size; expected one`);
     }
-    if (binary === undefined) {
+    if (binaryBytes === undefined) {
       throw new BrinkError(
         'E_BAD_REQUEST',
         `input "${name}" has binary_data_size, and there is no header Inference-Header-Content-Length`,
       );
     }
-    if (size > binary.length - at) {
+    if (size > binaryBytes - at) {
       throw new BrinkError(
         'E_BAD_REQUEST',
-        `input "${name}" has a binary_data_size of ${size}; behind the JSON and the inputs before it are ${binary.length - at} bytes`,
+        `input "${name}" has a binary_data_size of ${size}; behind the JSON and the inputs before it are ${binaryBytes - at} bytes`,
       );
     }
-    const bytes = binary.subarray(at, at + size);
+    const bytes = { from: at, to: at + size };
     at += size;
     return { head: { name, dtype: datatypeOf(name, datatype).ort, shape }, bytes };
   });
-  if (binary !== undefined && at !== binary.length) {
+  if (binaryBytes !== undefined && at !== binaryBytes) {
     throw new BrinkError(
       'E_BAD_REQUEST',
-      `behind the JSON are ${binary.length} bytes; the binary_data_size of all inputs together is ${at}`,
+      `behind the JSON are ${binaryBytes} bytes; the binary_data_size of all inputs together is ${at}`,
     );
   }
   return tensors;

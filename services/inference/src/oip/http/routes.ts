@@ -2,29 +2,28 @@ import { BrinkError } from '@brink/protocol';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import { modelConfig } from '../configuration.ts';
-import type { OipEngine } from '../engine.ts';
+import { LONG_BYTES } from '../converter.ts';
+import type { OipEngine, OipTensor } from '../engine.ts';
 import { rawTensor } from '../inputs.ts';
 import { EXTENSIONS, modelMetadata } from '../metadata.ts';
 import { checkLoadParameters } from '../parameters.ts';
 import { isRawPicture } from '../pictures.ts';
 import { statistics } from '../statistics.ts';
-import { inferAnswer } from './answers.ts';
-import { splitBody } from './body.ts';
-import { notValid, rawRequest, readInferRequest } from './requests.ts';
+import type { InferAnswer } from './answers.ts';
+import { type SplitBody, splitBody } from './body.ts';
+import { parseJson } from './json-text.ts';
+import { type InferRequest, notValid, rawRequest, withBinary } from './requests.ts';
 
 interface ModelParams {
   Params: { model: string; version?: string };
 }
-
-/** Bodies come as bytes. @param parse JSON that is not to be trusted @throws BrinkError E_BAD_REQUEST */
-type ParseJson = (json: Buffer) => unknown;
 
 const HEADER_LENGTH = 'inference-header-content-length';
 /** Loading takes as long as the model needs to be tried and measured. */
 const LOAD_MS_MAX = 120_000;
 
 /** Every address of the protocol and of Triton's extensions to it. */
-export function addRoutes(app: FastifyInstance, o: { version: string }, d: { engine: OipEngine; parse: ParseJson }) {
+export function addRoutes(app: FastifyInstance, o: { version: string }, d: { engine: OipEngine }) {
   const { engine } = d;
   app.get('/v2', () => ({ name: 'brink', version: o.version, extensions: EXTENSIONS }));
   app.get('/v2/health/live', () => ({ live: true }));
@@ -38,8 +37,7 @@ export function addRoutes(app: FastifyInstance, o: { version: string }, d: { eng
   addRepository(app, d);
 }
 
-function addModel(app: FastifyInstance, path: string, d: { engine: OipEngine; parse: ParseJson }): void {
-  const { engine } = d;
+function addModel(app: FastifyInstance, path: string, { engine }: { engine: OipEngine }): void {
   const find = ({ params }: FastifyRequest<ModelParams>) => engine.find(params.model, params.version);
   app.get<ModelParams>(path, (request) => modelMetadata(engine.repository, find(request)));
   app.get<ModelParams>(`${path}/ready`, (request) => {
@@ -53,29 +51,50 @@ function addModel(app: FastifyInstance, path: string, d: { engine: OipEngine; pa
     const body = bytesOf(request);
     const split = splitBody(request.headers[HEADER_LENGTH], body);
     const model = version.ready();
+    const signal = goneSignal(reply);
     const asked =
       split === undefined
         ? rawRequest(rawTensor(model.native.inputs, body, isRawPicture(model, body)))
-        : readInferRequest(split, d.parse);
-    const signal = goneSignal(reply);
+        : await readRequest(engine, split, signal);
     const tensors = await engine.infer(version, { ...asked, client: `http ${request.ip}`, signal });
-    const { json, binary } = inferAnswer({ model: version.name, version: version.version, tensors, ...only(asked) });
-    if (binary === undefined) return reply.type('application/json').send(json);
+    const { json, binary } = await writeAnswer(engine, version, asked, tensors, signal);
+    if (binary.length === 0) return reply.type('application/json').send(json);
     void reply.header(HEADER_LENGTH, json.length).type('application/octet-stream');
     return reply.send(Buffer.concat([json, ...binary]));
   });
 }
 
-const only = ({ id, isBinary }: ReturnType<typeof rawRequest>) => ({ id, isBinary });
+async function readRequest({ converter }: OipEngine, body: SplitBody, signal: AbortSignal): Promise<InferRequest> {
+  const { json, binary } = body;
+  const said = { json, binaryBytes: binary?.length };
+  return withBinary(await converter.convert('httpRequest', said, { bytes: json.length, signal }), body);
+}
+
+/** @returns binary: in the order of the outputs, those that are asked for as bytes */
+async function writeAnswer(
+  { converter }: OipEngine,
+  { name, version }: { name: string; version: number },
+  { id, isBinary }: InferRequest,
+  tensors: readonly OipTensor[],
+  signal: AbortSignal,
+): Promise<{ json: Buffer; binary: Uint8Array[] }> {
+  const binary = tensors.filter(({ head }) => isBinary(head.name)).map(({ bytes }) => bytes);
+  const outputs = tensors.map(({ head, bytes }): InferAnswer['outputs'][number] =>
+    isBinary(head.name) ? { head, binaryBytes: bytes.byteLength } : { head, bytes },
+  );
+  const bytes = outputs.reduce((sum, output) => sum + (output.bytes?.byteLength ?? 0), 0);
+  const json = await converter.convert('httpAnswer', { model: name, version, id, outputs }, { bytes, signal });
+  return { json: Buffer.from(json.buffer, json.byteOffset, json.byteLength), binary };
+}
 
 const IndexSchema = z.object({ ready: z.boolean().default(false) });
 const LoadSchema = z.object({ parameters: z.record(z.string(), z.unknown()).default({}) });
 
-function addRepository(app: FastifyInstance, { engine, parse }: { engine: OipEngine; parse: ParseJson }): void {
+function addRepository(app: FastifyInstance, { engine }: { engine: OipEngine }): void {
   const { repository } = engine;
-  const parametersOf = (request: FastifyRequest) => Object.keys(readBody(request, LoadSchema, parse).parameters);
+  const parametersOf = (request: FastifyRequest) => Object.keys(readBody(request, LoadSchema).parameters);
   app.post('/v2/repository/index', (request) => {
-    const { ready } = readBody(request, IndexSchema, parse);
+    const { ready } = readBody(request, IndexSchema);
     return repository.index
       .filter(({ state }) => !ready || state === 'READY')
       .map(({ name, version, state, reason }) => ({ name, version: String(version), state, reason }));
@@ -93,10 +112,13 @@ function addRepository(app: FastifyInstance, { engine, parse }: { engine: OipEng
   });
 }
 
-/** Nothing counts as {}. */
-function readBody<S extends z.ZodType>(request: FastifyRequest, schema: S, parse: ParseJson): z.infer<S> {
+/** Nothing counts as {}. What is asked here is short, and is read at once. */
+function readBody<S extends z.ZodType>(request: FastifyRequest, schema: S): z.infer<S> {
   const body = bytesOf(request);
-  const parsed = schema.safeParse(body.length === 0 ? {} : parse(body));
+  if (body.length > LONG_BYTES) {
+    throw new BrinkError('E_TOO_LARGE', `the body has ${body.length} bytes; this address takes at most ${LONG_BYTES}`);
+  }
+  const parsed = schema.safeParse(body.length === 0 ? {} : parseJson(body));
   if (parsed.success) return parsed.data;
   throw notValid(parsed.error);
 }

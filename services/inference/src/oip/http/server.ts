@@ -80,7 +80,7 @@ function createApp(o: OipHttpOptions, d: Dependencies): FastifyInstance {
     done();
   });
   const methods = collectMethods(app);
-  addRoutes(app, o, { engine: d.engine, parse: createJsonParser(app) });
+  addRoutes(app, o, d);
   refuseOtherMethods(app, methods);
   return app;
 }
@@ -136,22 +136,6 @@ function addBodies(app: FastifyInstance, o: OipHttpOptions, metrics: Metrics): v
     held.get(request)?.release();
     done();
   });
-}
-
-/** Fastify's, which refuses keys that would reach a prototype. */
-function createJsonParser(app: FastifyInstance): (json: Buffer) => unknown {
-  const parse = app.getDefaultJsonParser('error', 'error');
-  return (json) => {
-    let result: { error: Error | null; body: unknown } | undefined;
-    void parse({} as FastifyRequest, json.toString('utf8'), (error, body) => {
-      result = { error, body };
-    });
-    if (result === undefined || result.error !== null) {
-      const reason = result?.error?.message ?? 'unreadable';
-      throw new BrinkError('E_BAD_REQUEST', `the JSON of ${json.length} bytes cannot be read: ${reason}`);
-    }
-    return result.body;
-  };
 }
 
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'];

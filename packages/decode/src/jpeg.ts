@@ -1,0 +1,126 @@
+import { type Raster, resizeBilinear } from './bilinear.ts';
+import type { PictureTarget, Placement } from './geometry.ts';
+import type { PlainJpeg } from './jpeg-header.ts';
+
+/** One way in which a picture is wanted. */
+export interface Wanted {
+  readonly target: PictureTarget;
+  readonly placement: Placement;
+}
+
+type Turbo = typeof import('@julusian/jpeg-turbo');
+
+/** `false` where this machine has no build of it. */
+let turbo: Turbo | false | undefined;
+
+/** @returns undefined where it cannot be loaded: then sharp decodes everything */
+async function loadTurbo(): Promise<Turbo | undefined> {
+  turbo ??= await import('@julusian/jpeg-turbo').then(
+    (module) => (module as unknown as { default: Turbo }).default,
+    () => false as const,
+  );
+  return turbo === false ? undefined : turbo;
+}
+
+/** At 1280 × 720 libvips, which decodes only what the target needs, is as fast or faster: see `npm run bench -- jpeg`. */
+const PIXELS_MAX = 500_000;
+
+/** Whether libjpeg-turbo and our own resizing give what is wanted, and sooner than libvips. */
+export function isForTurbo({ width, height }: PlainJpeg, { target, placement }: Wanted): boolean {
+  if (width * height > PIXELS_MAX) return false;
+  const { resize } = placement;
+  if (resize.width === width && resize.height === height) return true;
+  // Where libvips enlarges, its pixels lie elsewhere; it keeps that to itself.
+  return target.kernel === 'bilinear' && resize.width <= width && resize.height <= height;
+}
+
+/**
+ * Decodes a plain JPEG once, whole, and prepares it for each of `wanted`. Blocks, for some milliseconds.
+ * @returns undefined where libjpeg-turbo refuses or only warns, and where it is not there: then sharp has the last word
+ */
+export async function prepareByTurbo(
+  bytes: Uint8Array,
+  header: PlainJpeg,
+  wanted: readonly Wanted[],
+): Promise<Uint8Array[] | undefined> {
+  const codec = await loadTurbo();
+  if (codec === undefined) return undefined;
+  const words = decodeWords(codec, bytes, header);
+  if (words === undefined) return undefined;
+  const raster = { words, width: header.width, height: header.height };
+  return wanted.map((one) => bytesOf(raster, one));
+}
+
+let scratch = new Int32Array(0);
+
+/** @returns a pixel per word, red in the lowest byte (every machine that there are builds for is little-endian) */
+function decodeWords(codec: Turbo, bytes: Uint8Array, { width, height }: PlainJpeg): Int32Array | undefined {
+  const count = width * height;
+  if (scratch.length < count) scratch = new Int32Array(count);
+  // Of exactly the size that the header says: the binding refuses what needs more.
+  const out = Buffer.from(scratch.buffer, 0, 4 * count);
+  try {
+    const source = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    const decoded = codec.decompressSync(source, out, { format: codec.FORMAT_RGBX });
+    return decoded.width === width && decoded.height === height ? scratch : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function bytesOf(source: Raster, { target, placement }: Wanted): Uint8Array {
+  const { resize, cut, frame } = placement;
+  const window =
+    cut === undefined
+      ? { left: 0, top: 0, ...resize }
+      : { left: cut.left, top: cut.top, width: target.width, height: target.height };
+  const raster = resizeBilinear(source, resize, window);
+  const channels = target.colour === 'grey' ? 1 : 3;
+  const bytes = new Uint8Array(target.width * target.height * channels);
+  if (frame !== undefined && (raster.width < target.width || raster.height < target.height)) bytes.fill(target.pad);
+  const [left, top] = frame === undefined ? [0, 0] : [frame.left, frame.top];
+  for (let y = 0; y < raster.height; y++) {
+    const to = ((top + y) * target.width + left) * channels;
+    if (channels === 1) writeGrey(raster, y, bytes, to);
+    else writeColours(raster, y, bytes, to, target.colour === 'bgr' ? 2 : 0);
+  }
+  return bytes;
+}
+
+/** @param red where it is in a pixel; blue is opposite */
+function writeColours({ words, width }: Raster, y: number, bytes: Uint8Array, start: number, red: number): void {
+  let to = start;
+  const blue = 2 - red;
+  for (let from = y * width; from < (y + 1) * width; from++) {
+    const word = words[from] as number;
+    bytes[to + red] = word & 255;
+    bytes[to + 1] = (word >>> 8) & 255;
+    bytes[to + blue] = (word >>> 16) & 255;
+    to += 3;
+  }
+}
+
+/** [IEC 61966-2-1] sRGB → linear light. */
+const LINEAR = Float64Array.from({ length: 256 }, (_, i) => {
+  const value = i / 255;
+  return value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4;
+});
+const STEPS = 4096;
+/** Linear light in STEPS, its square root taken so that the dark ones lie apart → sRGB. */
+const FROM_ROOT = Uint8Array.from({ length: STEPS + 1 }, (_, i) => {
+  const linear = (i / STEPS) ** 2;
+  return Math.round(255 * (linear <= 0.0031308 ? 12.92 * linear : 1.055 * linear ** (1 / 2.4) - 0.055));
+});
+
+/** Luminance in linear light with the weights of Rec. 709, as libvips has it, not the luma that the file holds. */
+function writeGrey({ words, width }: Raster, y: number, bytes: Uint8Array, start: number): void {
+  let to = start;
+  for (let from = y * width; from < (y + 1) * width; from++) {
+    const word = words[from] as number;
+    const red = LINEAR[word & 255] as number;
+    const green = LINEAR[(word >>> 8) & 255] as number;
+    const blue = LINEAR[(word >>> 16) & 255] as number;
+    const linear = 0.2126 * red + 0.7152 * green + 0.0722 * blue;
+    bytes[to++] = FROM_ROOT[Math.round(Math.sqrt(linear) * STEPS)] as number;
+  }
+}
