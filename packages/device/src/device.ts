@@ -17,6 +17,7 @@ import {
   systemClock,
 } from '@brink/runtime';
 import { type CommandHandler, createCommands } from './commands.ts';
+import type { FrameName } from './frame-name.ts';
 import { Keeper, type KeeperDeps, type RejectedFrame } from './keeper.ts';
 import { createKeys } from './keys.ts';
 import type { OutboxConfig } from './outbox.ts';
@@ -38,12 +39,6 @@ export interface DeviceConfig {
   outbox?: OutboxConfig;
   /** Frames that may wait to be sent, default 64; beyond, `publish` rejects with E_BUSY. */
   framesWaitingMax?: number;
-}
-
-/** Names one frame of one stream of this device for ever. */
-export interface FrameName {
-  readonly boot: string;
-  readonly seq: number;
 }
 
 export interface PublishFrame {

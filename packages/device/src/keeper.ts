@@ -1,6 +1,6 @@
 import { BrinkError, type ErrorCode, ReceiptSchema, type Topics } from '@brink/protocol';
 import type { Clock, Logger, Mqtt, Timer } from '@brink/runtime';
-import type { FrameName } from './device.ts';
+import type { FrameName } from './frame-name.ts';
 import { type KeptFrame, Outbox, type OutboxConfig } from './outbox.ts';
 
 /** A frame that the gateway refused by name: it is not sent again. */

@@ -1,6 +1,6 @@
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import { BrinkError } from '@brink/protocol';
-import type { FrameName } from './device.ts';
+import type { FrameName } from './frame-name.ts';
 
 export interface OutboxConfig {
   /** SQLite file; made where there is none. One device per file. */

@@ -6,8 +6,8 @@ import { dueAt, type Frame } from '../ingest/frame.ts';
 import type { PipelinePlan } from '../ingest/plan.ts';
 import type { Models, ServingModel } from '../models/models.ts';
 import { createPreparer, type Preparer } from './prepare.ts';
-import { answersOf, decideBody, failureOf, type UnitAnswer } from './request.ts';
-import { createUnit, type Ending, type Unit } from './unit.ts';
+import { answersOf, decideBody, failureOf } from './request.ts';
+import { createUnit, type Ending, type Unit, type UnitAnswer } from './unit.ts';
 
 export interface DispatchDeps {
   clock: Clock;

@@ -2,7 +2,7 @@ import { resultToOriginal } from '@brink/decoders';
 import { BrinkError, isErrorCode, type link, type Result } from '@brink/protocol';
 import type { LinkReply, RequestBody } from '@brink/runtime';
 import type { ServingModel } from '../models/models.ts';
-import type { Unit } from './unit.ts';
+import type { Unit, UnitAnswer } from './unit.ts';
 
 // The words of a Decide and of its answer.
 
@@ -25,13 +25,6 @@ export function decideBody(model: ServingModel, units: readonly Unit[], now: num
       })),
     },
   };
-}
-
-/** What inference says about one unit. */
-export interface UnitAnswer {
-  readonly said: link.UnitResult;
-  /** Its result as JSON, boxes as parts of the upright original frame; empty where it failed. */
-  readonly resultJson: string;
 }
 
 /** One answer per unit, or what is wrong with them. */

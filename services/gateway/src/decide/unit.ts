@@ -3,7 +3,6 @@ import { type BrinkError, EVIDENCE_BYTES_MAX, type Evidence, formatUnitId, type 
 import { type Frame, sha256Of } from '../ingest/frame.ts';
 import type { PipelinePlan } from '../ingest/plan.ts';
 import type { ServingModel } from '../models/models.ts';
-import type { UnitAnswer } from './request.ts';
 
 /** What gets decided: one picture or tensor, for one pipeline. */
 export interface Unit {
@@ -34,6 +33,13 @@ export function createUnit(frame: Frame, pipeline: PipelinePlan, takenAt: number
   // Tries that were committed and have no end: the process that made them is no more.
   const attempts = frame.spooled?.attempts.get(pipeline.name) ?? 0;
   return { id, frame, pipeline, takenAt, attempts, prepared: undefined };
+}
+
+/** What inference says about one unit. */
+export interface UnitAnswer {
+  readonly said: link.UnitResult;
+  /** Its result as JSON, boxes as parts of the upright original frame; empty where it failed. */
+  readonly resultJson: string;
 }
 
 /** How a unit ended. */

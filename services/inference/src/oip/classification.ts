@@ -1,7 +1,7 @@
 import { BrinkError } from '@brink/protocol';
 import { datatypeOfTensor, elementsIn } from './datatypes.ts';
-import type { OipTensor } from './engine.ts';
 import { packStrings } from './strings.ts';
+import type { OipTensor } from './tensor.ts';
 
 /**
  * The highest elements of each row as "score:index[:label]", the highest first, of equal ones the lower index.

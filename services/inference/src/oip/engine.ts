@@ -4,7 +4,6 @@ import type { ChildMetrics, Clock, LinkMetrics, Logger, Part } from '@brink/runt
 import type { Metrics } from '../metrics.ts';
 import type { Repository } from '../models/repository.ts';
 import type { LoadedModel, ModelVersion } from '../models/version.ts';
-import type { Head } from '../scheduler/job.ts';
 import { classify } from './classification.ts';
 import { type Converter, createConverter } from './converter.ts';
 import { checkTensors } from './inputs.ts';
@@ -12,6 +11,7 @@ import { type Ask, createJobs, rowsOutOf, stackRows } from './jobs.ts';
 import { createPictureDecoder } from './picture-decoder.ts';
 import { picturesIn, readPictures } from './pictures.ts';
 import { joinedHeads, liesInRows, rowsOf } from './rows.ts';
+import type { OipRequest, OipTensor, WantedOutput } from './tensor.ts';
 
 /** What every face of the Open Inference Protocol does. It shows and runs the native graph, as the file has it. */
 export interface OipEngine extends Part {
@@ -22,32 +22,6 @@ export interface OipEngine extends Part {
   find(model: string, version: string | undefined): ModelVersion;
   /** Through the same queue as units. @throws BrinkError E_SHAPE, E_BAD_REQUEST, E_BUSY, E_MODEL_… */
   infer(version: ModelVersion, request: OipRequest): Promise<readonly OipTensor[]>;
-}
-
-/** A tensor between a face and the engine: dtype as ONNX Runtime calls it; strings are packed as BYTES are. */
-export interface OipTensor {
-  readonly head: Head;
-  readonly bytes: Uint8Array;
-}
-
-export interface OipRequest {
-  readonly tensors: readonly OipTensor[];
-  /** undefined: all, in the order of the graph */
-  readonly outputs: readonly WantedOutput[] | undefined;
-  /** 9 first */
-  readonly priority: number;
-  /** how long it may wait for its run; Infinity for no limit of its own */
-  readonly timeoutMs: number;
-  /** for fairness between clients */
-  readonly client: string;
-  /** Aborts when nobody waits for the answer any more. */
-  readonly signal: AbortSignal;
-}
-
-export interface WantedOutput {
-  readonly name: string;
-  /** 0: the tensor; n: its n highest classes */
-  readonly classification: number;
 }
 
 /** @param o pictureModule: for tests, what runs in place of the decoder of pictures */

@@ -1,8 +1,8 @@
 import type { TensorInfo } from '@brink/onnx';
 import { BrinkError } from '@brink/protocol';
 import { datatypeOfTensor, elementsOf, oipDatatype } from './datatypes.ts';
-import type { OipTensor } from './engine.ts';
 import { checkStrings, packBytes } from './strings.ts';
+import type { OipTensor } from './tensor.ts';
 
 const ELEMENTS_MAX = 2 ** 31 - 1;
 

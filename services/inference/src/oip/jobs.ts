@@ -2,7 +2,7 @@ import { BrinkError } from '@brink/protocol';
 import type { Clock } from '@brink/runtime';
 import type { LoadedModel } from '../models/version.ts';
 import type { FinishedRun, Job } from '../scheduler/job.ts';
-import type { OipRequest, OipTensor } from './engine.ts';
+import type { OipRequest, OipTensor } from './tensor.ts';
 
 /** How long a request may wait for its run, which `run_ms_max` bounds. */
 const DEADLINE_MS = 18_000;

@@ -3,9 +3,9 @@ import { imageTarget, isPrepared } from '@brink/preprocess';
 import { BrinkError, type ImageInput } from '@brink/protocol';
 import type { LoadedModel } from '../models/version.ts';
 import { elementsOf } from './datatypes.ts';
-import type { OipTensor } from './engine.ts';
 import type { PictureDecoder } from './picture-decoder.ts';
 import { unpackBytes } from './strings.ts';
+import type { OipTensor } from './tensor.ts';
 
 // OpenVINO Model Server's convention: a picture input may come as BYTES [N], each element a JPEG, PNG or WebP file. It is prepared
 // as the passport says and runs on the derived graph, as the units of gateways do. (docs/binary_input_kfs.md there)

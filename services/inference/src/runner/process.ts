@@ -52,7 +52,7 @@ export interface Loaded {
   readonly outputs: readonly Head[];
 }
 
-export interface RunnerEvents {
+interface RunnerEvents {
   /** A runner is there, without any graph. If it rejects, the runner counts as crashed. */
   onUp(): Promise<void>;
   /**

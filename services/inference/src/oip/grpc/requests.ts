@@ -1,6 +1,5 @@
 import { BrinkError, create, fromBinary, oip } from '@brink/protocol';
 import { type Datatype, datatypeOf, elementsOf, oipDatatype } from '../datatypes.ts';
-import type { OipTensor, WantedOutput } from '../engine.ts';
 import {
   classificationOf,
   type ParameterValue,
@@ -9,6 +8,7 @@ import {
   refuseSharedMemory,
 } from '../parameters.ts';
 import { packBytes } from '../strings.ts';
+import type { OipTensor, WantedOutput } from '../tensor.ts';
 
 export interface InferRequest extends RequestParameters {
   readonly modelName: string;

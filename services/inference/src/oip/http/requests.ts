@@ -2,7 +2,6 @@ import { BrinkError } from '@brink/protocol';
 import { z } from 'zod';
 import type { Head } from '../../scheduler/job.ts';
 import { datatypeOf } from '../datatypes.ts';
-import type { OipTensor, WantedOutput } from '../engine.ts';
 import { bytesFromJson } from '../json.ts';
 import {
   classificationOf,
@@ -11,6 +10,7 @@ import {
   readParameters,
   refuseSharedMemory,
 } from '../parameters.ts';
+import type { OipTensor, WantedOutput } from '../tensor.ts';
 import type { SplitBody } from './body.ts';
 import { parseJson } from './json-text.ts';
 
