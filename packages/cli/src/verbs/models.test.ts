@@ -129,7 +129,10 @@ describe('remove', () => {
     expect(await readdir(join(folder, 'cats'))).toEqual(['1', '2']);
     expect(await remove('cats@1', env)).toMatchObject({ code: 0, out: 'removed  cats version 1' });
     const forced = await remove('cats', env, '--force');
-    expect(forced).toMatchObject({ code: 0, out: expect.stringMatching(/^removed {2}cats version 2\nwhere the configuration names it/) });
+    expect(forced).toMatchObject({
+      code: 0,
+      out: expect.stringMatching(/^removed {2}cats version 2\nwhere the configuration names it/),
+    });
     expect(await readdir(folder)).toEqual([]);
   });
 
