@@ -79,7 +79,7 @@ export const ModelPolicySchema = z.strictObject({
     .max(1_000_000)
     .default(2048)
     .describe(
-      'of one runner, beyond what it takes without a model (some 110 MB); what needs more is refused, a runner that takes more is ended',
+      'of one runner, beyond what it takes without a model (some 70 MB); what needs more is refused, a runner that takes more is ended',
     ),
   batch_wait_ms: z.number().min(0).max(1000).default(0).describe('wait this long for a fuller batch'),
   queue_max: z
