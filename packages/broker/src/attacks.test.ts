@@ -1,24 +1,23 @@
 import { once } from 'node:events';
-import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
+import { type AddressInfo, connect, createServer } from 'node:net';
 import { Aedes } from 'aedes';
 import type { ISubscriptionMap, MqttClient } from 'mqtt';
 import { generate } from 'mqtt-packet';
 import { describe, expect, test } from 'vitest';
-import { as, closed, goodTraffic, inbox, startBroker, type TestBroker, USERS, until } from './broker.testing.ts';
+import {
+  as,
+  closed,
+  connectPacket,
+  gone,
+  goodTraffic,
+  inbox,
+  startBroker,
+  type TestBroker,
+  USERS,
+  until,
+} from './broker.testing.ts';
 
 const CONNECT_200_MB = Buffer.from([0x10, 0x80, 0x84, 0xaf, 0x5f]);
-const gone = (socket: Socket) =>
-  new Promise<void>((resolve) => (socket.destroyed ? resolve() : socket.once('close', () => resolve())));
-const connectPacket = (options: object = {}) =>
-  generate({
-    cmd: 'connect',
-    clientId: 'raw-1',
-    protocolId: 'MQTT',
-    protocolVersion: 4,
-    clean: true,
-    keepalive: 60,
-    ...options,
-  });
 
 /** The return codes of SUBACK. */
 const granted = (client: MqttClient, filters: ISubscriptionMap) =>

@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import { connect as connectTcp, type Socket } from 'node:net';
 import { type Clock, createRegistry, type Registry, silentLogger, systemClock } from '@brink/runtime';
 import mqtt, { type IClientOptions, type MqttClient } from 'mqtt';
+import { generate } from 'mqtt-packet';
 import { type Broker, type BrokerConfig, createBroker } from './broker.ts';
 import type { Reason } from './metrics.ts';
 
@@ -150,3 +151,18 @@ export async function goodTraffic(fleet: Pick<TestBroker, 'connect'>): Promise<(
     if (!device.connected || !gateway.connected) throw new Error('a good client was disconnected');
   };
 }
+
+/** When a bare socket is closed. */
+export const gone = (socket: Socket) =>
+  new Promise<void>((resolve) => (socket.destroyed ? resolve() : socket.once('close', () => resolve())));
+/** A CONNECT for a bare socket. */
+export const connectPacket = (options: object = {}) =>
+  generate({
+    cmd: 'connect',
+    clientId: 'raw-1',
+    protocolId: 'MQTT',
+    protocolVersion: 4,
+    clean: true,
+    keepalive: 60,
+    ...options,
+  });

@@ -7,23 +7,21 @@ import { join } from 'node:path';
 import { connectAsync, type IClientOptions, type MqttClient } from 'mqtt';
 import { generate, type Packet } from 'mqtt-packet';
 import { expect, test } from 'vitest';
-import { as, goodTraffic, inbox, startBroker, type TestBroker, USERS, until } from './broker.testing.ts';
+import {
+  as,
+  connectPacket,
+  gone,
+  goodTraffic,
+  inbox,
+  startBroker,
+  type TestBroker,
+  USERS,
+  until,
+} from './broker.testing.ts';
 
 // Too much of what alone would be right, and packets that are nearly right, while good traffic runs beside them.
 
 const LONG = process.env['BRINK_TEST_SIZE'] === 'long';
-const gone = (socket: Socket) =>
-  new Promise<void>((resolve) => (socket.destroyed ? resolve() : socket.once('close', () => resolve())));
-const connectPacket = (options: object = {}) =>
-  generate({
-    cmd: 'connect',
-    clientId: 'raw-1',
-    protocolId: 'MQTT',
-    protocolVersion: 4,
-    clean: true,
-    keepalive: 60,
-    ...options,
-  });
 const publishPacket = (options: object = {}) =>
   generate({
     cmd: 'publish',
