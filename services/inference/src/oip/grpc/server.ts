@@ -48,7 +48,7 @@ const REQUEST_MS_MAX = 30_000;
 const PING_MS = 60_000;
 const PING_ANSWER_MS_MAX = 20_000;
 const STOP_MS = 1000;
-/** Tensors are long, and the flow-control window of HTTP/2 is 64 KiB by default (notes: 529 → 408 µs per frame of eight). */
+/** Tensors are long, and the flow-control window of HTTP/2 is 64 KiB by default. */
 const WINDOW_BYTES = 8 * 1024 * 1024;
 
 /** The Open Inference Protocol v2 over gRPC, with Triton's calls. @throws BrinkError E_PORT at start */
