@@ -31,7 +31,8 @@ export function createFlights(d: {
     },
     async start(seat, batch, runMsMax) {
       const sentAt = clock.monotonic();
-      const rank = Math.max(...batch.map(rankOf));
+      // The order of a batch is that of the queue.
+      const rank = batch[0] === undefined ? 0 : rankOf(batch[0]);
       if (seat.inFlight === 0) seat.since = sentAt;
       seat.rank = seat.inFlight === 0 ? rank : Math.max(seat.rank, rank);
       seat.inFlight += 1;
