@@ -56,6 +56,25 @@ describe('frames', () => {
   });
 });
 
+describe('a program that only sends in the name of a device', () => {
+  test('throws nobody out, says nothing of its status and takes no commands', async () => {
+    await using site = await startSite();
+    const camera = site.device();
+    await camera.start(soon());
+    const sender = site.device({ clientId: 'sender', sendOnly: true });
+    await sender.start(soon());
+    await sender.publish('front', Buffer.from('x'), { qos: 1, at: 160 });
+    await site.command('dev-1', 'open', 'key-1');
+    await until(() => site.acks('dev-1').length > 0, 'the camera answers');
+    await sender.stop();
+    await camera.publish('front', Buffer.from('y'), { qos: 1 });
+    await until(() => site.up('dev-1', 'frames').length === 2, 'frames of both');
+    expect(camera.connected).toBe(true);
+    expect(site.acks('dev-1')).toHaveLength(1);
+    expect(site.up('dev-1', 'status').map(({ payload }) => JSON.parse(payload.toString()).state)).toEqual(['online']);
+  });
+});
+
 describe('status', () => {
   const states = (site: Awaited<ReturnType<typeof startSite>>) =>
     site.up('dev-1', 'status').map(({ payload }) => JSON.parse(payload.toString()).state);

@@ -11,8 +11,10 @@ import {
   type Clock,
   createMqtt,
   type Logger,
+  type Mqtt,
   type MqttMessage,
   type Part,
+  type PublishOptions,
   silentLogger,
   systemClock,
 } from '@brink/runtime';
@@ -25,8 +27,15 @@ import type { OutboxConfig } from './outbox.ts';
 export interface DeviceConfig {
   /** The broker: `mqtt://192.168.1.5:1883` */
   url: string;
-  /** `[a-z0-9][a-z0-9-]{0,63}`; also the MQTT client id and the user name. */
+  /** `[a-z0-9][a-z0-9-]{0,63}`; also the MQTT client id and the user name, where the next two say nothing else. */
   name: string;
+  clientId?: string;
+  username?: string;
+  /**
+   * For a program that sends in the name of a device which may be connected itself: no status is published, no command taken.
+   * Needs a `clientId` of its own, or the two would throw each other out. Default false.
+   */
+  sendOnly?: boolean;
   /** Absent: without credentials, which only a broker on this very machine takes. */
   password?: string;
   /** First level of every topic, default `brink`. */
@@ -46,6 +55,8 @@ export interface PublishFrame {
   qos?: 0 | 1;
   /** As `image/jpeg`. Needs MQTT 5; without, Brink looks at the bytes. */
   contentType?: string;
+  /** Of samples: the position of the first one since the start, in samples of one channel. Needs MQTT 5. */
+  at?: number;
   /** Send a frame again under the name that it had; default is the next number. */
   as?: FrameName;
 }
@@ -101,19 +112,7 @@ export function createDevice(
   const boot = newBoot(random);
   const numbers = new Map<string, number>();
   const keys = createKeys(config.keysFile);
-  const mqtt = createMqtt(
-    {
-      url: config.url,
-      clientId: name,
-      ...(config.password === undefined ? {} : { username: name, password: config.password }),
-      // Nothing waits at the broker for a device that is away: a command from before would be stale.
-      clean: true,
-      keepaliveS: 15,
-      outgoingMax: config.framesWaitingMax ?? 64,
-      will: { ...status, payload: OFFLINE },
-    },
-    { logger, clock, random },
-  );
+  const mqtt = connectionOf(config, status.topic, { logger, clock, random });
   const commands = createCommands(
     { commandMsMax: config.commandMsMax ?? 60_000 },
     { keys, clock, logger, acknowledge },
@@ -135,14 +134,17 @@ export function createDevice(
 
   const keeper = keeperOf(config, topics, { mqtt, clock, random, logger });
 
-  const command = topics.format({ kind: 'command', device: name, name: 'x' }).replace(/x$/, '');
-  mqtt.subscribe(`${command}+`, { qos: 1 }, (message) => {
-    // A command that somebody retained would come again at every connect.
-    if (!message.retain) commands.receive(message.topic.slice(command.length), message.payload);
-  });
-  mqtt.onConnect(() => {
-    mqtt.publish(status.topic, ONLINE, status).catch(() => logger.debug('status was not sent'));
-  });
+  function takePart(): void {
+    const command = topics.format({ kind: 'command', device: name, name: 'x' }).replace(/x$/, '');
+    mqtt.subscribe(`${command}+`, { qos: 1 }, (message) => {
+      // A command that somebody retained would come again at every connect.
+      if (!message.retain) commands.receive(message.topic.slice(command.length), message.payload);
+    });
+    mqtt.onConnect(() => {
+      mqtt.publish(status.topic, ONLINE, status).catch(() => logger.debug('status was not sent'));
+    });
+  }
+  if (config.sendOnly !== true) takePart();
 
   return {
     name,
@@ -153,11 +155,8 @@ export function createDevice(
     nextFrame,
     async publish(stream, bytes, o = {}) {
       const id = o.as ?? nextFrame(named(stream));
-      const properties = o.contentType === undefined ? {} : { properties: { contentType: o.contentType } };
-      await mqtt.publish(topics.format({ kind: 'frame', device: name, stream, id }), bytes, {
-        qos: o.qos ?? 0,
-        ...properties,
-      });
+      const topic = topics.format({ kind: 'frame', device: name, stream, id });
+      await mqtt.publish(topic, bytes, { qos: o.qos ?? 0, properties: propertiesOf(o) });
       return id;
     },
     async keep(stream, bytes, { contentType } = {}) {
@@ -184,11 +183,40 @@ export function createDevice(
     async stop() {
       await commands.stop();
       // The last will only speaks for those who vanish; who leaves says so.
-      await mqtt.publish(status.topic, OFFLINE, status).catch(() => {});
+      if (config.sendOnly !== true) await mqtt.publish(status.topic, OFFLINE, status).catch(() => {});
       await mqtt.stop();
       keeper?.close();
       await keys.close();
     },
+  };
+}
+
+function connectionOf(
+  config: DeviceConfig,
+  statusTopic: string,
+  d: { logger: Logger; clock: Clock; random: () => number },
+): Mqtt {
+  const { url, name, password, sendOnly } = config;
+  const will = { topic: statusTopic, qos: 1, retain: true, payload: OFFLINE } as const;
+  return createMqtt(
+    {
+      url,
+      clientId: config.clientId ?? name,
+      ...(password === undefined ? {} : { username: config.username ?? name, password }),
+      // Nothing waits at the broker for a device that is away: a command from before would be stale.
+      clean: true,
+      keepaliveS: 15,
+      outgoingMax: config.framesWaitingMax ?? 64,
+      ...(sendOnly === true ? {} : { will }),
+    },
+    d,
+  );
+}
+
+function propertiesOf({ contentType, at }: PublishFrame): NonNullable<PublishOptions['properties']> {
+  return {
+    ...(contentType === undefined ? {} : { contentType }),
+    ...(at === undefined ? {} : { userProperties: { at: String(at) } }),
   };
 }
 
