@@ -40,6 +40,13 @@ export {
   TaskSchema,
 } from './decision.ts';
 export { BrinkError, ERROR_TABLE, type ErrorCode, isErrorCode } from './errors.ts';
+export {
+  checkForeignTopics,
+  deviceNameOf,
+  type ForeignTopic,
+  foreignTopicProblem,
+  parseForeignTopic,
+} from './foreign-topics.ts';
 export * as link from './gen/brink/v1/link_pb.js';
 export * as oip from './gen/inference/open_inference_pb.js';
 export {
@@ -141,4 +148,13 @@ export {
   RuleStateSchema,
 } from './records.ts';
 export { jsonSchema, SCHEMA_NAMES } from './schemas.ts';
+export {
+  isRawEncoding,
+  isWindowed,
+  type ModelNeeds,
+  misfitOf,
+  needsOf,
+  type StreamProblem,
+  streamProblems,
+} from './streams.ts';
 export { createTopics, type Topic, type Topics } from './topics.ts';

@@ -85,6 +85,29 @@ describe.skipIf(Aedes === undefined)('an MQTT connection', () => {
     await expect.poll(() => got).toBe(1);
   });
 
+  test('takes a subscription back, in the session too, where it was taken back without a connection', async () => {
+    const { url, aedes } = await broker();
+    const clientId = 'gateway-1-data';
+    const got: string[] = [];
+    const hear = ({ topic }: MqttMessage) => got.push(topic);
+    const before = client({ url, clientId, clean: false });
+    for (const filter of ['a', 'b', 'c']) before.subscribe(filter, { qos: 1 }, hear);
+    await before.start(never);
+    before.unsubscribe('a');
+    await before.publish('u', '', { qos: 1 });
+    await before.stop();
+    const after = client({ url, clientId, clean: false });
+    for (const filter of ['b', 'c']) after.subscribe(filter, { qos: 1 }, hear);
+    after.unsubscribe('b');
+    await after.start(never);
+    const sender = client({ url });
+    await sender.start(never);
+    for (const topic of ['a', 'b', 'c']) await sender.publish(topic, 'x', { qos: 1 });
+    await expect.poll(() => got).toEqual(['c']);
+    const { subscriptions } = aedes.clients[clientId] as unknown as { subscriptions: object };
+    expect(Object.keys(subscriptions)).toEqual(['c']);
+  });
+
   test('with acks that are given later: what was not acked comes again after a reconnect, what was acked does not', async () => {
     const { url } = await broker();
     const mqtt = client({ url, clean: false });

@@ -70,17 +70,31 @@ export interface Mqtt extends Part {
    * Declares a subscription; it is made at every connect. Handlers are called synchronously and must not block; one that throws is
    * logged and counted. Filters of one connection should not overlap: brokers deliver a message once per match.
    */
-  subscribe(filter: string, o: { qos: 0 | 1 }, onMessage: (message: MqttMessage) => void): void;
+  subscribe(filter: string, o: SubscribeOptions & { qos: 0 | 1 }, onMessage: (message: MqttMessage) => void): void;
   /**
    * With `manualAck` no PUBACK is sent before `message.ack()`. What is never acked keeps a place of `receiveMaximum`, and comes again
    * after the next connect (with `clean: false`). The message of a handler that throws is abandoned.
    */
-  subscribe(filter: string, o: { qos: 1; manualAck: true }, onMessage: (message: DeferredMessage) => void): void;
+  subscribe(
+    filter: string,
+    o: SubscribeOptions & { qos: 1; manualAck: true },
+    onMessage: (message: DeferredMessage) => void,
+  ): void;
+  /** Takes a subscription back: its handler is called no more, and the broker is told now or, where there is none, at the next connect. */
+  unsubscribe(filter: string): void;
   /** Drops the connection and makes a new one: the broker then sends again what was not acked. */
   reconnect(): void;
   /** After every connect, once the subscriptions are made: the place to publish retained state. */
   onConnect(fn: () => void): void;
   onDisconnect(fn: (error: BrinkError) => void): void;
+}
+
+interface SubscribeOptions {
+  /**
+   * `flagged` (default): what was published with retain is seen as such, also live (MQTT 5). `live`: only what the broker had kept is,
+   * and it is asked not to send that (MQTT 5); for topics whose owner publishes everything retained.
+   */
+  retained?: 'flagged' | 'live';
 }
 
 export interface MqttDependencies {
@@ -99,6 +113,7 @@ interface ManualHandler {
 interface Subscription {
   filter: string;
   qos: 0 | 1;
+  retained: 'flagged' | 'live';
   matches: (topic: string) => boolean;
   handler: Handler;
 }
@@ -125,7 +140,9 @@ class Connection implements Mqtt {
   readonly #stats: MqttStats = createMqttStats();
   readonly #outbox: Outbox;
   readonly #backoff: ReturnType<typeof createBackoff>;
-  readonly #subscriptions: Subscription[] = [];
+  #subscriptions: Subscription[] = [];
+  /** What the broker may still have in this session though nobody wants it. */
+  readonly #unwanted = new Set<string>();
   /** filter → why */
   readonly #refused = new Map<string, string>();
   readonly #connectFns: (() => void)[] = [];
@@ -170,13 +187,21 @@ class Connection implements Mqtt {
 
   subscribe(
     filter: string,
-    { qos, manualAck }: { qos: 0 | 1; manualAck?: true },
+    { qos, manualAck, retained = 'flagged' }: SubscribeOptions & { qos: 0 | 1; manualAck?: true },
     onMessage: ManualHandler['onMessage'],
   ): void {
     const handler: Handler = manualAck === true ? { manualAck, onMessage } : { onMessage: onMessage as () => void };
-    const subscription: Subscription = { filter, qos, matches: createTopicFilter(filter), handler };
+    const subscription: Subscription = { filter, qos, retained, matches: createTopicFilter(filter), handler };
+    this.#unwanted.delete(filter);
     this.#subscriptions.push(subscription);
     if (this.#connected && this.#client !== undefined) void this.#subscribe(this.#client, subscription);
+  }
+
+  unsubscribe(filter: string): void {
+    this.#subscriptions = this.#subscriptions.filter((subscription) => subscription.filter !== filter);
+    this.#refused.delete(filter);
+    this.#unwanted.add(filter);
+    if (this.#connected && this.#client !== undefined) void this.#unsubscribe(this.#client, filter);
   }
 
   reconnect(): void {
@@ -295,7 +320,10 @@ class Connection implements Mqtt {
     this.#refused.clear();
     this.#outbox.open(client, packet.properties?.receiveMaximum);
     this.#logger.info({ protocol: this.#version, session: packet.sessionPresent }, 'connected to the broker');
-    await Promise.all(this.#subscriptions.map((subscription) => this.#subscribe(client, subscription)));
+    await Promise.all([
+      ...[...this.#unwanted].map((filter) => this.#unsubscribe(client, filter)),
+      ...this.#subscriptions.map((subscription) => this.#subscribe(client, subscription)),
+    ]);
     if (client !== this.#client || !this.#connected) return;
     for (const fn of this.#connectFns) this.#guarded(fn, 'onConnect');
     this.#first.resolve();
@@ -309,13 +337,25 @@ class Connection implements Mqtt {
     for (const fn of this.#disconnectFns) this.#guarded(() => fn(error), 'onDisconnect');
   }
 
-  async #subscribe(client: MqttClient, { filter, qos }: Subscription): Promise<void> {
+  async #unsubscribe(client: MqttClient, filter: string): Promise<void> {
     try {
-      // rap: a retained message must be seen as one; MQTT 5 clears the flag otherwise.
-      await client.subscribeAsync(filter, this.#version === 5 ? { qos, rap: true } : { qos });
+      await client.unsubscribeAsync(filter);
+      this.#unwanted.delete(filter);
+    } catch (error) {
+      // Nobody hears it any more; the next connection asks again.
+      this.#logger.debug({ filter, detail: BrinkError.from(error).detail }, 'not unsubscribed');
+    }
+  }
+
+  async #subscribe(client: MqttClient, subscription: Subscription): Promise<void> {
+    const { filter, qos, retained } = subscription;
+    try {
+      // rap: MQTT 5 clears the flag of a live retained message otherwise. rh 2: what was kept before is not sent.
+      const of5 = retained === 'flagged' ? { rap: true } : { rap: false, rh: 2 };
+      await client.subscribeAsync(filter, this.#version === 5 ? { qos, ...of5 } : { qos });
       this.#refused.delete(filter);
     } catch (error) {
-      if (client !== this.#client || !this.#connected) return;
+      if (client !== this.#client || !this.#connected || !this.#subscriptions.includes(subscription)) return;
       const { detail } = BrinkError.from(error);
       this.#stats.subscriptionsRefused += 1;
       this.#refused.set(filter, detail);

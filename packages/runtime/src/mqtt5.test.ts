@@ -17,7 +17,7 @@ interface Packet {
   topic?: string;
   payload?: Buffer;
   properties?: Record<string, unknown>;
-  subscriptions?: { topic: string; qos: number; rap?: boolean }[];
+  subscriptions?: { topic: string; qos: number; rap?: boolean; rh?: number }[];
   clean?: boolean;
 }
 
@@ -83,8 +83,16 @@ describe.skipIf(codec === undefined)('an MQTT 5 connection', () => {
       clean: false,
       properties: { receiveMaximum: 77, sessionExpiryInterval: 86_400 },
     });
-    expect(on.of('subscribe')[0]?.subscriptions).toMatchObject([{ topic: 'a/#', qos: 1, rap: true }]);
+    expect(on.of('subscribe')[0]?.subscriptions).toMatchObject([{ topic: 'a/#', qos: 1, rap: true, rh: 0 }]);
     expect(noDelay).toHaveBeenCalledWith(true);
+  });
+
+  test('asks for live messages alone where the owner of the topics retains all of them', async () => {
+    const on = await broker();
+    const mqtt = client({ url: on.url });
+    mqtt.subscribe('frigate/+/snapshot', { qos: 1, retained: 'live' }, () => {});
+    await mqtt.start(never);
+    expect(on.of('subscribe')[0]?.subscriptions).toMatchObject([{ rap: false, rh: 2 }]);
   });
 
   test('hands over user properties and the retain flag', async () => {
