@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { FOREIGN_TOPICS_MAX } from './foreign-topics.ts';
 import { NameSchema } from './ids.ts';
 
 // `config/*.yaml`, merged. Unknown keys are refused everywhere: a mask that is misspelt must not be a mask that is off.
@@ -27,6 +28,11 @@ export type PipelineConfig = z.infer<typeof PipelineSchema>;
 
 export const StreamSchema = z.strictObject({
   devices: z.string().default('*').describe('glob over device names'),
+  topics: z
+    .array(z.string())
+    .max(FOREIGN_TOPICS_MAX)
+    .default([])
+    .describe('topics of other systems whose messages are frames too: `frigate/{device}/snapshot`; `+` is any level'),
   format: z.enum(['image', 'tensor']).describe('tensor: the bytes of the input tensor of the model, uint8 HWC'),
   delivery: z
     .enum(['latest', 'durable'])

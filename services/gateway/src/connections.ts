@@ -59,6 +59,7 @@ export function createBrokerConnections(
     onConfiguration(payload: Uint8Array): void;
     onFrame(message: FrameMessage): void;
     onRetired(message: FrameMessage): void;
+    onForeign(message: FrameMessage): void;
   },
 ) {
   const metrics = createMqttMetrics(d.registry);
@@ -73,6 +74,7 @@ export function createBrokerConnections(
     { ...d, metrics },
   );
   let hearing = false;
+  let foreign: ReadonlySet<string> = new Set();
   fleet.subscribe(filters.config, { qos: 1 }, ({ payload }) => d.onConfiguration(payload));
   fleet.onConnect(() => void status.connected());
   data.subscribe(filters.frames, { qos: 1, manualAck: true }, (message) => d.onFrame(message));
@@ -86,11 +88,25 @@ export function createBrokerConnections(
   return {
     fleet,
     data,
+    /** Topics of other systems, as a configuration wants them; what is wanted no more is unsubscribed. */
+    hearForeign(filters: ReadonlySet<string>): void {
+      for (const filter of foreign) if (!filters.has(filter)) data.unsubscribe(filter);
+      for (const filter of filters) {
+        if (foreign.has(filter)) continue;
+        data.subscribe(filter, { qos: 1, manualAck: true, retained: 'live' }, (message) => d.onForeign(message));
+      }
+      foreign = filters;
+    },
     /** Why no frames come in. */
     get problem(): string | undefined {
       return data.problem ?? (hearing ? undefined : 'frames are not subscribed yet');
     },
-  } satisfies { fleet: Mqtt; data: Mqtt; problem: string | undefined };
+  } satisfies {
+    fleet: Mqtt;
+    data: Mqtt;
+    hearForeign(filters: ReadonlySet<string>): void;
+    problem: string | undefined;
+  };
 }
 
 export type BrokerConnections = ReturnType<typeof createBrokerConnections>;

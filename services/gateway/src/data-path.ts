@@ -14,6 +14,7 @@ import { Dispatch } from './decide/dispatch.ts';
 import { createDecodePool } from './decode/pool.ts';
 import { createAdmission, type UnitDropReason } from './ingest/admission.ts';
 import { createDiscovered } from './ingest/discovered.ts';
+import { createForeignTopics } from './ingest/foreign.ts';
 import type { Frame } from './ingest/frame.ts';
 import { createIngest } from './ingest/ingest.ts';
 import type { PipelinePlan, SitePlan } from './ingest/plan.ts';
@@ -69,6 +70,7 @@ export function createDataPath(config: GatewayConfig & { topics: Topics }, d: Da
   const admission = createAdmission({ counts, onUnitDropped: (reason) => metrics.unitsDropped.inc({ reason }) });
   const sources = createSources(config, { counts, admission });
   const discovered = createDiscovered({ entriesMax: DISCOVERED_MAX });
+  const foreign = createForeignTopics({ root: config.topics.root });
   const outbox = new Outbox(
     { ...config.outcomes, ...BATCHES },
     { ...d, request: d.control, onLetterDropped: () => metrics.lettersDropped.inc({ reason: 'no_room' }) },
@@ -83,7 +85,7 @@ export function createDataPath(config: GatewayConfig & { topics: Topics }, d: Da
   );
   const onRejected = (code: ErrorCode) => metrics.rejected.inc({ code });
   const onDropped = (reason: UnitDropReason) => metrics.unitsDropped.inc({ reason });
-  const refusals = createRefusals({ clock: d.clock, counts, discovered, letters, onRejected });
+  const refusals = createRefusals({ clock: d.clock, counts, discovered, foreign, letters, onRejected });
   const backlog = new Backlog(config.spool, {
     ...{ spool, clock: d.clock, counts, admission, sources },
     onOffered: (frame) => dispatch.offered(frame),
@@ -128,6 +130,7 @@ export function createDataPath(config: GatewayConfig & { topics: Topics }, d: Da
     {
       clock: d.clock,
       counts,
+      foreign,
       refusals,
       sources,
       intake,
@@ -136,7 +139,7 @@ export function createDataPath(config: GatewayConfig & { topics: Topics }, d: Da
     },
   );
   const metrics: GatewayMetrics = createMetrics(d.registry, {
-    ...{ counts, admission, dispatch, outbox, discovered, backlog, intake },
+    ...{ counts, admission, dispatch, outbox, discovered, foreign, backlog, intake },
   });
   return {
     counts,
@@ -146,6 +149,7 @@ export function createDataPath(config: GatewayConfig & { topics: Topics }, d: Da
     backlog,
     intake,
     discovered,
+    foreign,
     outbox,
     models,
     pool,

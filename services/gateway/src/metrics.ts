@@ -12,6 +12,7 @@ export interface Observed {
   backlog: { streams(): Iterable<{ stream: string; rows: number; bytes: number }> };
   intake: { readonly held: number };
   discovered: { readonly size: number; readonly evicted: number };
+  foreign: { readonly ignored: number };
 }
 
 // From one millisecond, a bare tensor on an idle box, to the age at which a frame is of no use.
@@ -55,6 +56,11 @@ export function createMetrics(registry: Registry, observed: Observed) {
   });
   gauge('brink_gateway_discovered', 'Frame topics that no stream takes', () => discovered.size);
   gauge('brink_gateway_discovered_evicted', 'Frame topics that were forgotten for others', () => discovered.evicted);
+  gauge(
+    'brink_gateway_foreign_ignored',
+    "Messages of other systems that were heard and are of no stream's topics",
+    () => observed.foreign.ignored,
+  );
   const decides = new Counter({ name: 'brink_gateway_decides_total', help: 'Requests to inference', registers });
   const decidedUnits = new Counter({ name: 'brink_gateway_decide_units_total', help: 'Units in them', registers });
 

@@ -82,7 +82,9 @@ export function createService(config: GatewayConfig, deps: Deps) {
     {
       logger,
       onApply(plan) {
+        const filters = path.foreign.apply(plan);
         applyPlan(path, plan);
+        broker.hearForeign(filters);
         lifecycle.configured();
       },
     },
@@ -103,6 +105,7 @@ export function createService(config: GatewayConfig, deps: Deps) {
       onConfiguration: applied.receive,
       onFrame: (message) => path.ingest.receive(tap(message)),
       onRetired: path.ingest.retired,
+      onForeign: (message) => (path.foreign.hears(message.topic) ? path.ingest.receive(message) : message.ack?.()),
     },
   );
   const reporter = createReporter({ instance: config.instance }, { ...path, clock, logger, control: links.control });

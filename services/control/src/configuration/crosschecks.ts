@@ -1,6 +1,7 @@
 import {
   type ActionConfig,
   ConfigurationSchema,
+  checkForeignTopics,
   ModelPolicySchema,
   type RuleConfig,
   RuleSchema,
@@ -49,6 +50,7 @@ export function crossCheck(merged: Merged, models: ModelsOnDisk, checkRules: Che
   return [
     ...checkStreams(streams, merged),
     ...checkPipelineNames(merged),
+    ...checkTopics(streams, merged),
     ...checkModels(streams, models, merged),
     ...checkRuleNames(rules, merged),
     ...checkActions(rules, merged),
@@ -98,6 +100,16 @@ function checkStreams(streams: Record<string, StreamConfig>, merged: Merged): Co
     }
   }
   return problems;
+}
+
+/** Whether a message can be of two streams, or of none that the gateway may hear. */
+function checkTopics(streams: Record<string, StreamConfig>, merged: Merged): ConfigProblem[] {
+  return checkForeignTopics(streams).map(({ stream, index, expected }) =>
+    problemAt(['streams', stream, 'topics', index], merged, {
+      found: describeFound(streams[stream]?.topics[index]),
+      expected,
+    }),
+  );
 }
 
 /** Pipeline names stand in decision ids and rules without their stream: each once in the site. */

@@ -11,6 +11,7 @@ export const EXAMPLE = {
   streams: {
     front: {
       devices: 'cam-*',
+      topics: ['frigate/{device}/snapshot'],
       format: 'image',
       delivery: 'latest',
       frame_bytes_max: 4194304,

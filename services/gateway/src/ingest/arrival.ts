@@ -1,4 +1,5 @@
 import { BrinkError, isBoot, parseSeq, type Topics } from '@brink/protocol';
+import type { ForeignTopics } from './foreign.ts';
 import type { Frame } from './frame.ts';
 
 /** A message on a frame topic, as the MQTT client hands it over. */
@@ -26,13 +27,24 @@ export interface Arrival {
   readonly id: { readonly boot: string; readonly seq: number } | undefined;
   readonly payload: Uint8Array;
   readonly retain: boolean;
+  /** It came on another system's topic. */
+  readonly foreign?: true;
   readonly contentType: string | undefined;
   readonly traceparent: string | undefined;
   readonly onSettled?: Frame['onSettled'];
 }
 
 /** @throws BrinkError E_TOPIC, E_NAME */
-export function readArrival(topics: Topics, message: FrameMessage): Arrival {
+export function readArrival(topics: Topics, foreign: Pick<ForeignTopics, 'read'>, message: FrameMessage): Arrival {
+  const mapped = foreign.read(message.topic);
+  if (mapped !== undefined) {
+    const { topic, payload, retain, properties } = message;
+    const traceparent = traceparentOf(properties?.userProperties?.['traceparent']);
+    return {
+      ...{ ...mapped, topic, payload, retain, id: undefined, foreign: true },
+      ...{ contentType: properties?.contentType, traceparent },
+    };
+  }
   const topic = topics.parse(message.topic);
   if (topic.kind !== 'frame') throw new BrinkError('E_TOPIC', `"${message.topic.slice(0, 120)}" is no frame topic`);
   const user = message.properties?.userProperties;

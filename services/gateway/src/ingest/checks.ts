@@ -4,12 +4,14 @@ import type { Arrival } from './arrival.ts';
 import type { StreamPlan } from './plan.ts';
 
 /** What can be said without looking at the bytes. */
-export function outsideOf(plan: StreamPlan, { retain, payload, topic }: Arrival): BrinkError | undefined {
-  if (retain)
-    return new BrinkError(
-      'E_RETAINED',
-      `"${topic.slice(0, 120)}" came as a retained message; publish frames without retain`,
-    );
+export function outsideOf(plan: StreamPlan, { retain, payload, topic, foreign }: Arrival): BrinkError | undefined {
+  if (retain) {
+    const why =
+      foreign === true
+        ? 'is what the broker had kept from before the gateway listened; what is published from now on is taken'
+        : 'came as a retained message; publish frames without retain';
+    return new BrinkError('E_RETAINED', `"${topic.slice(0, 120)}" ${why}`);
+  }
   if (payload.byteLength === 0)
     return new BrinkError('E_EMPTY', `"${topic.slice(0, 120)}"; expected the bytes of a frame`);
   const limit = plan.frameBytesMax;

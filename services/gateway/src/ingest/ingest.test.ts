@@ -6,6 +6,7 @@ import { createDeadLetters } from '../outcomes/letters.ts';
 import { createAdmission } from './admission.ts';
 import type { FrameMessage } from './arrival.ts';
 import { createDiscovered } from './discovered.ts';
+import { createForeignTopics } from './foreign.ts';
 import { sha256Of } from './frame.ts';
 import { createIngest } from './ingest.ts';
 import { planOf } from './plan.ts';
@@ -36,17 +37,20 @@ function entrance(o: { sourcesMax?: number; streams?: object } = {}) {
     sources.apply(planOf({ revision, configuration: ConfigurationSchema.parse({ version: 1, streams }) }));
   configure(o.streams ?? STREAMS);
   const discovered = createDiscovered({ entriesMax: 3 });
+  const foreign = createForeignTopics({ root: 'brink' });
   const ingest = createIngest(
     { boot: 'gabcdefgh', topics: createTopics() },
     {
       clock,
       counts,
+      foreign,
       sources,
       admission,
       refusals: createRefusals({
         clock,
         counts,
         discovered,
+        foreign,
         letters: createDeadLetters(
           { burst: 1000, perSecond: 0 },
           { outbox: { addLetter: (json) => letters.push(JSON.parse(json)) }, onSuppressed: () => {} },

@@ -5,6 +5,7 @@ import type { Answer, Intake } from '../spool/intake.ts';
 import type { Admission } from './admission.ts';
 import { type Arrival, type FrameMessage, readArrival } from './arrival.ts';
 import { outsideOf, typeOf } from './checks.ts';
+import type { ForeignTopics } from './foreign.ts';
 import type { Frame } from './frame.ts';
 import type { Refusals } from './refusals.ts';
 import { type Source, type Sources, takeSeq } from './sources.ts';
@@ -14,6 +15,7 @@ export type PostedArrival = Omit<Arrival, 'topic' | 'retain' | 'traceparent'>;
 export interface IngestDeps {
   clock: Clock;
   counts: Counts;
+  foreign: Pick<ForeignTopics, 'read'>;
   refusals: Refusals;
   sources: Sources;
   /** Frames of durable streams. */
@@ -82,7 +84,7 @@ export function createIngest(config: { boot: string; topics: Topics }, d: Ingest
     receive(message: FrameMessage): void {
       let arrival: Arrival;
       try {
-        arrival = readArrival(config.topics, message);
+        arrival = readArrival(config.topics, d.foreign, message);
       } catch (reason) {
         refused.topic(reason, message);
         message.ack?.();

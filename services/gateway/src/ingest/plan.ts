@@ -14,6 +14,8 @@ export interface PipelinePlan {
 export interface StreamPlan {
   readonly name: string;
   readonly devices: string;
+  /** Patterns of other systems' topics. */
+  readonly topics: readonly string[];
   readonly format: 'image' | 'tensor';
   /** delivery: durable */
   readonly durable: boolean;
@@ -46,6 +48,7 @@ export function planOf(
     streams.set(name, {
       name,
       devices: stream.devices,
+      topics: stream.topics,
       format: stream.format,
       durable: stream.delivery === 'durable',
       frameBytesMax: stream.frame_bytes_max,

@@ -5,6 +5,7 @@ import { type Counts, countFrame } from '../outcomes/counts.ts';
 import type { DeadLetters } from '../outcomes/letters.ts';
 import type { Arrival, FrameMessage } from './arrival.ts';
 import type { DiscoveredStreams } from './discovered.ts';
+import type { ForeignTopics } from './foreign.ts';
 import { sha256 } from './frame.ts';
 import type { Source } from './sources.ts';
 
@@ -12,6 +13,7 @@ export interface RefusalDeps {
   clock: Clock;
   counts: Counts;
   discovered: DiscoveredStreams;
+  foreign: Pick<ForeignTopics, 'shown'>;
   letters: DeadLetters;
   onRejected(code: ErrorCode): void;
 }
@@ -20,11 +22,13 @@ export interface RefusalDeps {
 export function createRefusals(d: RefusalDeps) {
   function record(
     error: BrinkError,
-    arrival: Pick<Arrival, 'device' | 'stream' | 'payload' | 'id'>,
+    arrival: Pick<Arrival, 'device' | 'stream' | 'payload' | 'id' | 'foreign'>,
     nowMs: number,
   ): BrinkError {
     d.onRejected(error.code);
-    d.letters.add(arrival.device, nowMs, () => ({
+    // What another system keeps retained comes all at once when it is subscribed to: its letters share one allowance.
+    const sharing = error.code === 'E_RETAINED' && arrival.foreign === true;
+    d.letters.add(sharing ? `retained ${arrival.stream}` : arrival.device, nowMs, () => ({
       dead: true,
       device: arrival.device.slice(0, 200),
       stream: arrival.stream.slice(0, 200),
@@ -53,7 +57,7 @@ export function createRefusals(d: RefusalDeps) {
     topic(reason: unknown, message: FrameMessage): void {
       const nowMs = d.clock.now();
       countFrame(d.counts.elsewhere, 'rejected', nowMs);
-      const [, device = '', , , stream = ''] = message.topic.split('/', 6);
+      const { device, stream } = d.foreign.shown(message.topic) ?? levelsOf(message.topic);
       record(BrinkError.from(reason, 'E_TOPIC'), { device, stream, payload: message.payload, id: undefined }, nowMs);
     },
 
@@ -72,6 +76,11 @@ export function createRefusals(d: RefusalDeps) {
       return new BrinkError('E_STREAM_UNKNOWN', `no stream "${stream}" takes frames of device "${device}"`);
     },
   };
+}
+
+function levelsOf(topic: string): { device: string; stream: string } {
+  const [, device = '', , , stream = ''] = topic.split('/', 6);
+  return { device, stream };
 }
 
 export type Refusals = ReturnType<typeof createRefusals>;
