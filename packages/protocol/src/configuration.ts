@@ -26,6 +26,36 @@ export const PipelineSchema = z.strictObject({
 });
 export type PipelineConfig = z.infer<typeof PipelineSchema>;
 
+const Rate = z.number().positive().max(384_000);
+
+export const AudioStreamSchema = z.strictObject({
+  encoding: z
+    .enum(['wav', 's16le', 'f32le'])
+    .default('wav')
+    .describe('wav: every frame a whole WAV file; s16le, f32le: samples and nothing else, as ffmpeg calls them'),
+  rate_hz: Rate.optional().describe('of raw samples; default: that of the model. WAV says its own'),
+  channels: z
+    .number()
+    .int()
+    .min(1)
+    .max(64)
+    .default(1)
+    .describe('of raw samples, which lie side by side; what is heard is their mean'),
+});
+
+export const SignalStreamSchema = z.strictObject({
+  encoding: z
+    .enum(['json', 'cbor', 'csv', 'f32le', 's16le'])
+    .default('json')
+    .describe('f32le, s16le: samples and nothing else, the fields of one moment side by side'),
+  fields: z
+    .array(z.string().min(1).max(64))
+    .min(1)
+    .max(256)
+    .describe('names of the channels; of raw samples and of CSV without a line of names: their order'),
+  rate_hz: Rate.optional().describe('samples per second, where the frame does not say it; default: that of the model'),
+});
+
 export const StreamSchema = z.strictObject({
   devices: z.string().default('*').describe('glob over device names'),
   topics: z
@@ -33,7 +63,17 @@ export const StreamSchema = z.strictObject({
     .max(FOREIGN_TOPICS_MAX)
     .default([])
     .describe('topics of other systems whose messages are frames too: `frigate/{device}/snapshot`; `+` is any level'),
-  format: z.enum(['image', 'tensor']).describe('tensor: the bytes of the input tensor of the model, uint8 HWC'),
+  format: z
+    .enum(['image', 'audio', 'signal', 'tensor'])
+    .describe('tensor: the bytes of the input tensors of the model, as its passport says, one after the other'),
+  audio: AudioStreamSchema.optional().describe('of format: audio; default: WAV'),
+  signal: SignalStreamSchema.optional().describe('of format: signal'),
+  gap: z
+    .enum(['reset', 'fill'])
+    .optional()
+    .describe(
+      'what frames that are missing do to audio and signals: reset (default): windows begin anew with the next frame; fill: zeros, where the frame says its position (`at`)',
+    ),
   delivery: z
     .enum(['latest', 'durable'])
     .default('latest')

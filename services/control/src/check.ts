@@ -1,7 +1,7 @@
 import { parseArgs } from 'node:util';
 import { BrinkError } from '@brink/protocol';
 import { checkRules } from '@brink/rules';
-import { readConfigFolder, readModelsFolder } from './configuration/folder.ts';
+import { readConfigFolder, readModels } from './configuration/folder.ts';
 import { formatProblem, problemsIn } from './configuration/problems.ts';
 import { validateConfiguration } from './configuration/validate.ts';
 
@@ -25,7 +25,7 @@ const modelsDir = values.models ?? process.env['BRINK_MODELS_DIR'] ?? './models'
 try {
   const validation = validateConfiguration(
     await readConfigFolder(folder),
-    await readModelsFolder(modelsDir),
+    await readModels(modelsDir),
     checkRules,
   );
   if (validation.ok) report({ valid: true, revision: validation.published.revision, problems: [] });

@@ -1,7 +1,7 @@
 import { BrinkError, type PublishedConfiguration } from '@brink/protocol';
 import type { Clock, Logger, Part, Timer } from '@brink/runtime';
 import type { CheckRules } from './crosschecks.ts';
-import { createFolderWatch, readConfigFolder, readModelsFolder } from './folder.ts';
+import { createFolderWatch, readConfigFolder, readModels } from './folder.ts';
 import { type ConfigProblem, configError, problemsIn } from './problems.ts';
 import type { SourceFile } from './sources.ts';
 import { type Validation, validateConfiguration } from './validate.ts';
@@ -62,11 +62,7 @@ export function createConfiguration(
   const now = () => new Date(d.clock.now()).toISOString();
 
   async function validate(files?: readonly SourceFile[]): Promise<Validation> {
-    return validateConfiguration(
-      files ?? (await readConfigFolder(o.dir)),
-      await readModelsFolder(o.modelsDir),
-      d.checkRules,
-    );
+    return validateConfiguration(files ?? (await readConfigFolder(o.dir)), await readModels(o.modelsDir), d.checkRules);
   }
 
   async function look(): Promise<void> {

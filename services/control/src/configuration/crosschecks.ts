@@ -2,11 +2,14 @@ import {
   type ActionConfig,
   ConfigurationSchema,
   checkForeignTopics,
+  type ModelNeeds,
   ModelPolicySchema,
+  misfitOf,
   type RuleConfig,
   RuleSchema,
   type StreamConfig,
   StreamSchema,
+  streamProblems,
 } from '@brink/protocol';
 import { problemAt } from './issues.ts';
 import { type ConfigPath, type ConfigProblem, describeFound, didYouMean } from './problems.ts';
@@ -20,6 +23,8 @@ export interface ModelsOnDisk {
   readonly versions: ReadonlyMap<string, readonly number[]>;
   /** Those too that are a model.onnx alone, which only the Open Inference Protocol reaches. */
   readonly all: ReadonlyMap<string, readonly number[]>;
+  /** By `<name>/<version>`: what those with a passport that can be read are fed with. */
+  readonly needs?: ReadonlyMap<string, ModelNeeds>;
 }
 
 /** One thing that is wrong inside a rule, as `checkRules` of @brink/rules says it. */
@@ -52,6 +57,7 @@ export function crossCheck(merged: Merged, models: ModelsOnDisk, checkRules: Che
     ...checkPipelineNames(merged),
     ...checkTopics(streams, merged),
     ...checkModels(streams, models, merged),
+    ...checkFits(streams, models, merged),
     ...checkRuleNames(rules, merged),
     ...checkActions(rules, merged),
     ...checkConditions(rules, merged, checkRules),
@@ -97,6 +103,9 @@ function checkStreams(streams: Record<string, StreamConfig>, merged: Merged): Co
       problems.push(
         problemAt([...path, 'pipelines'], merged, { found: 'an empty mapping', expected: 'at least one pipeline' }),
       );
+    }
+    for (const { path: under, found, expected } of streamProblems(stream)) {
+      problems.push(problemAt([...path, ...under], merged, { found, expected }));
     }
   }
   return problems;
@@ -177,6 +186,22 @@ function checkModels(streams: Record<string, StreamConfig>, models: ModelsOnDisk
     );
   }
   return problems;
+}
+
+/** Whether the frames of a stream can become what the model takes, as far as its passport says. */
+function checkFits(streams: Record<string, StreamConfig>, models: ModelsOnDisk, merged: Merged): ConfigProblem[] {
+  const policies = validEntries(merged.value.models, ModelPolicySchema);
+  return Object.entries(streams).flatMap(([stream, config]) =>
+    Object.entries(config.pipelines).flatMap(([pipeline, { model }]) => {
+      const version = policies[model]?.serve ?? models.versions.get(model)?.at(-1);
+      const needs = models.needs?.get(`${model}/${version}`);
+      const why = needs === undefined ? undefined : misfitOf(config, needs);
+      if (needs === undefined || why === undefined) return [];
+      const found = `the model "${model}" (version ${version}): ${why}`;
+      const expected = `a model for format: ${config.format}`;
+      return [problemAt(['streams', stream, 'pipelines', pipeline, 'model'], merged, { found, expected })];
+    }),
+  );
 }
 
 function checkRuleNames(rules: Record<string, RuleConfig>, merged: Merged): ConfigProblem[] {

@@ -1,7 +1,7 @@
 import { type Dirent, watch } from 'node:fs';
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { BrinkError, isName } from '@brink/protocol';
+import { BrinkError, isName, type ModelNeeds, needsOf, PassportSchema } from '@brink/protocol';
 import type { Clock, Logger, Part } from '@brink/runtime';
 import type { ModelsOnDisk } from './crosschecks.ts';
 import { configError } from './problems.ts';
@@ -63,6 +63,25 @@ export async function readModelsFolder(dir: string): Promise<ModelsOnDisk> {
     }
   }
   return { dir, versions, all };
+}
+
+/** The same, with what each passport says of its inputs. One that cannot be read is named where the model is loaded. */
+export async function readModels(dir: string): Promise<ModelsOnDisk> {
+  const models = await readModelsFolder(dir);
+  const needs = new Map<string, ModelNeeds>();
+  for (const [name, versions] of models.versions) {
+    for (const version of versions) {
+      const of = await readNeeds(join(dir, name, String(version), 'model.json')).catch(() => undefined);
+      if (of !== undefined) needs.set(`${name}/${version}`, of);
+    }
+  }
+  return { ...models, needs };
+}
+
+async function readNeeds(file: string): Promise<ModelNeeds | undefined> {
+  if ((await stat(file)).size > FILE_BYTES_MAX) return undefined;
+  const { data } = PassportSchema.safeParse(JSON.parse(await readFile(file, 'utf8')));
+  return data === undefined ? undefined : needsOf(data.inputs);
 }
 
 async function entriesOf(dir: string): Promise<Dirent[] | undefined> {
