@@ -1,7 +1,7 @@
 import { BrinkError, type ErrorCode } from '@brink/protocol';
 import type { ConnectPacket } from 'aedes';
 import type { Reason } from './metrics.ts';
-import { createRights, type Identity, type Rights } from './rights.ts';
+import { createRights, type ForeignTopics, type Identity, type Rights } from './rights.ts';
 import type { Sessions } from './sessions.ts';
 import type { Throttle } from './throttle.ts';
 import type { UserTable } from './users.ts';
@@ -30,6 +30,22 @@ interface From {
   address: string;
 }
 
+interface AdmissionOptions {
+  root: string;
+  topicLevelsMax: number;
+  keepaliveSMax: number;
+  anonymous: boolean;
+  noSubscribe: readonly string[];
+}
+interface AdmissionDeps {
+  users: () => UserTable;
+  sessions: Sessions;
+  throttle: Throttle;
+  /** Who is connected under this client id. */
+  holder: (clientId: string) => Identity | undefined;
+  foreign: ForeignTopics;
+}
+
 export interface Admission {
   admit(connect: ConnectPacket, from: From): Admitted | Refused;
 }
@@ -49,93 +65,31 @@ export interface Admission {
  *   old password does not shut out its services.
  * - A stored session belongs to the user who opened it.
  */
-export function createAdmission(
-  o: {
-    root: string;
-    topicLevelsMax: number;
-    keepaliveSMax: number;
-    anonymous: boolean;
-    noSubscribe: readonly string[];
-  },
-  d: {
-    users: () => UserTable;
-    sessions: Sessions;
-    throttle: Throttle;
-    holder: (clientId: string) => Identity | undefined;
-  },
-): Admission {
-  /** [MQTT-3.1.3-8] */
-  function nameless(connect: ConnectPacket, clientId: string): Refused | undefined {
-    if (connect.clientId === '' && connect.clean === false) {
-      return refused('client_id', IDENTIFIER_REJECTED, 'E_NAME', 'an empty client id with clean session 0');
-    }
-    if (CLIENT_ID.test(clientId)) return undefined;
-    return refused(
-      'client_id',
-      IDENTIFIER_REJECTED,
-      'E_NAME',
-      'client id; expected 1 to 128 printable ASCII characters',
-    );
-  }
-
-  function taken(clientId: string, identity: Identity): Refused | undefined {
-    const device = identity.role === 'device';
-    const own = !identity.anonymous && clientId === identity.name;
-    if ((device || d.users().has(clientId)) && !own) {
-      const victim = d.users().has(clientId) || d.holder(clientId) !== undefined;
-      const why = victim ? 'it is the name of another user' : 'a device uses its user name as client id';
-      return refused(
-        victim ? 'takeover_blocked' : 'client_id',
-        NOT_AUTHORISED,
-        'E_UNAUTHORISED',
-        `client id "${clientId}": ${why}`,
-      );
-    }
-    const holder = d.holder(clientId);
-    if (holder === undefined || ownerOf(holder) === ownerOf(identity)) return undefined;
-    return refused(
-      'takeover_blocked',
-      NOT_AUTHORISED,
-      'E_UNAUTHORISED',
-      `client id "${clientId}" is connected as another user`,
-    );
-  }
-
-  function noSession(connect: ConnectPacket, clientId: string, identity: Identity): Refused | undefined {
-    switch (d.sessions.claim(clientId, ownerOf(identity), connect.clean !== false)) {
-      case 'session_foreign':
-        return refused(
-          'session_foreign',
-          NOT_AUTHORISED,
-          'E_UNAUTHORISED',
-          `the session of client id "${clientId}" is another user's`,
-        );
-      case 'session_limit':
-        return refused(
-          'session_limit',
-          SERVER_UNAVAILABLE,
-          'E_BUSY',
-          'no more sessions can be stored; use clean session 1',
-        );
-      case undefined:
-        return undefined;
-    }
-  }
-
+export function createAdmission(o: AdmissionOptions, d: AdmissionDeps): Admission {
   return {
     admit(connect, from) {
+      const { clientId } = from;
       const identity = identify(from, d.users(), { anonymous: o.anonymous, throttle: d.throttle });
       if ('reason' in identity) return identity;
-      const rights = createRights(identity, o);
+      const rights = createRights(identity, { ...o, foreign: d.foreign });
       const refusal =
-        nameless(connect, from.clientId) ??
+        nameless(connect, clientId) ??
         deaf(connect, identity, o.keepaliveSMax) ??
-        taken(from.clientId, identity) ??
+        taken(clientId, identity, d) ??
         badWill(connect, rights) ??
-        noSession(connect, from.clientId, identity);
+        noSession(connect, clientId, identity, d.sessions);
       return refusal ?? { identity, rights };
     },
   };
+}
+
+/** [MQTT-3.1.3-8] */
+function nameless(connect: ConnectPacket, clientId: string): Refused | undefined {
+  if (connect.clientId === '' && connect.clean === false) {
+    return refused('client_id', IDENTIFIER_REJECTED, 'E_NAME', 'an empty client id with clean session 0');
+  }
+  if (CLIENT_ID.test(clientId)) return undefined;
+  return refused('client_id', IDENTIFIER_REJECTED, 'E_NAME', 'client id; expected 1 to 128 printable ASCII characters');
 }
 
 function deaf(connect: ConnectPacket, identity: Identity, keepaliveSMax: number): Refused | undefined {
@@ -149,9 +103,44 @@ function deaf(connect: ConnectPacket, identity: Identity, keepaliveSMax: number)
   );
 }
 
+function taken(clientId: string, identity: Identity, d: Pick<AdmissionDeps, 'users' | 'holder'>): Refused | undefined {
+  const device = identity.role === 'device';
+  const own = !identity.anonymous && clientId === identity.name;
+  if ((device || d.users().has(clientId)) && !own) {
+    const victim = d.users().has(clientId) || d.holder(clientId) !== undefined;
+    const why = victim ? 'it is the name of another user' : 'a device uses its user name as client id';
+    const reason = victim ? 'takeover_blocked' : 'client_id';
+    return refused(reason, NOT_AUTHORISED, 'E_UNAUTHORISED', `client id "${clientId}": ${why}`);
+  }
+  const holder = d.holder(clientId);
+  if (holder === undefined || ownerOf(holder) === ownerOf(identity)) return undefined;
+  const detail = `client id "${clientId}" is connected as another user`;
+  return refused('takeover_blocked', NOT_AUTHORISED, 'E_UNAUTHORISED', detail);
+}
+
 function badWill(connect: ConnectPacket, rights: Rights): Refused | undefined {
   const refusal = connect.will && rights.publish(connect.will.topic, connect.will.retain === true);
   return refusal && { reason: 'acl_will', returnCode: NOT_AUTHORISED, error: refusal.error };
+}
+
+function noSession(
+  connect: ConnectPacket,
+  clientId: string,
+  identity: Identity,
+  sessions: Sessions,
+): Refused | undefined {
+  switch (sessions.claim(clientId, ownerOf(identity), connect.clean !== false)) {
+    case 'session_foreign': {
+      const detail = `the session of client id "${clientId}" is another user's`;
+      return refused('session_foreign', NOT_AUTHORISED, 'E_UNAUTHORISED', detail);
+    }
+    case 'session_limit': {
+      const detail = 'no more sessions can be stored; use clean session 1';
+      return refused('session_limit', SERVER_UNAVAILABLE, 'E_BUSY', detail);
+    }
+    case undefined:
+      return undefined;
+  }
 }
 
 export const ownerOf = (identity: Identity) => (identity.anonymous ? 'anonymous' : `user ${identity.name}`);

@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer } from 'node:net';
+import { ConfigurationSchema } from '@brink/protocol';
 import { Aedes } from 'aedes';
 import type { ISubscriptionMap, MqttClient } from 'mqtt';
 import { generate } from 'mqtt-packet';
@@ -26,6 +27,13 @@ const granted = (client: MqttClient, filters: ISubscriptionMap) =>
   );
 
 // A number before a name is that of a bad input in the design notes; the rest of them (2, 17, 19, 21) are in floods.test.ts.
+
+const site = (stream: object) => ({
+  configuration: ConfigurationSchema.parse({
+    version: 1,
+    streams: { front: { format: 'image', pipelines: {}, ...stream } },
+  }),
+});
 
 /** Runs one attack on a broker with users, with good traffic beside it. */
 async function beside(attack: (fleet: TestBroker) => Promise<void>, config: Parameters<typeof startBroker>[0] = {}) {
@@ -398,6 +406,35 @@ describe('SUBSCRIBE', () => {
       await control.publishAsync('brink/cam-1/down/commands/open', 'y', { qos: 1 });
       await until(() => seen.length > 0, 'its own command');
       expect(seen).toEqual(['brink/cam-1/down/commands/open y']);
+    }));
+
+  test('topics of other systems: the gateway reads those that the configuration maps, from when control publishes it', () =>
+    beside(async (fleet) => {
+      const { configuration } = site({ topics: ['frigate/{device}/snapshot'] });
+      const [gateway, control] = [await fleet.connect(as('gateway')), await fleet.connect(as('control'))];
+      const seen = inbox(gateway);
+      await expect(gateway.subscribeAsync('frigate/+/snapshot', { qos: 1 })).rejects.toThrow();
+      const publish = (published: object) =>
+        control.publishAsync('brink/fleet/config', JSON.stringify(published), { qos: 1, retain: true });
+      await publish({ revision: 'c7f1a2b3d4e5', configuration });
+      await gateway.subscribeAsync('frigate/+/snapshot', { qos: 1 });
+      await expect(gateway.subscribeAsync('frigate/#', { qos: 1 })).rejects.toThrow();
+      await control.publishAsync('frigate/front/snapshot', 'one', { qos: 1 });
+      await until(() => seen.length === 1, 'the picture');
+      // A configuration that cannot be read changes nothing; one without the topic takes the right away, also from who is subscribed.
+      await publish({ revision: 'c7f1a2b3d4e5' });
+      await control.publishAsync('frigate/front/snapshot', 'two', { qos: 1 });
+      await until(() => seen.length === 2, 'the next picture');
+      await publish({ revision: 'c7f1a2b3d4e6', configuration: site({}).configuration });
+      await control.publishAsync('frigate/front/snapshot', 'three', { qos: 1 });
+      await expect(gateway.subscribeAsync('frigate/+/snapshot', { qos: 1 })).rejects.toThrow();
+      expect(seen).toEqual(['frigate/front/snapshot one', 'frigate/front/snapshot two']);
+      // Nobody but control can widen it.
+      const device = await fleet.connect(as('cam-1'));
+      const end = closed(device);
+      device.publish('brink/fleet/config', JSON.stringify({ revision: 'c7f1a2b3d4e7', configuration }));
+      await end;
+      await expect(gateway.subscribeAsync('frigate/+/snapshot', { qos: 1 })).rejects.toThrow();
     }));
 
   test('a shared subscription takes no frame away from the gateway', () =>

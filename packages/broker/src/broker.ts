@@ -4,6 +4,7 @@ import { Aedes } from 'aedes';
 import { createAdmission, ownerOf } from './admission.ts';
 import { createCongestion } from './congestion.ts';
 import { type Connection, Connections } from './connections.ts';
+import { createForeign } from './foreign.ts';
 import { createHooks, watch } from './hooks.ts';
 import { type BrokerLimits, DEFAULT_LIMITS } from './limits.ts';
 import { createListener } from './listener.ts';
@@ -32,6 +33,12 @@ export interface BrokerConfig {
   limits?: Partial<BrokerLimits>;
 }
 
+interface BrokerDeps {
+  logger: Logger;
+  clock: Clock;
+  registry: Registry;
+}
+
 export interface Broker extends Part {
   readonly address: { host: string; port: number };
   /** `mqtt://127.0.0.1:1883` */
@@ -45,58 +52,17 @@ export interface Broker extends Part {
  * (admission.ts) and a bound on everything (limits.ts).
  * @throws BrinkError E_SETTING for users that contradict each other, or anonymous access beyond loopback
  */
-export function createBroker(config: BrokerConfig, d: { logger: Logger; clock: Clock; registry: Registry }): Broker {
+export function createBroker(config: BrokerConfig, d: BrokerDeps): Broker {
   const limits = { ...DEFAULT_LIMITS, ...config.limits };
-  const root = config.root ?? 'brink';
-  const anonymous = config.anonymous === 'loopback';
-  if (anonymous && !/^(127\.|::1$|localhost$)/.test(config.host)) {
-    throw new BrinkError(
-      'E_SETTING',
-      `anonymous access at ${config.host}; expected a loopback address, or users with passwords`,
-    );
+  if (config.anonymous === 'loopback' && !/^(127\.|::1$|localhost$)/.test(config.host)) {
+    const detail = `anonymous access at ${config.host}; expected a loopback address, or users with passwords`;
+    throw new BrinkError('E_SETTING', detail);
   }
-  const metrics = createMetrics(d.registry);
-  const connections = new Connections({ ...d, metrics });
-  const sessions = new Sessions(limits, { ...d, metrics });
-  const retained = createRetained(limits, { gauge: metrics.retained });
   let known = config.users ?? [];
   let users = createUserTable(known);
-  const throttle = createThrottle(limits, d);
-  const admission = createAdmission(
-    { ...limits, root, anonymous, noSubscribe: config.noSubscribe ?? [] },
-    {
-      users: () => users,
-      sessions,
-      throttle,
-      holder: (id) => connections.holder(id)?.admitted?.identity,
-    },
-  );
-  const hooks = createHooks(limits, {
-    admission,
-    congestion: createCongestion({ clock: d.clock, delayed: () => metrics.delayed.inc({ reason: 'publish_rate' }) }),
-    connections,
-    retained,
-    metrics,
-    users: () => users,
-    paceOf: createPaces(limits, d.clock),
-  });
-  const listener = createListener(
-    { ...config, limits },
-    {
-      connections,
-      clock: d.clock,
-      delayed: () => metrics.delayed.inc({ reason: 'accept_rate' }),
-      open: async () => {
-        const aedes = await Aedes.createBroker(hooks);
-        const internals = aedes as unknown as { persistence: Persistence };
-        const maySubscribe = (client: object, filter: string) => connections.of(client)?.filters.has(filter) === true;
-        internals.persistence = boundPersistence(internals.persistence, { sessions, retained, maySubscribe });
-        watch(aedes, { connections, logger: d.logger, left: (id) => sessions.left(id) });
-        return aedes;
-      },
-      closed: (id) => sessions.left(id),
-    },
-  );
+  const house = createHouse(config, limits, { ...d, users: () => users });
+  const { connections, sessions, throttle } = house;
+  const listener = createListener({ ...config, limits }, { ...house, clock: d.clock });
 
   return {
     start: () => listener.start(),
@@ -115,6 +81,44 @@ export function createBroker(config: BrokerConfig, d: { logger: Logger; clock: C
         if (!users.has(username)) sessions.revoke(ownerOf({ role: 'device', name: username, anonymous: false }));
       }
       known = next;
+    },
+  };
+}
+
+/** Everything behind the listener: who is there, what waits for whom, and aedes with its hooks. */
+function createHouse(config: BrokerConfig, limits: BrokerLimits, d: BrokerDeps & { users: () => UserTable }) {
+  const { root = 'brink', anonymous, noSubscribe = [] } = config;
+  const { users } = d;
+  const metrics = createMetrics(d.registry);
+  const connections = new Connections({ ...d, metrics });
+  const sessions = new Sessions(limits, { ...d, metrics });
+  const retained = createRetained(limits, { gauge: metrics.retained });
+  const throttle = createThrottle(limits, d);
+  const foreign = createForeign({ root }, d);
+  const holder = (id: string) => connections.holder(id)?.admitted?.identity;
+  const admission = createAdmission(
+    { ...limits, root, anonymous: anonymous === 'loopback', noSubscribe },
+    { users, sessions, throttle, holder, foreign: foreign.topics },
+  );
+  const delayed = (reason: 'accept_rate' | 'publish_rate') => () => metrics.delayed.inc({ reason });
+  const congestion = createCongestion({ clock: d.clock, delayed: delayed('publish_rate') });
+  const paceOf = createPaces(limits, d.clock);
+  const hooks = createHooks(limits, { admission, congestion, connections, retained, foreign, metrics, users, paceOf });
+  const left = (id: string) => sessions.left(id);
+
+  return {
+    connections,
+    sessions,
+    throttle,
+    delayed: delayed('accept_rate'),
+    closed: left,
+    async open(): Promise<Aedes> {
+      const aedes = await Aedes.createBroker(hooks);
+      const internals = aedes as unknown as { persistence: Persistence };
+      const maySubscribe = (client: object, filter: string) => connections.of(client)?.filters.has(filter) === true;
+      internals.persistence = boundPersistence(internals.persistence, { sessions, retained, maySubscribe });
+      watch(aedes, { connections, logger: d.logger, left });
+      return aedes;
     },
   };
 }

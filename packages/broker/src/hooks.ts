@@ -4,6 +4,7 @@ import type { Aedes, AedesOptions, Client, ConnectPacket } from 'aedes';
 import type { Admission } from './admission.ts';
 import type { Congestion } from './congestion.ts';
 import type { Connection, Connections } from './connections.ts';
+import type { Foreign } from './foreign.ts';
 import type { BrokerLimits } from './limits.ts';
 import type { BrokerMetrics, Reason } from './metrics.ts';
 import type { Pace } from './pace.ts';
@@ -16,6 +17,7 @@ interface HookDeps {
   congestion: Congestion;
   connections: Connections;
   retained: Retained;
+  foreign: Foreign;
   metrics: BrokerMetrics;
   users: () => UserTable;
   paceOf: (connection: Connection | undefined) => Pace | undefined;
@@ -27,12 +29,6 @@ interface HookDeps {
  * nobody believes that it was taken.
  */
 export function createHooks(limits: BrokerLimits, d: HookDeps): AedesOptions {
-  const { connections, metrics } = d;
-  const refuse = (connection: Connection | undefined, reason: Reason, error: BrinkError) => {
-    connections.refused(reason, error, connection);
-    return error;
-  };
-
   return {
     // No bound here: each message waits for its own subscribers only. With one (aedes' default is 100), a few messages for a
     // subscriber that does not read hold up everybody's. What waits is bounded per subscriber instead (authorizeForward).
@@ -43,61 +39,16 @@ export function createHooks(limits: BrokerLimits, d: HookDeps): AedesOptions {
     maxInflightInbound: limits.qos2Max,
 
     preConnect(client, packet, done) {
-      const connection = connections.of(client);
+      const connection = d.connections.of(client);
       if (connection !== undefined) connection.connect = packet as ConnectPacket;
       done(null, connection !== undefined);
     },
-
     authenticate: authentication(d),
-
-    // aedes' own version of this only guards $SYS; the rights refuse every topic that begins with $.
-    authorizePublish(client, packet, done) {
-      const connection = connections.of(client);
-      const rights = connection?.admitted?.rights;
-      if (rights === undefined) {
-        done(new BrinkError('E_FORBIDDEN', 'a message of nobody'));
-        return;
-      }
-      const refusal = rights.publish(packet.topic, packet.retain);
-      if (refusal !== undefined) {
-        done(refuse(connection, refusal.reason, refusal.error));
-      } else if (packet.retain && !d.retained.fits(packet.topic, packet.payload.length)) {
-        done(refuse(connection, 'retained_limit', new BrinkError('E_BUSY', 'no more retained messages can be stored')));
-      } else {
-        const message = { topic: packet.topic, bytes: packet.payload.length, pace: d.paceOf(connection) };
-        d.congestion.pass(client as Client, message, () => done(null));
-      }
-    },
-
-    authorizeSubscribe(client, subscription, done) {
-      const connection = connections.of(client);
-      const refusal = connection && mayHold(connection, subscription.topic, limits.subscriptionsMax);
-      if (connection === undefined || refusal !== undefined) {
-        if (refusal !== undefined) connections.turnedDown(refusal.reason, refusal.error, connection);
-        // SUBACK says 0x80 for this one [MQTT-3.9.3].
-        done(null, null);
-        return;
-      }
-      connection.filters.add(subscription.topic);
-      done(null, subscription);
-    },
-
-    authorizeForward(client, packet) {
-      const connection = connections.of(client);
-      if (connection?.admitted?.rights.receive(packet.topic) !== true) return null;
-      if (connection.socket.writableLength <= limits.subscriberBytesMax) return packet;
-      if (isPatient(connection.admitted.identity.role)) {
-        d.congestion.begin(connection);
-        return packet;
-      }
-      // In a stored session it waits all the same, up to that queue's bound (sessions.ts).
-      if (packet.qos === 0 || connection.connect?.clean !== false) metrics.dropped.inc({ reason: 'slow_consumer' });
-      disconnectUnlessItReads(connection, limits.drainTimeoutMs, connections);
-      return null;
-    },
-
+    authorizePublish: publishing(d),
+    authorizeSubscribe: subscribing(limits, d),
+    authorizeForward: forwarding(limits, d),
     published(_packet, client, done) {
-      if (client !== null) metrics.published.inc();
+      if (client !== null) d.metrics.published.inc();
       done(null);
     },
   };
@@ -147,12 +98,72 @@ const internal = () => ({
   error: new BrinkError('E_INTERNAL', 'a client without CONNECT'),
 });
 
-function mayHold(connection: Connection, filter: string, subscriptionsMax: number) {
+/** aedes' own version of this only guards $SYS; the rights refuse every topic that begins with $. */
+function publishing(d: HookDeps): NonNullable<AedesOptions['authorizePublish']> {
+  const refuse = (connection: Connection, reason: Reason, error: BrinkError) => {
+    d.connections.refused(reason, error, connection);
+    return error;
+  };
+  return (client, packet, done) => {
+    const connection = d.connections.of(client);
+    const rights = connection?.admitted?.rights;
+    if (rights === undefined) {
+      done(new BrinkError('E_FORBIDDEN', 'a message of nobody'));
+      return;
+    }
+    const refusal = rights.publish(packet.topic, packet.retain);
+    if (refusal !== undefined) {
+      done(refuse(connection as Connection, refusal.reason, refusal.error));
+    } else if (packet.retain && !d.retained.fits(packet.topic, packet.payload.length)) {
+      const full = new BrinkError('E_BUSY', 'no more retained messages can be stored');
+      done(refuse(connection as Connection, 'retained_limit', full));
+    } else {
+      d.foreign.notice(packet.topic, packet.payload);
+      const message = { topic: packet.topic, bytes: packet.payload.length, pace: d.paceOf(connection) };
+      d.congestion.pass(client as Client, message, () => done(null));
+    }
+  };
+}
+
+function subscribing(limits: BrokerLimits, d: HookDeps): NonNullable<AedesOptions['authorizeSubscribe']> {
+  return (client, subscription, done) => {
+    const connection = d.connections.of(client);
+    const refusal = connection && mayHold(connection, subscription.topic, limits.subscriptionsMax);
+    if (connection === undefined || refusal !== undefined) {
+      if (refusal !== undefined) d.connections.turnedDown(refusal.reason, refusal.error, connection);
+      // SUBACK says 0x80 for this one [MQTT-3.9.3].
+      done(null, null);
+      return;
+    }
+    connection.filters.add(subscription.topic);
+    done(null, subscription);
+  };
+}
+
+function forwarding(limits: BrokerLimits, d: HookDeps): NonNullable<AedesOptions['authorizeForward']> {
+  return (client, packet) => {
+    const connection = d.connections.of(client);
+    if (connection?.admitted?.rights.receive(packet.topic) !== true) return null;
+    if (connection.socket.writableLength <= limits.subscriberBytesMax) return packet;
+    if (isPatient(connection.admitted.identity.role)) {
+      d.congestion.begin(connection);
+      return packet;
+    }
+    // In a stored session it waits all the same, up to that queue's bound (sessions.ts).
+    if (packet.qos === 0 || connection.connect?.clean !== false) d.metrics.dropped.inc({ reason: 'slow_consumer' });
+    disconnectUnlessItReads(connection, limits.drainTimeoutMs, d.connections);
+    return null;
+  };
+}
+
+function mayHold(connection: Connection, filter: string, max: number) {
   const refusal = connection.admitted?.rights.subscribe(filter);
   if (refusal !== undefined || connection.admitted === undefined) return refusal;
-  if (connection.filters.has(filter) || connection.filters.size < subscriptionsMax) return undefined;
-  const error = new BrinkError('E_BUSY', `${subscriptionsMax} subscriptions are held already; expected fewer`);
-  return { reason: 'sub_limit' as const, error };
+  if (connection.filters.has(filter) || connection.filters.size < max) return undefined;
+  return {
+    reason: 'sub_limit' as const,
+    error: new BrinkError('E_BUSY', `${max} subscriptions are held already; expected fewer`),
+  };
 }
 
 /** Services get everything: senders wait while one does not read. For anybody else messages are dropped instead. */

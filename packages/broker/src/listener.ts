@@ -1,33 +1,32 @@
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
-import { BrinkError, FRAME_BYTES_MAX } from '@brink/protocol';
+import { BrinkError, type ErrorCode, FRAME_BYTES_MAX } from '@brink/protocol';
 import type { Clock } from '@brink/runtime';
 import type { Aedes } from 'aedes';
 import { createAccepts } from './accepts.ts';
 import type { Connection, Connections } from './connections.ts';
-import { type Budget, guard } from './guard.ts';
+import { type Budget, guard, type Violation } from './guard.ts';
 import { inspect } from './hooks.ts';
 import type { BrokerLimits } from './limits.ts';
 import { TOPIC_BYTES_MAX } from './rights.ts';
 
+interface ListenerOptions {
+  host: string;
+  port: number;
+  frameBytesMax?: number;
+  limits: BrokerLimits;
+}
+interface ListenerDeps {
+  connections: Connections;
+  clock: Clock;
+  delayed: () => void;
+  open: () => Promise<Aedes>;
+  /** A client id has become free. */
+  closed: (clientId: string) => void;
+}
+
 /** The TCP side: sockets in, each behind its guard, and out again. */
-export function createListener(
-  o: { host: string; port: number; frameBytesMax?: number; limits: BrokerLimits },
-  d: {
-    connections: Connections;
-    clock: Clock;
-    delayed: () => void;
-    open: () => Promise<Aedes>;
-    closed: (clientId: string) => void;
-  },
-) {
+export function createListener(o: ListenerOptions, d: ListenerDeps) {
   const { limits } = o;
-  const budget: Budget = { used: 0, max: limits.pendingBytesMax };
-  const packetLimits = {
-    connectBytesMax: limits.connectBytesMax,
-    // topic, its length and the packet id go with the payload
-    publishBytesMax: (o.frameBytesMax ?? FRAME_BYTES_MAX) + TOPIC_BYTES_MAX + 4,
-    controlBytesMax: limits.controlBytesMax,
-  };
   // Without noDelay a small message waits for the acknowledgement of the one before: 17.8 ms instead of 0.3.
   const server = createServer({ noDelay: true, keepAlive: true, keepAliveInitialDelay: 10_000, pauseOnConnect: true });
   server.maxConnections = limits.connectionsMax;
@@ -38,28 +37,9 @@ export function createListener(
     );
   });
   let aedes: Aedes | undefined;
-  const accepts = createAccepts(limits, { ...d, take: (socket) => aedes && accept(socket, aedes) });
+  const enter = createEntry(o, d);
+  const accepts = createAccepts(limits, { ...d, take: (socket) => aedes && enter(socket, aedes) });
   let port = o.port;
-
-  function accept(socket: Socket, broker: Aedes): void {
-    const connection: Connection = d.connections.open(socket);
-    socket.once('close', () => {
-      const id = d.connections.close(connection);
-      if (id !== undefined) d.closed(id);
-    });
-    guard(socket, packetLimits, budget, (violation) => {
-      const code =
-        violation === 'packet_too_large' ? 'E_TOO_LARGE' : violation === 'memory_limit' ? 'E_BUSY' : 'E_BAD_REQUEST';
-      d.connections.refused(
-        violation,
-        new BrinkError(code, VIOLATIONS[violation](packetLimits.publishBytesMax)),
-        connection,
-      );
-    });
-    const client = broker.handle(socket);
-    d.connections.bind(client, connection);
-    inspect(client, connection, d.connections, limits.subscriptionsPerPacketMax);
-  }
 
   return {
     get port() {
@@ -85,6 +65,41 @@ export function createListener(
     },
   };
 }
+
+/** What happens to a socket whose turn has come: noted, guarded, handed to aedes. */
+function createEntry(
+  { limits, frameBytesMax = FRAME_BYTES_MAX }: ListenerOptions,
+  d: Pick<ListenerDeps, 'connections' | 'closed'>,
+) {
+  const budget: Budget = { used: 0, max: limits.pendingBytesMax };
+  const packetLimits = {
+    connectBytesMax: limits.connectBytesMax,
+    // topic, its length and the packet id go with the payload
+    publishBytesMax: frameBytesMax + TOPIC_BYTES_MAX + 4,
+    controlBytesMax: limits.controlBytesMax,
+  };
+  return (socket: Socket, broker: Aedes): void => {
+    const connection: Connection = d.connections.open(socket);
+    socket.once('close', () => {
+      const id = d.connections.close(connection);
+      if (id !== undefined) d.closed(id);
+    });
+    guard(socket, packetLimits, budget, (violation) => {
+      const error = new BrinkError(CODES[violation], VIOLATIONS[violation](packetLimits.publishBytesMax));
+      d.connections.refused(violation, error, connection);
+    });
+    const client = broker.handle(socket);
+    d.connections.bind(client, connection);
+    inspect(client, connection, d.connections, limits.subscriptionsPerPacketMax);
+  };
+}
+
+const CODES = {
+  not_connect: 'E_BAD_REQUEST',
+  malformed: 'E_BAD_REQUEST',
+  packet_too_large: 'E_TOO_LARGE',
+  memory_limit: 'E_BUSY',
+} as const satisfies Record<Violation, ErrorCode>;
 
 const VIOLATIONS = {
   not_connect: () => 'the first packet is no CONNECT',

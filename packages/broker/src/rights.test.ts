@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { covers, createRights, type Role } from './rights.ts';
 
-const rightsOf = (role: Role, name: string = role) =>
-  createRights({ role, name, anonymous: false }, { root: 'brink', topicLevelsMax: 8 });
+const rightsOf = (role: Role, name: string = role, foreign: string[] = []) =>
+  createRights({ role, name, anonymous: false }, { root: 'brink', topicLevelsMax: 8, foreign: () => foreign });
 
 function table(rights: ReturnType<typeof rightsOf>, topics: string[]) {
   return topics.filter((topic) => rights.publish(topic, false) === undefined);
@@ -124,9 +124,24 @@ describe('reading', () => {
     expect(readable('device', 'cam-1')).toEqual(['brink/cam-1/down/#', 'brink/cam-1/down/commands/+']);
   });
 
-  test('the gateway reads frames, the fleet and foreign topics; inference the fleet', () => {
-    expect(readable('gateway')).toEqual(['brink/+/up/frames/#', 'brink/fleet/#', 'zigbee2mqtt/#']);
+  test('the gateway reads frames and the fleet; inference the fleet', () => {
+    expect(readable('gateway')).toEqual(['brink/+/up/frames/#', 'brink/fleet/#']);
     expect(readable('inference')).toEqual(['brink/fleet/#']);
+  });
+
+  test('of other systems the gateway reads what streams map, no more, and nobody else does', () => {
+    const mapped: string[] = [];
+    const [gateway, inference] = [rightsOf('gateway', 'gateway', mapped), rightsOf('inference', 'inference', mapped)];
+    const may = (filter: string) => gateway.subscribe(filter) === undefined;
+    expect([may('frigate/+/snapshot'), gateway.receive('frigate/front/snapshot')]).toEqual([false, false]);
+    mapped.push('frigate/+/snapshot', 'brink/+/down/#', '+/x');
+    expect([may('frigate/+/snapshot'), may('frigate/front/snapshot')]).toEqual([true, true]);
+    for (const filter of ['frigate/#', 'frigate/+/events', 'zigbee2mqtt/+', '#', '+/x', 'brink/+/down/#', '$SYS/#']) {
+      expect([filter, may(filter)]).toEqual([filter, false]);
+    }
+    expect(gateway.receive('frigate/front/snapshot')).toBe(true);
+    expect(gateway.receive('brink/cam-1/down/commands/open')).toBe(false);
+    expect(inference.subscribe('frigate/+/snapshot')?.reason).toBe('acl_subscribe');
   });
 
   test('control and operators read all but $SYS and shared subscriptions', () => {

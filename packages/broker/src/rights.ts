@@ -3,7 +3,7 @@ import { BrinkError, type ErrorCode } from '@brink/protocol';
 // Who may publish and read what. One table, per role; everything that is not in it is refused.
 //
 //   device     publishes only under its own `up/`, reads its own `down/#`.
-//   gateway    receipts and its own place in the fleet; reads frames and foreign topics that streams map.
+//   gateway    receipts and its own place in the fleet; reads frames, and the foreign topics that streams map.
 //   inference  its own place in the fleet.
 //   control    commands, decisions, state, the configuration, its own place in the fleet; foreign topics, because `mqtt`
 //              actions go there (which prefixes, `site.mqtt_allow` says, and control checks).
@@ -38,6 +38,8 @@ export interface Rights {
 
 /** Topics outside the root, that belong to somebody else: `zigbee2mqtt/lamp/set`. */
 const FOREIGN = Symbol('foreign');
+/** Those among them that the configuration maps to streams. */
+const MAPPED = Symbol('mapped');
 interface Rule {
   filter: string | typeof FOREIGN;
   retain?: true;
@@ -76,12 +78,12 @@ function publishes(role: Role, name: string, root: string): Rule[] {
   }
 }
 
-function reads(role: Role, name: string, root: string): (string | typeof FOREIGN)[] {
+function reads(role: Role, name: string, root: string): (string | typeof FOREIGN | typeof MAPPED)[] {
   switch (role) {
     case 'device':
       return [`${root}/${name}/down/#`];
     case 'gateway':
-      return [`${root}/+/up/#`, `${root}/fleet/#`, FOREIGN];
+      return [`${root}/+/up/#`, `${root}/fleet/#`, MAPPED];
     case 'inference':
       return [`${root}/fleet/#`];
     case 'control':
@@ -95,81 +97,115 @@ export const TOPIC_BYTES_MAX = 256;
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
 const UNPRINTABLE = /[\u0000-\u001f\u007f-\u009f\ufffd-\uffff]/;
 
-/** @param o.topicLevelsMax the longest topic of Brink has 6 */
-export function createRights(
-  identity: Identity,
-  o: { root: string; topicLevelsMax: number; noSubscribe?: readonly string[] },
-): Rights {
-  const { role, name } = identity;
-  const isForeign = (first: string | undefined) => first !== o.root && first !== '+' && first !== '#';
-  const allowed = publishes(role, name, o.root).map((rule) => ({
-    retain: rule.retain === true,
-    levels: rule.filter === FOREIGN ? undefined : rule.filter.split('/'),
-  }));
-  const readable = reads(role, name, o.root).map((filter) => (filter === FOREIGN ? undefined : filter.split('/')));
-  const closed = (o.noSubscribe ?? []).map((filter) => filter.split('/'));
-  const who = `${identity.anonymous ? 'anonymous ' : ''}${role} "${name}"`;
+/** Filters outside the root that the active configuration maps to streams (`streams.*.topics`); asked at each decision. */
+export type ForeignTopics = () => readonly string[];
 
-  /**
-   * [MQTT-4.7.2-1] A topic that begins with `$` is heard by nobody here. An operator's is taken and goes nowhere, as MQTT's
-   * conformance tests expect; `$SYS` (aedes acts on it) and `$share` never.
-   */
-  const mayBeLost = (first: string | undefined, retain: boolean) =>
-    role === 'operator' && !retain && first !== '$SYS' && first !== '$share';
+interface RightsOptions {
+  root: string;
+  /** The longest topic of Brink has 6. */
+  topicLevelsMax: number;
+  noSubscribe?: readonly string[];
+  foreign?: ForeignTopics;
+}
 
-  function invalid(what: string, text: string, levels: string[]): Refusal | undefined {
-    const refused = (expected: string) =>
-      refusal('topic_invalid', 'E_TOPIC', `${what} "${shown(text)}" of ${who}; ${expected}`);
-    if (levels.length > o.topicLevelsMax) return refused(`expected at most ${o.topicLevelsMax} levels`);
-    if (text === '' || Buffer.byteLength(text) > TOPIC_BYTES_MAX)
-      return refused(`expected 1 to ${TOPIC_BYTES_MAX} bytes`);
-    if (UNPRINTABLE.test(text)) return refused('expected printable characters');
-    return undefined;
-  }
+/** The rules of one identity, filters taken apart into levels; `undefined` stands for FOREIGN. */
+interface Table {
+  identity: Identity;
+  who: string;
+  root: string;
+  topicLevelsMax: number;
+  publishes: { retain: boolean; levels: readonly string[] | undefined }[];
+  reads: (readonly string[] | typeof FOREIGN | typeof MAPPED)[];
+  closed: (readonly string[])[];
+  mapped: () => (readonly string[])[];
+}
 
-  return {
-    publish(topic, retain) {
-      const levels = topic.split('/');
-      const wrong = invalid('topic', topic, levels);
-      if (wrong !== undefined) return wrong;
-      if (/[+#]/.test(topic))
-        return refusal('topic_invalid', 'E_TOPIC', `topic "${shown(topic)}" of ${who} has a wildcard`);
-      // `fleet` is no device: `+` in the rules does not stand for it.
-      const fleet = levels[1] === 'fleet';
-      const rules = allowed.filter((rule) => {
-        if (rule.levels === undefined)
-          return isForeign(levels[0]) && (!topic.startsWith('$') || mayBeLost(levels[0], retain));
-        return (!fleet || rule.levels[1] === 'fleet') && covers(rule.levels, levels);
-      });
-      if (rules.length === 0)
-        return refusal('acl_publish', 'E_FORBIDDEN', `${who} may not publish to "${shown(topic)}"`);
-      if (!retain || rules.some((rule) => rule.retain)) return undefined;
-      return refusal(
-        'retained',
-        'E_RETAINED',
-        `retained message of ${who} on "${shown(topic)}"; publish it without retain`,
-      );
-    },
-
-    subscribe(filter) {
-      const levels = filter.split('/');
-      const wrong = invalid('filter', filter, levels) ?? badWildcard(filter, levels, who);
-      if (wrong !== undefined) return wrong;
-      const may =
-        !filter.startsWith('$') &&
-        !closed.some((rule) => covers(rule, levels)) &&
-        readable.some((rule) => (rule === undefined ? isForeign(levels[0]) : covers(rule, levels)));
-      if (may) return undefined;
-      return refusal('acl_subscribe', 'E_FORBIDDEN', `${who} may not subscribe to "${shown(filter)}"`);
-    },
-
-    receive(topic) {
-      if (topic.startsWith('$')) return false;
-      if (role === 'control' || role === 'operator') return true;
-      const levels = topic.split('/');
-      return readable.some((rule) => (rule === undefined ? isForeign(levels[0]) : covers(rule, levels)));
-    },
+export function createRights(identity: Identity, o: RightsOptions): Rights {
+  const { role, name, anonymous } = identity;
+  const apart = (filter: string) => filter.split('/');
+  const foreign = o.foreign ?? (() => []);
+  const table: Table = {
+    identity,
+    who: `${anonymous ? 'anonymous ' : ''}${role} "${name}"`,
+    root: o.root,
+    topicLevelsMax: o.topicLevelsMax,
+    publishes: publishes(role, name, o.root).map(({ filter, retain }) => ({
+      retain: retain === true,
+      levels: filter === FOREIGN ? undefined : apart(filter),
+    })),
+    reads: reads(role, name, o.root).map((filter) => (typeof filter === 'string' ? apart(filter) : filter)),
+    closed: (o.noSubscribe ?? []).map(apart),
+    mapped: () => foreign().map(apart),
   };
+  return {
+    publish: (topic, retain) => publishRefusal(table, topic, retain),
+    subscribe: (filter) => subscribeRefusal(table, filter),
+    receive: (topic) => mayReceive(table, topic),
+  };
+}
+
+function publishRefusal(table: Table, topic: string, retain: boolean): Refusal | undefined {
+  const { who } = table;
+  const levels = topic.split('/');
+  const wrong = invalid(table, 'topic', topic, levels);
+  if (wrong !== undefined) return wrong;
+  if (/[+#]/.test(topic))
+    return refusal('topic_invalid', 'E_TOPIC', `topic "${shown(topic)}" of ${who} has a wildcard`);
+  // `fleet` is no device: `+` in the rules does not stand for it.
+  const fleet = levels[1] === 'fleet';
+  const rules = table.publishes.filter((rule) => {
+    if (rule.levels === undefined) {
+      return isForeign(table, levels[0]) && (!topic.startsWith('$') || mayBeLost(table, levels[0], retain));
+    }
+    return (!fleet || rule.levels[1] === 'fleet') && covers(rule.levels, levels);
+  });
+  if (rules.length === 0) return refusal('acl_publish', 'E_FORBIDDEN', `${who} may not publish to "${shown(topic)}"`);
+  if (!retain || rules.some((rule) => rule.retain)) return undefined;
+  const detail = `retained message of ${who} on "${shown(topic)}"; publish it without retain`;
+  return refusal('retained', 'E_RETAINED', detail);
+}
+
+function subscribeRefusal(table: Table, filter: string): Refusal | undefined {
+  const { who } = table;
+  const levels = filter.split('/');
+  const wrong = invalid(table, 'filter', filter, levels) ?? badWildcard(filter, levels, who);
+  if (wrong !== undefined) return wrong;
+  const may =
+    !filter.startsWith('$') && !table.closed.some((rule) => covers(rule, levels)) && isReadable(table, levels);
+  return may ? undefined : refusal('acl_subscribe', 'E_FORBIDDEN', `${who} may not subscribe to "${shown(filter)}"`);
+}
+
+function mayReceive(table: Table, topic: string): boolean {
+  if (topic.startsWith('$')) return false;
+  const { role } = table.identity;
+  return role === 'control' || role === 'operator' || isReadable(table, topic.split('/'));
+}
+
+function isReadable(table: Table, levels: readonly string[]): boolean {
+  return table.reads.some((rule) => {
+    if (rule === FOREIGN) return isForeign(table, levels[0]);
+    if (rule === MAPPED) return isForeign(table, levels[0]) && table.mapped().some((filter) => covers(filter, levels));
+    return covers(rule, levels);
+  });
+}
+
+const isForeign = (table: Table, first: string | undefined) => first !== table.root && first !== '+' && first !== '#';
+
+/**
+ * [MQTT-4.7.2-1] A topic that begins with `$` is heard by nobody here. An operator's is taken and goes nowhere, as MQTT's
+ * conformance tests expect; `$SYS` (aedes acts on it) and `$share` never.
+ */
+const mayBeLost = (table: Table, first: string | undefined, retain: boolean) =>
+  table.identity.role === 'operator' && !retain && first !== '$SYS' && first !== '$share';
+
+function invalid(table: Table, what: string, text: string, levels: string[]): Refusal | undefined {
+  const refused = (expected: string) =>
+    refusal('topic_invalid', 'E_TOPIC', `${what} "${shown(text)}" of ${table.who}; ${expected}`);
+  if (levels.length > table.topicLevelsMax) return refused(`expected at most ${table.topicLevelsMax} levels`);
+  if (text === '' || Buffer.byteLength(text) > TOPIC_BYTES_MAX)
+    return refused(`expected 1 to ${TOPIC_BYTES_MAX} bytes`);
+  if (UNPRINTABLE.test(text)) return refused('expected printable characters');
+  return undefined;
 }
 
 /** [MQTT-4.7.1-2] [MQTT-4.7.1-3] aedes lets some of these through. */

@@ -3,6 +3,7 @@ import {
   checkForeignTopics,
   deviceNameOf,
   FOREIGN_TOPICS_MAX,
+  foreignFilters,
   foreignTopicProblem,
   foreignTopicsOverlap,
   parseForeignTopic,
@@ -124,5 +125,13 @@ describe('the topics of all streams', () => {
   it('are so many at most', () => {
     const topics = Array.from({ length: FOREIGN_TOPICS_MAX + 1 }, (_, i) => `s${i}/{device}`);
     expect(checkForeignTopics({ front: { topics } })).toMatchObject([{ index: FOREIGN_TOPICS_MAX }]);
+  });
+
+  it('become one filter each, also where two streams share it', () => {
+    const streams = {
+      front: { topics: ['frigate/{device}/snapshot', 'tele/a_{device}/SENSOR'] },
+      back: { topics: ['tele/b_{device}/SENSOR'] },
+    };
+    expect(foreignFilters(streams)).toEqual(['frigate/+/snapshot', 'tele/+/SENSOR']);
   });
 });

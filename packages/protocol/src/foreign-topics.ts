@@ -139,3 +139,15 @@ export function checkForeignTopics(
   }
   return findings;
 }
+
+/**
+ * What the gateway subscribes to for all streams of a site; so much a broker must let it read.
+ * @throws BrinkError E_TOPIC for a pattern that is none
+ */
+export function foreignFilters(
+  streams: Readonly<Record<string, { readonly topics: readonly string[] }>>,
+  root?: string,
+): string[] {
+  const patterns = Object.values(streams).flatMap(({ topics }) => topics);
+  return [...new Set(patterns.map((pattern) => parseForeignTopic(pattern, root).filter))];
+}

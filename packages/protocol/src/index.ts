@@ -44,6 +44,7 @@ export {
   checkForeignTopics,
   deviceNameOf,
   type ForeignTopic,
+  foreignFilters,
   foreignTopicProblem,
   parseForeignTopic,
 } from './foreign-topics.ts';
