@@ -83,6 +83,21 @@ describe('each mistake is named with file, line, column, path, what was found an
       'a.yaml:6:13: streams.front.format: found "imag"; expected one of image, audio, signal, tensor; did you mean "image"? (example: format: image)',
     ],
     [
+      "a topic of Brink's own",
+      withChange('format: image', "format: image\n    topics: ['brink/{device}/up/frames/front']"),
+      'a.yaml:7:14: streams.front.topics[0]: found "brink/{device}/up/frames/front"; expected a topic of another system: ' +
+        "\"brink/…\" are Brink's own, which need no mapping (example: - 'frigate/{device}/snapshot')",
+    ],
+    [
+      'a topic that is of two streams',
+      withChange(
+        'rules:',
+        "  back: { format: image, topics: ['frigate/{device}/snapshot', 'frigate/hall/{device}'], pipelines: { b: { model: cifar-net } } }\nrules:",
+      ),
+      'a.yaml:9:64: streams.back.topics[1]: found "frigate/hall/{device}"; expected topics that no other pattern matches; ' +
+        '"frigate/{device}/snapshot" of streams.back can match the same (example: - \'frigate/{device}/snapshot\')',
+    ],
+    [
       'text instead of a number',
       withChange('format: image', 'format: image\n    frame_bytes_max: 1 MiB'),
       'a.yaml:7:22: streams.front.frame_bytes_max: found "1 MiB"; expected a number (example: frame_bytes_max: 4194304)',
