@@ -4,6 +4,7 @@ import {
   createLinkClient,
   createMqtt,
   createMqttMetrics,
+  type DeferredMessage,
   type LinkHandlers,
   type LinkMetrics,
   type Logger,
@@ -13,6 +14,7 @@ import {
 import type { GatewayConfig } from './config.ts';
 import type { FleetStatusPublisher } from './configuration/status.ts';
 import type { FrameMessage } from './ingest/arrival.ts';
+import { Deliveries } from './spool/deliveries.ts';
 
 const LINK_FRAME_BYTES_MAX = 32 * 1024 * 1024;
 const LINK_WINDOW = 64;
@@ -51,7 +53,11 @@ export function createLinks(
 
 export type Links = ReturnType<typeof createLinks>;
 
-/** Two connections to the broker: frames may get in each other's way, but never in that of configuration and status. */
+/**
+ * Connections to the broker: one for configuration and status, one for the frames of all `latest` streams, and one for each durable
+ * stream, so that none gets in the way of another. Only those of durable streams have stored sessions: a `latest` frame that waited
+ * at the broker while the gateway was away is as old as nobody knows, and would be decided as if it were new.
+ */
 export function createBrokerConnections(
   config: GatewayConfig & { topics: Topics; status: () => FleetStatusPublisher },
   d: Deps & {
@@ -60,6 +66,8 @@ export function createBrokerConnections(
     onFrame(message: FrameMessage): void;
     onRetired(message: FrameMessage): void;
     onForeign(message: FrameMessage): void;
+    /** Which stream a topic of another system belongs to. */
+    foreignStream(topic: string): string | undefined;
   },
 ) {
   const metrics = createMqttMetrics(d.registry);
@@ -70,15 +78,26 @@ export function createBrokerConnections(
     { ...d, metrics },
   );
   const data = createMqtt(
-    { ...config.mqtt, clientId: `brink-${config.instance}-data`, clean: false, receiveMaximum: RECEIVE_MAXIMUM },
+    { ...config.mqtt, clientId: `brink-${config.instance}-data`, clean: true, receiveMaximum: RECEIVE_MAXIMUM },
     { ...d, metrics },
   );
+  const deliveries = new Deliveries(config, {
+    ...d,
+    connect: (o) => createMqtt({ ...config.mqtt, ...o, receiveMaximum: RECEIVE_MAXIMUM }, { ...d, metrics }),
+  });
   let hearing = false;
   let foreign: ReadonlySet<string> = new Set();
   fleet.subscribe(filters.config, { qos: 1 }, ({ payload }) => d.onConfiguration(payload));
   fleet.onConnect(() => void status.connected());
-  data.subscribe(filters.frames, { qos: 1, manualAck: true }, (message) => d.onFrame(message));
-  data.subscribe(filters.retired, { qos: 1, manualAck: true }, (message) => d.onRetired(message));
+  data.subscribe(filters.frames, { qos: 1, manualAck: true }, (message) => {
+    // Frames of a durable stream come on its own connection too.
+    if (deliveries.bring(message.topic.split('/', 5)[4])) message.ack();
+    else d.onFrame(message);
+  });
+  const onForeign = (message: DeferredMessage) => {
+    if (deliveries.bring(d.foreignStream(message.topic))) message.ack();
+    else d.onForeign(message);
+  };
   data.onConnect(() => {
     hearing = true;
   });
@@ -88,22 +107,24 @@ export function createBrokerConnections(
   return {
     fleet,
     data,
+    deliveries,
     /** Topics of other systems, as a configuration wants them; what is wanted no more is unsubscribed. */
     hearForeign(filters: ReadonlySet<string>): void {
       for (const filter of foreign) if (!filters.has(filter)) data.unsubscribe(filter);
       for (const filter of filters) {
         if (foreign.has(filter)) continue;
-        data.subscribe(filter, { qos: 1, manualAck: true, retained: 'live' }, (message) => d.onForeign(message));
+        data.subscribe(filter, { qos: 1, manualAck: true, retained: 'live' }, onForeign);
       }
       foreign = filters;
     },
     /** Why no frames come in. */
     get problem(): string | undefined {
-      return data.problem ?? (hearing ? undefined : 'frames are not subscribed yet');
+      return data.problem ?? deliveries.problem ?? (hearing ? undefined : 'frames are not subscribed yet');
     },
   } satisfies {
     fleet: Mqtt;
     data: Mqtt;
+    deliveries: Deliveries;
     hearForeign(filters: ReadonlySet<string>): void;
     problem: string | undefined;
   };

@@ -27,7 +27,7 @@ import { createEndings } from './outcomes/endings.ts';
 import { createDeadLetters } from './outcomes/letters.ts';
 import { Outbox } from './outcomes/outbox.ts';
 import { Backlog } from './spool/backlog.ts';
-import { Intake } from './spool/intake.ts';
+import { type Gate, Intake } from './spool/intake.ts';
 import { createReceipts } from './spool/receipts.ts';
 import { Spool } from './spool/spool.ts';
 
@@ -54,11 +54,13 @@ export interface DataPathDeps {
   control: LinkPeer['request'];
   /** A receipt on its way to a device. */
   publish(topic: string, payload: string): void;
-  /** The broker should send again what was not acked. */
-  redeliver(): void;
+  /** What comes of a durable stream, and what does not. */
+  gate: Gate;
   failpoint(name: string): void;
   /** For tests: another module in place of the decoder. */
   module?: string;
+  /** For tests: another module in place of the spool's thread. */
+  spoolWorker?: URL;
 }
 
 /**
@@ -80,8 +82,12 @@ export function createDataPath(config: GatewayConfig & { topics: Topics }, d: Da
     onSuppressed: () => metrics.lettersDropped.inc({ reason: 'rate' }),
   });
   const spool = new Spool(
-    { folder: config.dataDir },
-    { clock: d.clock, onCommit: (changes, ms) => metrics.committed(changes, ms) },
+    { folder: config.dataDir, worker: d.spoolWorker },
+    {
+      clock: d.clock,
+      onCommit: (changes, ms) => metrics.committed(changes, ms),
+      onRestart: () => metrics.spoolRestarts.inc(),
+    },
   );
   const onRejected = (code: ErrorCode) => metrics.rejected.inc({ code });
   const onDropped = (reason: UnitDropReason) => metrics.unitsDropped.inc({ reason });
@@ -90,7 +96,7 @@ export function createDataPath(config: GatewayConfig & { topics: Topics }, d: Da
     ...{ spool, clock: d.clock, counts, admission, sources },
     onOffered: (frame) => dispatch.offered(frame),
     onDropped,
-    onRoom: () => intake.roomed(),
+    onRoom: (stream) => intake.roomed(stream),
   });
   const boot = `g${startId()}`;
   const intake = new Intake(
@@ -100,7 +106,7 @@ export function createDataPath(config: GatewayConfig & { topics: Topics }, d: Da
       receipt: createReceipts(config, { publish: d.publish, onSent: () => metrics.receipts.inc() }),
       onRejected,
       onDropped,
-      onRedeliver: d.redeliver,
+      gate: d.gate,
     },
   );
   const models = createModels(config, { ...d, onChange: (name) => dispatch.modelChanged(name) });
@@ -169,11 +175,12 @@ export function applyPlan({ sources, discovered, models, backlog }: DataPath, pl
   void models.learnVersions(modelsOf(plan));
 }
 
-/** What the last process left in the spool. To be called before frames come in. */
-export async function openSpool({ spool, backlog, intake }: DataPath): Promise<void> {
+/** What the last process left in the spool. To be called before frames come in. @returns every stream that ever had a frame in it */
+export async function openSpool({ spool, backlog, intake }: DataPath): Promise<Set<string>> {
   const contents = await spool.open();
   backlog.restore(contents);
   intake.restore(contents);
+  return new Set(contents.counters.map(({ stream }) => stream));
 }
 
 /** Why it cannot do its work, apart from its connections. */
@@ -192,7 +199,7 @@ export function problemsOf({ pool, models, sources, spool, backlog }: DataPath):
  * counted, but for what is in the spool: the next process goes on with it.
  */
 export async function finish(
-  { admission, dispatch, sources, endings, models, outbox, backlog, spool }: DataPath,
+  { admission, dispatch, sources, endings, models, outbox, backlog, intake, spool }: DataPath,
   o: { unitsMs: number; outcomesMs: number; inferenceUp(): boolean; controlUp(): boolean },
   clock: Clock,
 ): Promise<void> {

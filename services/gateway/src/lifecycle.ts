@@ -34,7 +34,8 @@ export function createLifecycle(
   function listen(): void {
     if (listening || !started || applied.revision === undefined) return;
     listening = true;
-    broker.data.start(running.signal).catch(() => {});
+    // First those whose frames the broker keeps: what came on both connections would be two frames.
+    void broker.deliveries.start(running.signal).then(() => broker.data.start(running.signal).catch(() => {}));
   }
 
   function tick(): void {
@@ -51,7 +52,7 @@ export function createLifecycle(
       const starting = AbortSignal.any([signal, running.signal]);
       folder = await openDataFolder(config.dataDir);
       await ops.start(starting);
-      await openSpool(path);
+      broker.deliveries.remember(await openSpool(path));
       await applied.load();
       await path.pool.start(starting);
       path.dispatch.start();
@@ -67,7 +68,7 @@ export function createLifecycle(
     async stop(): Promise<void> {
       const { inference, control } = links;
       running.abort();
-      await broker.data.stop();
+      await Promise.all([broker.data.stop(), broker.deliveries.stop()]);
       const up = { inferenceUp: () => inference.peer !== undefined, controlUp: () => control.peer !== undefined };
       await finish(path, { ...FINISH, ...up }, clock);
       if (ticking !== undefined) clock.clearTimeout(ticking);

@@ -43,17 +43,6 @@ export function createMetrics(registry: Registry, observed: Observed) {
   gauge('brink_gateway_dead_letters_waiting', 'Dead letters that control has not taken', () => outbox.letters);
   spooledFrames(registers, observed.backlog);
   gauge('brink_gateway_spool_held', 'Frames that wait un-acked for room in the spool', () => intake.held);
-  const commits = new Histogram({
-    name: 'brink_gateway_spool_commit_seconds',
-    help: 'From handing a group to the spool to its COMMIT',
-    buckets: LATENCY_BUCKETS,
-    registers,
-  });
-  const changes = new Counter({
-    name: 'brink_gateway_spool_changes_total',
-    help: 'Changes in these groups',
-    registers,
-  });
   gauge('brink_gateway_discovered', 'Frame topics that no stream takes', () => discovered.size);
   gauge('brink_gateway_discovered_evicted', 'Frame topics that were forgotten for others', () => discovered.evicted);
   gauge(
@@ -95,11 +84,7 @@ export function createMetrics(registry: Registry, observed: Observed) {
       decidedUnits.inc(units);
     },
     receipts: new Counter({ name: 'brink_gateway_receipts_total', help: 'Receipts sent to devices', registers }),
-    /** A group of the spool. */
-    committed(count: number, ms: number): void {
-      changes.inc(count);
-      commits.observe(ms / 1000);
-    },
+    ...ofSpool(registers),
     latency: new Histogram({
       name: 'brink_gateway_unit_seconds',
       help: 'From the arrival of a frame to the outcome of its unit',
@@ -110,6 +95,32 @@ export function createMetrics(registry: Registry, observed: Observed) {
 }
 
 export type GatewayMetrics = ReturnType<typeof createMetrics>;
+
+function ofSpool(registers: Registry[]) {
+  const commits = new Histogram({
+    name: 'brink_gateway_spool_commit_seconds',
+    help: 'From handing a group to the spool to its COMMIT',
+    buckets: LATENCY_BUCKETS,
+    registers,
+  });
+  const changes = new Counter({
+    name: 'brink_gateway_spool_changes_total',
+    help: 'Changes in these groups',
+    registers,
+  });
+  return {
+    /** A group. */
+    committed(count: number, ms: number): void {
+      changes.inc(count);
+      commits.observe(ms / 1000);
+    },
+    spoolRestarts: new Counter({
+      name: 'brink_gateway_spool_restarts_total',
+      help: 'Threads of the spool that ended by themselves and were replaced',
+      registers,
+    }),
+  };
+}
 
 function spooledFrames(registers: Registry[], backlog: Observed['backlog']): void {
   for (const what of ['rows', 'bytes'] as const) {

@@ -29,6 +29,8 @@ interface Deps {
   readonly failpoint?: (name: string) => void;
   /** For tests: stands between the broker and the way in. */
   readonly tap?: (message: FrameMessage) => FrameMessage;
+  /** For tests: another module in place of the spool's thread. */
+  readonly spoolWorker?: URL;
 }
 
 /**
@@ -55,7 +57,7 @@ export function createService(config: GatewayConfig, deps: Deps) {
       failpoint,
       // Lost where there is no connection; the frame that is sent again then brings the next.
       publish: (topic, payload) => void broker.fleet.publish(topic, payload).catch(() => {}),
-      redeliver: () => broker.data.reconnect(),
+      gate: { open: (stream) => broker.deliveries.open(stream), close: (stream) => broker.deliveries.close(stream) },
     },
   );
   const links = createLinks(config, {
@@ -85,6 +87,7 @@ export function createService(config: GatewayConfig, deps: Deps) {
         const filters = path.foreign.apply(plan);
         applyPlan(path, plan);
         broker.hearForeign(filters);
+        broker.deliveries.apply(plan);
         lifecycle.configured();
       },
     },
@@ -105,6 +108,7 @@ export function createService(config: GatewayConfig, deps: Deps) {
       onConfiguration: applied.receive,
       onFrame: (message) => path.ingest.receive(tap(message)),
       onRetired: path.ingest.retired,
+      foreignStream: (topic) => path.foreign.shown(topic)?.stream,
       onForeign: (message) => (path.foreign.hears(message.topic) ? path.ingest.receive(message) : message.ack?.()),
     },
   );

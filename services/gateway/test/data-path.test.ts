@@ -52,7 +52,7 @@ async function startPath() {
       inference,
       control,
       publish: () => {},
-      redeliver: () => {},
+      gate: { open: () => {}, close: () => {} },
       failpoint: () => {},
       module: FRAGILE,
     },

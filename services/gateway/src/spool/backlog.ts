@@ -12,6 +12,7 @@ import type { Spool } from './spool.ts';
 /** Frames of one stream that are in memory; the others wait on the disk. */
 const WINDOW = { rows: 512, bytes: 16 * 1024 * 1024 };
 const AGAIN_MS = 1000;
+const ROOMY = 0.75;
 
 interface StreamRows {
   /** Every row, in the order of arrival. */
@@ -50,7 +51,10 @@ export class Backlog {
   readonly #streams = new Map<string, StreamRows>();
   readonly #keys = new Set<string>();
   #plan: SitePlan | undefined;
+  /** What the disk refused, to be done again. */
+  #again: (() => void)[] = [];
   #timer: Timer | undefined;
+  #stopped = false;
 
   constructor(limits: { rowsMax: number; bytesMax: number }, d: BacklogDeps) {
     this.#limits = limits;
@@ -86,6 +90,8 @@ export class Backlog {
   }
 
   stop(): void {
+    this.#stopped = true;
+    this.#again = [];
     if (this.#timer !== undefined) this.#d.clock.clearTimeout(this.#timer);
     this.#plan = undefined;
   }
@@ -153,7 +159,7 @@ export class Backlog {
     this.#d.spool.write({ device, stream, counts, settled: { frame: id, pipeline } }, (error) => {
       if (error !== undefined) {
         // The row is still there; at the worst the next process sends the same outcome once more.
-        this.#timer = this.#d.clock.setTimeout(() => this.settle(spooled, pipeline, fate, after), AGAIN_MS);
+        this.#later(() => this.settle(spooled, pipeline, fate, after));
         return;
       }
       countSpooled(this.#d.counts, spooled, counts, 0);
@@ -161,6 +167,13 @@ export class Backlog {
       if (spooled.left.size === 0) this.#remove(spooled);
       after?.();
     });
+  }
+
+  /** Whether a quarter of a stream's place is free: worth asking the broker for all that waits there. */
+  isRoomy(stream: string): boolean {
+    const { rows, bytes, entering, enteringBytes } = this.#of(stream);
+    const { rowsMax, bytesMax } = this.#limits;
+    return rows.size + entering <= rowsMax * ROOMY && bytes + enteringBytes <= bytesMax * ROOMY;
   }
 
   /** For metrics and /readyz. */
@@ -197,8 +210,19 @@ export class Backlog {
       }
     } catch {
       // The spool says why under /readyz.
+      this.#later(() => void this.#pull(stream));
     }
     if (of.turn === turn) of.loading = false;
+  }
+
+  /** What failed at the disk is done again, all of it after one pause. */
+  #later(again: () => void): void {
+    if (this.#stopped) return;
+    this.#again.push(again);
+    this.#timer ??= this.#d.clock.setTimeout(() => {
+      this.#timer = undefined;
+      for (const one of this.#again.splice(0)) one();
+    }, AGAIN_MS);
   }
 
   #loaded(of: StreamRows, stream: string, row: LoadedRow): void {

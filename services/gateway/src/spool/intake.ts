@@ -1,5 +1,5 @@
 import { BrinkError, type ErrorCode, RetiredSchema } from '@brink/protocol';
-import type { Clock } from '@brink/runtime';
+import type { Clock, Timer } from '@brink/runtime';
 import type { Arrival } from '../ingest/arrival.ts';
 import { outsideOf, typeOf } from '../ingest/checks.ts';
 import type { Frame, Spooled } from '../ingest/frame.ts';
@@ -34,10 +34,24 @@ export interface IntakeDeps {
   receipt: SendReceipt;
   onRejected(code: ErrorCode): void;
   onDropped(reason: 'every_ms'): void;
-  /** What was given up un-acked can be taken now. */
-  onRedeliver(): void;
+  /** The broker keeps what comes for a stream, until it is asked for all of it. */
+  gate: Gate;
   /** For tests: called by name where a crash would hurt most. */
   failpoint(name: string): void;
+}
+
+export interface Gate {
+  /** Un-acked frames of this stream go back to the broker, which keeps them and those that come. */
+  close(stream: string): void;
+  open(stream: string): void;
+}
+
+/** Frames of one stream that wait un-acked for room, in their order. */
+interface Queue {
+  held: Held[];
+  bytes: number;
+  /** Its gate is closed: what still comes is given back. */
+  closed: boolean;
 }
 
 interface Held {
@@ -46,7 +60,8 @@ interface Held {
   readonly answer: Answer;
 }
 
-const HELD = { frames: 256, bytes: 16 * 1024 * 1024 };
+/** Of one stream. More frames than a connection with MQTT 5 has un-acked; MQTT 3.1.1 knows no such limit. */
+const HELD = { frames: 1024, bytes: 8 * 1024 * 1024 };
 const BUSY_MS = 1000;
 const AGAIN_MS = 1000;
 
@@ -56,12 +71,11 @@ export class Intake {
   readonly #d: IntakeDeps;
   readonly #boots = createBoots();
   readonly #seqs = new Map<string, number>();
-  /** Frames that wait un-acked for room in their streams. */
-  #held: Held[] = [];
-  #heldBytes = 0;
-  /** Frames were given up un-acked. */
-  #missed = false;
-  #failing = false;
+  readonly #queues = new Map<string, Queue>();
+  /** Why the disk takes nothing now. */
+  #failing: BrinkError | undefined;
+  #probing: Timer | undefined;
+  #stopped = false;
   #lastId = 0;
 
   /** @param config.boot for frames without a number of their own */
@@ -71,7 +85,9 @@ export class Intake {
   }
 
   get held(): number {
-    return this.#held.length;
+    let sum = 0;
+    for (const { held } of this.#queues.values()) sum += held.length;
+    return sum;
   }
 
   restore({ boots, lastId }: SpoolContents): void {
@@ -79,45 +95,51 @@ export class Intake {
     this.#lastId = lastId;
   }
 
+  stop(): void {
+    this.#stopped = true;
+    if (this.#probing !== undefined) this.#d.clock.clearTimeout(this.#probing);
+  }
+
   admit(source: Source, arrival: Arrival, answer: Answer): void {
     const { name } = source.plan;
     const { device, id, payload } = arrival;
-    const inOrder = !this.#held.some((held) => held.source.plan.name === name);
-    if (inOrder && this.#d.backlog.hasRoom(name, payload.byteLength)) {
+    const queue = this.#queueOf(name);
+    if (this.#failing !== undefined || queue.closed) {
+      answer.failed(this.#failing ?? fullOf(name));
+      return;
+    }
+    if (queue.held.length === 0 && this.#d.backlog.hasRoom(name, payload.byteLength)) {
       this.#enter(source, arrival, answer);
       return;
     }
     if (id !== undefined) this.#d.receipt(device, name, this.#boots.find(device, name, id.boot).state, BUSY_MS);
-    if (!answer.mayWait) {
-      answer.failed(new BrinkError('E_BUSY', `stream "${name}" is full: what it holds waits to be decided`));
-    } else if (this.#held.length >= HELD.frames || this.#heldBytes + payload.byteLength > HELD.bytes) {
-      this.#missed = true;
-      answer.failed(new BrinkError('E_BUSY', `stream "${name}" is full`));
+    if (!answer.mayWait) answer.failed(fullOf(name));
+    else if (queue.held.length >= HELD.frames || queue.bytes + payload.byteLength > HELD.bytes) {
+      this.#close(name, queue, fullOf(name));
+      answer.failed(fullOf(name));
     } else {
       // A copy: the payload is a view that would keep its whole network chunk.
-      this.#held.push({ source, arrival: { ...arrival, payload: new Uint8Array(payload) }, answer });
-      this.#heldBytes += payload.byteLength;
+      queue.held.push({ source, arrival: { ...arrival, payload: new Uint8Array(payload) }, answer });
+      queue.bytes += payload.byteLength;
     }
   }
 
   /** There may be room for what waits. */
-  roomed(): void {
-    const full = new Set<string>();
-    this.#held = this.#held.filter(({ source, arrival, answer }) => {
-      const { name } = source.plan;
+  roomed(stream: string): void {
+    const queue = this.#queueOf(stream);
+    let taken = 0;
+    for (const { source, arrival, answer } of queue.held) {
       const bytes = arrival.payload.byteLength;
-      // In their order, stream by stream.
-      if (full.has(name) || !this.#d.backlog.hasRoom(name, bytes)) {
-        full.add(name);
-        return true;
-      }
-      this.#heldBytes -= bytes;
+      if (this.#failing !== undefined || !this.#d.backlog.hasRoom(stream, bytes)) break;
+      queue.bytes -= bytes;
+      taken += 1;
       this.#enter(source, arrival, answer);
-      return false;
-    });
-    if (this.#held.length > 0 || !this.#missed) return;
-    this.#missed = false;
-    this.#d.onRedeliver();
+    }
+    queue.held.splice(0, taken);
+    // Not for every row that goes: all that waits at the broker comes each time.
+    if (!queue.closed || this.#failing !== undefined || !this.#d.backlog.isRoomy(stream)) return;
+    queue.closed = false;
+    this.#d.gate.open(stream);
   }
 
   /** The device gives older frames up. Never throws. */
@@ -250,7 +272,7 @@ export class Intake {
         // Everything that waited behind it failed too, so this is where all of them begin again.
         if (state !== undefined) state.tentative = state.committed;
         done(error);
-        this.#failed();
+        this.#failed(error);
         return;
       }
       countSpooled(this.#d.counts, { device, stream }, counts, this.#d.clock.now());
@@ -262,15 +284,46 @@ export class Intake {
     });
   }
 
-  /** The broker is asked for them again when the disk had time to get better. */
-  #failed(): void {
-    if (this.#failing) return;
-    this.#failing = true;
-    this.#d.clock.setTimeout(() => {
-      this.#failing = false;
-      this.#missed = true;
-      this.roomed();
+  /** The disk takes nothing: neither does this, until there is room again. */
+  #failed(error: BrinkError): void {
+    if (this.#failing !== undefined) return;
+    this.#failing = error;
+    for (const [stream, queue] of this.#queues) this.#close(stream, queue, error);
+    this.#probeLater();
+  }
+
+  #probeLater(): void {
+    if (this.#stopped) return;
+    this.#probing = this.#d.clock.setTimeout(() => {
+      this.#probing = undefined;
+      this.#d.spool.probe().then(
+        () => {
+          this.#failing = undefined;
+          for (const stream of this.#queues.keys()) this.roomed(stream);
+        },
+        (reason: unknown) => {
+          this.#failing = BrinkError.from(reason);
+          this.#probeLater();
+        },
+      );
     }, AGAIN_MS);
+  }
+
+  #close(stream: string, queue: Queue, error: BrinkError): void {
+    if (!queue.closed) this.#d.gate.close(stream);
+    queue.closed = true;
+    // They come again with the others, in their order.
+    for (const { answer } of queue.held.splice(0)) answer.failed(error);
+    queue.bytes = 0;
+  }
+
+  #queueOf(stream: string): Queue {
+    let queue = this.#queues.get(stream);
+    if (queue === undefined) {
+      queue = { held: [], bytes: 0, closed: false };
+      this.#queues.set(stream, queue);
+    }
+    return queue;
   }
 
   #nextSeq(device: string, stream: string): number {
@@ -280,6 +333,9 @@ export class Intake {
     return seq;
   }
 }
+
+const fullOf = (stream: string) =>
+  new BrinkError('E_BUSY', `stream "${stream}" is full: what it holds waits to be decided`);
 
 /** Which pipelines decide about a frame that comes now; `every_ms` says no to the others. */
 function dueNow(source: Source, now: number): { due: string[]; skipped: string[] } {

@@ -41,6 +41,7 @@ export interface Change {
 }
 
 export interface Group {
+  /** Committed with it, so that whoever opens the spool after a crash knows whether it is there. */
   readonly n: number;
   readonly changes: readonly Change[];
 }
@@ -54,7 +55,8 @@ export interface Load {
   readonly bytesMax: number;
 }
 
-export type Request = { readonly write: Group } | { readonly load: Load } | 'stop';
+/** `probe`: is there room for frames again? */
+export type Request = { readonly write: Group } | { readonly load: Load } | { readonly probe: number } | 'stop';
 
 export interface Failure {
   readonly code: ErrorCode;
@@ -65,13 +67,17 @@ export interface LoadedRow extends Omit<FrameRow, 'pipelines'> {
   readonly device: string;
 }
 
-export type Reply =
-  | { readonly n: number; readonly failure?: Failure; readonly rows?: readonly LoadedRow[] }
-  | { readonly opened: SpoolContents }
-  | { readonly notOpened: Failure };
+export type Answer =
+  | { readonly group: number; readonly failure?: Failure }
+  | { readonly load: number; readonly failure?: Failure; readonly rows?: readonly LoadedRow[] }
+  | { readonly probe: number; readonly failure?: Failure };
+
+export type Reply = Answer | { readonly opened: SpoolContents } | { readonly notOpened: Failure };
 
 /** What a spool holds when it is opened. */
 export interface SpoolContents {
+  /** Number of the last group that was committed, in whichever process. */
+  readonly lastGroup: number;
   readonly lastId: number;
   readonly rows: readonly {
     readonly id: number;

@@ -26,4 +26,9 @@ CREATE TABLE counter (
   stream_id INTEGER NOT NULL, name TEXT NOT NULL, value INTEGER NOT NULL, PRIMARY KEY (stream_id, name)
 ) STRICT, WITHOUT ROWID;
 `,
+  `
+-- Which group of changes was the last to be committed.
+CREATE TABLE last_group (n INTEGER NOT NULL) STRICT;
+INSERT INTO last_group VALUES (0);
+`,
 ];

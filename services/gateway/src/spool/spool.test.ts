@@ -53,13 +53,17 @@ function folder(): string {
   return path;
 }
 
-function spoolIn(path: string) {
+function spoolIn(path: string, worker?: URL) {
   const groups: number[] = [];
-  const spool = new Spool({ folder: path }, { clock: systemClock, onCommit: (changes) => groups.push(changes) });
+  const restarts: string[] = [];
+  const spool = new Spool(
+    { folder: path, worker },
+    { clock: systemClock, onCommit: (changes) => groups.push(changes), onRestart: () => restarts.push('') },
+  );
   onTestFinished(() => spool.close());
   const write = (change: Change) =>
     new Promise<void>((resolve, reject) => spool.write(change, (error) => (error ? reject(error) : resolve())));
-  return { spool, groups, write };
+  return { spool, groups, restarts, write };
 }
 
 const WHERE = { device: 'dev-1', stream: 'raw' };
@@ -77,7 +81,7 @@ describe('a spool', () => {
   it('gives back, after it was closed and opened, what was committed and not settled', async () => {
     const path = folder();
     const first = spoolIn(path);
-    expect(await first.spool.open()).toEqual({ lastId: 0, rows: [], boots: [], counters: [] });
+    expect(await first.spool.open()).toMatchObject({ lastGroup: 0, lastId: 0, rows: [], boots: [], counters: [] });
     await Promise.all([1, 2, 3].map((id) => first.write(frame(id, ['bits', 'more']))));
     expect(first.groups).toEqual([3]);
     await first.write({ ...WHERE, settled: { frame: 1, pipeline: 'bits' } });

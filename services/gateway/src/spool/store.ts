@@ -16,6 +16,8 @@ export async function openSpoolFile(folder: string, migrations: readonly string[
   let db: DatabaseSync | undefined;
   try {
     db = new DatabaseSync(path, { timeout: 5000 });
+    // Says something to a new file only: room that is free again can be given back to the disk.
+    db.exec('PRAGMA auto_vacuum = INCREMENTAL');
     check(db, path, migrations.length);
     for (let version = versionOf(db); version < migrations.length; version++) {
       // By the backup API: a copy of the file would lack what still stands in the WAL.

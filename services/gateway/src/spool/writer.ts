@@ -62,9 +62,10 @@ export function createWriter(db: DatabaseSync) {
 
   return {
     /** One transaction. Throws what SQLite says; then nothing of it is there. */
-    commit({ changes }: Group): void {
+    commit({ n, changes }: Group): void {
       db.exec('BEGIN IMMEDIATE');
       try {
+        run('UPDATE last_group SET n = ?', n);
         for (const change of changes) apply(change);
         sumUp(changes);
         db.exec('COMMIT');
@@ -173,5 +174,6 @@ function contentsOf(sql: Sql): SpoolContents {
   const counters = sql('SELECT * FROM counter JOIN stream ON stream.id = stream_id')
     .all()
     .map((row) => ({ ...where(row), name: String(row['name']), value: Number(row['value']) }));
-  return { lastId: rows.at(-1)?.id ?? 0, rows, boots, counters };
+  const lastGroup = Number(sql('SELECT n FROM last_group').get()?.['n']);
+  return { lastGroup, lastId: rows.at(-1)?.id ?? 0, rows, boots, counters };
 }

@@ -1,0 +1,42 @@
+import { closeSync, existsSync, fsyncSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
+
+const FILE = 'spool.ballast';
+/** What SQLite needs to take rows out on a full disk: the WAL up to its checkpoint (1,000 pages), and the pages that change. */
+const BALLAST_BYTES = 8 * 1024 * 1024;
+
+/**
+ * Room on the disk that is given up when the disk is full. SQLite cannot even delete then (a delete writes to the WAL first), so
+ * without it a spool that filled its disk could never be emptied.
+ */
+export function createBallast(folder: string, bytes = BALLAST_BYTES) {
+  const path = join(folder, FILE);
+  return {
+    get there() {
+      return existsSync(path);
+    },
+    /** @returns whether the room is kept; false where the disk has not got so much */
+    make(): boolean {
+      if (existsSync(path)) return true;
+      let file: number | undefined;
+      try {
+        // Written under another name: a half ballast that a crash left must not pass for a whole one.
+        file = openSync(`${path}.part`, 'w', 0o600);
+        const chunk = new Uint8Array(1024 * 1024);
+        for (let at = 0; at < bytes; ) at += writeSync(file, chunk, 0, Math.min(chunk.byteLength, bytes - at));
+        fsyncSync(file);
+        closeSync(file);
+        file = undefined;
+        renameSync(`${path}.part`, path);
+        return true;
+      } catch {
+        if (file !== undefined) closeSync(file);
+        rmSync(`${path}.part`, { force: true });
+        return false;
+      }
+    },
+    release(): void {
+      rmSync(path, { force: true });
+    },
+  };
+}

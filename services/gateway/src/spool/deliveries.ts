@@ -1,0 +1,177 @@
+import { parseForeignTopic, type Topics } from '@brink/protocol';
+import { type Clock, type DeferredMessage, type Mqtt, wait } from '@brink/runtime';
+import type { SitePlan } from '../ingest/plan.ts';
+import type { Gate } from './intake.ts';
+
+/** How long frames of all other streams wait at the start for the subscriptions of the durable ones. */
+const SUBSCRIBED_MS_MAX = 2000;
+const FORGET_MS_MAX = 10_000;
+
+export interface DeliveriesDeps {
+  clock: Clock;
+  connect(o: { clientId: string; clean: boolean }): Mqtt;
+  onFrame(message: DeferredMessage): void;
+  onForeign(message: DeferredMessage): void;
+  /** Which stream a topic of another system belongs to. */
+  foreignStream(topic: string): string | undefined;
+  onRetired(message: DeferredMessage): void;
+}
+
+interface Delivery {
+  readonly mqtt: Mqtt;
+  /** Its subscriptions were made once: from then on the broker keeps what comes, also while it is away. */
+  subscribed: boolean;
+  closed: boolean;
+  /** Subscriptions to other systems' topics. */
+  foreign: ReadonlySet<string>;
+}
+
+/**
+ * A connection to the broker for each durable stream, with a stored session of its own (clean=false). A frame without a place in the
+ * spool stays un-acked, and what is un-acked holds up what comes behind it on the same connection: the places that the broker has
+ * for it (MQTT 5's receive maximum), and the PUBACKs, which go out in order. So streams that may fill up never share one. With
+ * MQTT 3.1.1 there is no receive maximum: the gate is closed by leaving, and the broker keeps what comes in the session.
+ */
+export class Deliveries implements Gate {
+  readonly #config: { instance: string; topics: Topics };
+  readonly #d: DeliveriesDeps;
+  readonly #deliveries = new Map<string, Delivery>();
+  /** Of each stream: starts and stops, one after the other. */
+  readonly #turns = new Map<string, Promise<void>>();
+  #signal: AbortSignal | undefined;
+  /** Streams that have a session at the broker from before. */
+  #known = new Set<string>();
+
+  constructor(config: { instance: string; topics: Topics }, d: DeliveriesDeps) {
+    this.#config = config;
+    this.#d = d;
+  }
+
+  /** Streams that were durable when the spool was written. To be called before `start`. */
+  remember(streams: Iterable<string>): void {
+    this.#known = new Set(streams);
+  }
+
+  /** Whether a stream's frames come this way; if so, those that come another way are the same once more. */
+  bring(stream: string | undefined): boolean {
+    return stream !== undefined && this.#deliveries.get(stream)?.subscribed === true;
+  }
+
+  /** Why frames of durable streams do not come in. */
+  get problem(): string | undefined {
+    for (const [stream, { mqtt, closed, subscribed }] of this.#deliveries) {
+      if (closed) continue;
+      const problem = mqtt.problem ?? (subscribed ? undefined : 'is not subscribed yet');
+      if (problem !== undefined) return `durable stream ${stream}: ${problem}`;
+    }
+    return undefined;
+  }
+
+  apply(plan: SitePlan): void {
+    for (const [stream, delivery] of [...this.#deliveries]) {
+      if (plan.streams.get(stream)?.durable !== true) {
+        this.#deliveries.delete(stream);
+        void this.#then(stream, () => delivery.mqtt.stop());
+        void this.#then(stream, () => this.#forget(stream));
+      }
+    }
+    for (const { name, durable, topics } of plan.streams.values()) {
+      if (!durable) continue;
+      const filters = topics.map((pattern) => parseForeignTopic(pattern, this.#config.topics.root).filter);
+      this.#hearForeign(name, this.#deliveries.get(name) ?? this.#add(name), new Set(filters));
+    }
+  }
+
+  /** Resolves when the subscriptions are made, or after 2 s: who is not there yet comes later. */
+  async start(signal: AbortSignal): Promise<void> {
+    this.#signal = signal;
+    for (const stream of this.#known)
+      if (!this.#deliveries.has(stream)) void this.#then(stream, () => this.#forget(stream));
+    const first = [...this.#deliveries.keys()].map((stream) => this.#start(stream));
+    const enough = new AbortController();
+    const limit = wait(SUBSCRIBED_MS_MAX, this.#d.clock, enough.signal);
+    await Promise.race([Promise.all(first), limit]).catch(() => {});
+    enough.abort();
+    limit.catch(() => {});
+  }
+
+  async stop(): Promise<void> {
+    this.#signal = undefined;
+    const all = [...this.#deliveries].map(([stream, { mqtt }]) => this.#then(stream, () => mqtt.stop()));
+    await Promise.all(all);
+  }
+
+  close(stream: string): void {
+    const delivery = this.#deliveries.get(stream);
+    if (delivery === undefined || delivery.closed) return;
+    delivery.closed = true;
+    void this.#then(stream, () => delivery.mqtt.stop());
+  }
+
+  open(stream: string): void {
+    const delivery = this.#deliveries.get(stream);
+    if (delivery === undefined || !delivery.closed) return;
+    delivery.closed = false;
+    void this.#start(stream);
+  }
+
+  #hearForeign(stream: string, delivery: Delivery, filters: ReadonlySet<string>): void {
+    for (const filter of delivery.foreign) if (!filters.has(filter)) delivery.mqtt.unsubscribe(filter);
+    for (const filter of filters) {
+      if (delivery.foreign.has(filter)) continue;
+      delivery.mqtt.subscribe(filter, { qos: 1, manualAck: true, retained: 'live' }, (message) => {
+        // A filter may match what belongs to another stream, which hears it itself.
+        const of = this.#d.foreignStream(message.topic);
+        if (of === undefined || of === stream) this.#d.onForeign(message);
+        else message.ack();
+      });
+    }
+    delivery.foreign = filters;
+  }
+
+  #add(stream: string): Delivery {
+    const { topics } = this.#config;
+    const mqtt = this.#d.connect({ clientId: this.#clientId(stream), clean: false });
+    const delivery: Delivery = { mqtt, subscribed: false, closed: false, foreign: new Set() };
+    const frames = topics.format({ kind: 'frame', device: '+', stream });
+    for (const filter of [frames, `${frames}/+`])
+      mqtt.subscribe(filter, { qos: 1, manualAck: true }, (message) => this.#d.onFrame(message));
+    const retired = topics.format({ kind: 'retired', device: '+', stream });
+    mqtt.subscribe(retired, { qos: 1, manualAck: true }, (message) => this.#d.onRetired(message));
+    mqtt.onConnect(() => {
+      delivery.subscribed ||= mqtt.problem === undefined;
+    });
+    this.#deliveries.set(stream, delivery);
+    if (this.#signal !== undefined) void this.#start(stream);
+    return delivery;
+  }
+
+  /** A stream that is durable no more: the broker need not keep anything for it. */
+  async #forget(stream: string): Promise<void> {
+    const signal = this.#signal;
+    if (signal === undefined) return;
+    const mqtt = this.#d.connect({ clientId: this.#clientId(stream), clean: true });
+    await mqtt.start(AbortSignal.any([signal, AbortSignal.timeout(FORGET_MS_MAX)])).catch(() => {});
+    await mqtt.stop();
+  }
+
+  /** @returns what resolves at the first connection */
+  async #start(stream: string): Promise<void> {
+    let connected: Promise<void> | undefined;
+    await this.#then(stream, async () => {
+      const delivery = this.#deliveries.get(stream);
+      if (this.#signal !== undefined && delivery?.closed === false) connected = delivery.mqtt.start(this.#signal);
+      connected?.catch(() => {});
+    });
+    await connected?.catch(() => {});
+  }
+
+  #then(stream: string, what: () => Promise<void>): Promise<void> {
+    const done = (this.#turns.get(stream) ?? Promise.resolve()).then(what).catch(() => {});
+    this.#turns.set(stream, done);
+    return done;
+  }
+
+  // Names have no dot, so this is nobody else's.
+  #clientId = (stream: string) => `brink-${this.#config.instance}.${stream}`;
+}

@@ -1,0 +1,109 @@
+import type { DatabaseSync } from 'node:sqlite';
+import { parentPort, workerData } from 'node:worker_threads';
+import { BrinkError } from '@brink/protocol';
+import { createBallast } from './ballast.ts';
+import type { Failure, Group, Reply, Request } from './messages.ts';
+import { openSpoolFile, spoolError } from './store.ts';
+import { createWriter } from './writer.ts';
+
+export interface SpoolHooks {
+  /** Called in the spool's thread where a crash would hurt most. */
+  failpoint?(name: 'commit.before' | 'commit.after'): void;
+  /** Called with the open file before anything is done to it, and again before each request. */
+  prepare?(db: DatabaseSync): void;
+}
+
+/** Bytes that a spool must be able to take before it is said to have room again. */
+const PROBE_BYTES = 1024 * 1024;
+
+/** Everything that the spool's thread does. @param hooks for tests of crashes and full disks; nothing in Brink gives any */
+export async function serveSpool(hooks: SpoolHooks = {}): Promise<void> {
+  const { folder } = workerData as { folder: string };
+  const tell = (reply: Reply) => parentPort?.postMessage(reply);
+  try {
+    const db = await openSpoolFile(folder);
+    hooks.prepare?.(db);
+    const room = createRoom(db, folder);
+    const writer = createWriter(db);
+    const contents = writer.contents();
+    parentPort?.on('message', (request: Request) => {
+      if (request === 'stop') {
+        db.close();
+        parentPort?.close();
+        return;
+      }
+      hooks.prepare?.(db);
+      tell(answer(request, room, writer, hooks));
+    });
+    tell({ opened: contents });
+  } catch (error) {
+    tell({ notOpened: failureOf(error) });
+    parentPort?.close();
+  }
+}
+
+function answer(
+  request: Exclude<Request, 'stop'>,
+  room: ReturnType<typeof createRoom>,
+  writer: ReturnType<typeof createWriter>,
+  hooks: SpoolHooks,
+): Reply {
+  const commit = (group: Group) => {
+    hooks.failpoint?.('commit.before');
+    writer.commit(group);
+    hooks.failpoint?.('commit.after');
+  };
+  try {
+    if ('load' in request) return { load: request.load.n, rows: writer.load(request.load) };
+    if ('probe' in request) room.find();
+    else room.give(() => commit(request.write), request.write);
+    return 'probe' in request ? { probe: request.probe } : { group: request.write.n };
+  } catch (error) {
+    const failure = failureOf(error);
+    if ('load' in request) return { load: request.load.n, failure };
+    return 'probe' in request ? { probe: request.probe, failure } : { group: request.write.n, failure };
+  }
+}
+
+/** What is done about a full disk: the ballast goes, so that what is there can be settled; new frames wait until it is back. */
+function createRoom(db: DatabaseSync, folder: string) {
+  const ballast = createBallast(folder);
+  const full = () => new BrinkError('E_STORAGE_FULL', `${folder}: no room for frames; expected 10 MB at the least`);
+  ballast.make();
+
+  return {
+    /** @throws what SQLite says; E_STORAGE_FULL for frames as long as the ballast is gone */
+    give(commit: () => void, { changes }: Group): void {
+      const takesIn = changes.some(({ frame }) => frame !== undefined);
+      if (takesIn && !ballast.there) throw full();
+      try {
+        commit();
+      } catch (error) {
+        if (spoolError(error, folder).code !== 'E_STORAGE_FULL') throw error;
+        ballast.release();
+        if (takesIn) throw error;
+        commit();
+      }
+    },
+
+    /** Gives back to the disk what the spool no longer uses, and looks whether there is room. @throws E_STORAGE_FULL */
+    find(): void {
+      if (!ballast.there) {
+        db.exec('PRAGMA incremental_vacuum; PRAGMA wal_checkpoint(TRUNCATE)');
+        if (!ballast.make()) throw full();
+      }
+      // A file that may not grow is as full as a disk.
+      db.exec('BEGIN IMMEDIATE; CREATE TABLE probe (bytes BLOB)');
+      try {
+        db.prepare('INSERT INTO probe VALUES (zeroblob(?))').run(PROBE_BYTES);
+      } finally {
+        db.exec('ROLLBACK');
+      }
+    },
+  };
+}
+
+function failureOf(error: unknown): Failure {
+  const { code, detail } = BrinkError.from(spoolError(error, 'spool.db'));
+  return { code, detail };
+}
