@@ -2,7 +2,8 @@ import { type AddressInfo, createServer, type Server, type Socket } from 'node:n
 import { afterEach, describe, expect, test } from 'vitest';
 import { systemClock } from './clock.ts';
 import { silentLogger } from './logger.ts';
-import { createMqtt, type DeferredMessage, type Mqtt, type MqttMessage, type MqttOptions } from './mqtt.ts';
+import type { DeferredMessage, Mqtt, MqttMessage, MqttOptions } from './mqtt.ts';
+import { createMqtt } from './mqtt-connection.ts';
 
 // The embedded broker stands above this package, so the library under it is looked up by name.
 const name = 'aedes';

@@ -3,7 +3,8 @@ import { afterEach, describe, expect, test, vi } from 'vitest';
 import { systemClock } from './clock.ts';
 import { silentLogger } from './logger.ts';
 import { Registry } from './metrics.ts';
-import { createMqtt, type DeferredMessage, type MqttMessage, type MqttOptions } from './mqtt.ts';
+import type { DeferredMessage, MqttMessage, MqttOptions } from './mqtt.ts';
+import { createMqtt } from './mqtt-connection.ts';
 import { createMqttMetrics } from './mqtt-metrics.ts';
 
 // The embedded broker speaks 3.1.1 only; what MQTT 5 adds is tried on a broker of a few lines that shows every packet.
