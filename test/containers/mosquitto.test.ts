@@ -2,7 +2,8 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createDevice } from '@brink/device';
 import type { Decision } from '@brink/protocol';
-import { createMqtt, type DeferredMessage, silentLogger, systemClock } from '@brink/runtime';
+import { createMqtt, type Logger, silentLogger, systemClock, watchBrokerVersion } from '@brink/runtime';
+import { deferredAckContract } from '@brink/runtime/testing';
 import { GenericContainer, type StartedTestContainer, Wait } from 'testcontainers';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import type { List } from '../harness/api.ts';
@@ -62,57 +63,79 @@ describe.skipIf(reason !== undefined)(titled('on Mosquitto', reason), () => {
     await feeder.stop();
   });
 
-  it('goes on by itself when the broker was restarted and has forgotten everything', async () => {
+  it('goes on by itself when the broker was restarted and has forgotten everything, and tells it all again', async () => {
+    const device = createDevice({ url: fleet.mqttUrl, name: 'cam-memory' });
+    await device.start(AbortSignal.timeout(10_000));
+    onTestFinished(() => device.stop());
+    await device.publish('front', cat, { qos: 1 });
+    await fleet.api.until<List<Decision>>('/v1/decisions?device=cam-memory', (list) => list.items.length > 0);
     await mosquitto.restart();
     const client = await fleet.client();
-    // What was retained is told again; until the gateway is back, frames are not seen: send until one is.
+    const retained = new Set<string>();
+    client.on('message', (topic, payload, { retain }) => void (retain && payload.length > 0 && retained.add(topic)));
+    // What was subscribed is subscribed again; until then frames are not seen: send until one is.
     const sending = setInterval(() => client.publish('brink/cam-after/up/frames/front', cat), 250);
     try {
       await fleet.api.until<List<Decision>>('/v1/decisions?device=cam-after', (list) => list.items.length > 0);
+      const told = [
+        'brink/cam-memory/state',
+        'brink/cam-memory/up/status',
+        'brink/fleet/config',
+        'brink/fleet/control/control-1',
+        'brink/fleet/gateway/gateway-1',
+        'brink/fleet/inference/inference-1',
+      ];
+      // A new subscription each time: only what the broker keeps comes with the flag.
+      const look = async () => {
+        await client.unsubscribeAsync('brink/#');
+        await client.subscribeAsync('brink/#');
+        return told.filter((topic) => !retained.has(topic));
+      };
+      await expect.poll(look, { timeout: 15_000, interval: 250 }).toEqual([]);
     } finally {
       clearInterval(sending);
     }
-    const retained = new Promise((resolve) => client.once('message', (topic) => resolve(topic)));
-    await client.subscribeAsync('brink/fleet/config');
-    expect(await retained).toBe('brink/fleet/config');
   });
 
-  it.each([4, 5] as const)(
-    'sends again over MQTT %i what was not acked, in order, and no more than asked for',
-    async (version) => {
-      const topic = `acks/${version}`;
-      const open = async (clean: boolean, name: string) => {
-        const mqtt = createMqtt(
-          {
-            url: fleet.mqttUrl,
-            clientId: `${name}-${version}`,
-            clean,
-            protocolVersion: version,
-            receiveMaximum: 3,
-            baseMs: 5,
-          },
-          { logger: silentLogger, clock: systemClock, random: Math.random },
-        );
-        onTestFinished(() => mqtt.stop());
-        return mqtt;
-      };
-      const receiver = await open(false, 'receiver');
-      const got: DeferredMessage[] = [];
-      receiver.subscribe(topic, { qos: 1, manualAck: true }, (message) => got.push(message));
-      await receiver.start(AbortSignal.timeout(10_000));
-      const sender = await open(true, 'sender');
-      await sender.start(AbortSignal.timeout(10_000));
-      for (const payload of ['1', '2', '3', '4', '5']) await sender.publish(topic, payload, { qos: 1 });
-      await expect.poll(() => got.length).toBe(version === 5 ? 3 : 5);
-      got[1]!.ack(); // its turn comes after the first
-      got[0]!.ack();
-      await expect.poll(() => got.length).toBe(5);
-      // The acks are with the broker when a message that was sent after them is.
-      await receiver.publish('acks/other', '', { qos: 1 });
-      receiver.reconnect();
-      await expect.poll(() => got.length, { timeout: 5000 }).toBe(8);
-      expect(got.slice(5).map(({ payload }) => String(payload))).toEqual(['3', '4', '5']);
-      for (const message of got) message.ack();
-    },
-  );
+  deferredAckContract({ name: 'Mosquitto', url: () => fleet.mqttUrl, versions: [4, 5] });
+
+  it('is not asked for a retained giant again and again: the broker leaves it out, and the connection stays', async () => {
+    const client = await fleet.client();
+    await client.publishAsync('giants/kept', Buffer.alloc(50_000), { qos: 1, retain: true });
+    const lines: Line[] = [];
+    const mqtt = createMqtt(
+      { url: fleet.mqttUrl, clientId: 'small', clean: false, packetBytesMax: 10_000, baseMs: 5 },
+      { logger: recorder(lines), clock: systemClock, random: Math.random },
+    );
+    onTestFinished(() => mqtt.stop());
+    const got: string[] = [];
+    let drops = 0;
+    mqtt.subscribe('giants/#', { qos: 1 }, ({ topic }) => void got.push(topic));
+    mqtt.onDisconnect(() => (drops += 1));
+    watchBrokerVersion(mqtt, { logger: recorder(lines) });
+    await mqtt.start(AbortSignal.timeout(10_000));
+    await client.publishAsync('giants/small', 'x', { qos: 1 });
+    await expect.poll(() => got).toEqual(['giants/small']);
+    expect(drops).toBe(0);
+    // And its version is read: new enough for what is relied on.
+    await expect
+      .poll(() => lines.find(({ text }) => text === 'broker')?.said)
+      .toMatchObject({
+        version: expect.stringMatching(/^mosquitto version 2\./),
+      });
+    expect(lines.filter(({ level }) => level === 'warn')).toEqual([]);
+  });
 });
+
+interface Line {
+  readonly level: 'info' | 'warn';
+  readonly said: object;
+  readonly text: string;
+}
+
+/** A logger whose lines can be looked at. */
+function recorder(lines: Line[]): Logger {
+  const at = (level: Line['level']) => (said: object, text: string) => void lines.push({ level, said, text });
+  const logger = { ...silentLogger, info: at('info'), warn: at('warn'), debug: () => {}, error: () => {} };
+  return Object.assign(logger, { child: () => logger }) as unknown as Logger;
+}

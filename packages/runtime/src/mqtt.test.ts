@@ -2,7 +2,7 @@ import { type AddressInfo, createServer, type Server, type Socket } from 'node:n
 import { afterEach, describe, expect, test } from 'vitest';
 import { systemClock } from './clock.ts';
 import { silentLogger } from './logger.ts';
-import type { DeferredMessage, Mqtt, MqttMessage, MqttOptions } from './mqtt.ts';
+import type { Mqtt, MqttMessage, MqttOptions } from './mqtt.ts';
 import { createMqtt } from './mqtt-connection.ts';
 
 // The embedded broker stands above this package, so the library under it is looked up by name.
@@ -107,31 +107,6 @@ describe.skipIf(Aedes === undefined)('an MQTT connection', () => {
     await expect.poll(() => got).toEqual(['c']);
     const { subscriptions } = aedes.clients[clientId] as unknown as { subscriptions: object };
     expect(Object.keys(subscriptions)).toEqual(['c']);
-  });
-
-  test('with acks that are given later: what was not acked comes again after a reconnect, what was acked does not', async () => {
-    const { url } = await broker();
-    const mqtt = client({ url, clean: false });
-    const got: DeferredMessage[] = [];
-    mqtt.subscribe('t', { qos: 1, manualAck: true }, (message) => got.push(message));
-    await mqtt.start(never);
-    const sender = client({ url });
-    await sender.start(never);
-    for (const payload of ['1', '2', '3']) await sender.publish('t', payload, { qos: 1 });
-    await expect.poll(() => got.length).toBe(3);
-    got[0]!.ack();
-    got[2]!.ack(); // its turn comes after the second
-    // An ack is on its way when a later message of the same connection has come back.
-    await mqtt.publish('u', '', { qos: 1 });
-    mqtt.reconnect();
-    await expect.poll(() => got.length, { timeout: 5000 }).toBe(5);
-    expect(got.map(({ payload }) => String(payload))).toEqual(['1', '2', '3', '2', '3']);
-    for (const message of got) message.ack();
-    await mqtt.publish('u', '', { qos: 1 });
-    mqtt.reconnect();
-    await sender.publish('t', '4', { qos: 1 });
-    await expect.poll(() => String(got.at(-1)?.payload), { timeout: 5000 }).toBe('4');
-    expect(got).toHaveLength(6);
   });
 
   test('rejects publishes that the broker never acknowledged when the connection ends', async () => {
