@@ -9,8 +9,10 @@ export {
   type PreparedPicture,
 } from './picture.ts';
 export { type PreparedUnit, prepareFile } from './prepare.ts';
-export type { RawEncoding } from './raw.ts';
+export { type RawEncoding, readRaw } from './raw.ts';
+export { readSignal } from './signal.ts';
 export { isPicture, type SniffedType, sniff } from './sniff.ts';
+export { type Recording, readWav } from './wav.ts';
 
 /** What `createChild` runs: a process that decodes what its parent sends. */
 export const DECODE_CHILD = fileURLToPath(new URL('./child.ts', import.meta.url));

@@ -1,5 +1,5 @@
 import { randomInt } from 'node:crypto';
-import type { ErrorCode, Topics } from '@brink/protocol';
+import { type ErrorCode, misfitOf, type Topics } from '@brink/protocol';
 import {
   type ChildMetrics,
   type Clock,
@@ -21,7 +21,7 @@ import type { PipelinePlan, SitePlan } from './ingest/plan.ts';
 import { createRefusals } from './ingest/refusals.ts';
 import { createSources, type Sources } from './ingest/sources.ts';
 import { createMetrics, type GatewayMetrics } from './metrics.ts';
-import { createModels } from './models/models.ts';
+import { createModels, type Models } from './models/models.ts';
 import { createCounts } from './outcomes/counts.ts';
 import { createEndings } from './outcomes/endings.ts';
 import { createDeadLetters } from './outcomes/letters.ts';
@@ -29,7 +29,8 @@ import { Outbox } from './outcomes/outbox.ts';
 import { Backlog } from './spool/backlog.ts';
 import { type Gate, Intake } from './spool/intake.ts';
 import { createReceipts } from './spool/receipts.ts';
-import { Spool } from './spool/spool.ts';
+import { Spool, type SpoolWorker } from './spool/spool.ts';
+import { createWindows } from './window/windows.ts';
 
 const DISCOVERED_MAX = 100;
 /** Longer than any run may take and its queue in front of it: what has no answer by then has no answer. */
@@ -60,7 +61,7 @@ export interface DataPathDeps {
   /** For tests: another module in place of the decoder. */
   module?: string;
   /** For tests: another module in place of the spool's thread. */
-  spoolWorker?: URL;
+  spoolWorker?: SpoolWorker;
 }
 
 /**
@@ -110,6 +111,7 @@ export function createDataPath(config: GatewayConfig & { topics: Topics }, d: Da
     },
   );
   const models = createModels(config, { ...d, onChange: (name) => dispatch.modelChanged(name) });
+  const windows = createWindows({ models, admission, onUnseen: () => metrics.unseen.inc() });
   const pool = createDecodePool(
     { ...config.decode, instance: config.instance },
     { ...d, onRoom: () => dispatch.roomInPool() },
@@ -141,6 +143,7 @@ export function createDataPath(config: GatewayConfig & { topics: Topics }, d: Da
       sources,
       intake,
       admission,
+      windows,
       onOffered: (frame) => dispatch.offered(frame),
     },
   );
@@ -189,9 +192,8 @@ export function problemsOf({ pool, models, sources, spool, backlog }: DataPath):
   const spoolProblems = full.map(
     ({ stream, rows, bytes }) => `spool: stream ${stream} is full (${rows} frames, ${bytes} bytes)`,
   );
-  return [pool.problem, spool.problem, ...spoolProblems, ...models.problemsOf(modelsOf(sources.plan))].filter(
-    (problem) => problem !== undefined,
-  );
+  const modelProblems = [...models.problemsOf(modelsOf(sources.plan)), ...misfits(sources.plan, models)];
+  return [pool.problem, spool.problem, ...spoolProblems, ...modelProblems].filter((problem) => problem !== undefined);
 }
 
 /**
@@ -212,13 +214,25 @@ export async function finish(
   if (o.controlUp()) await outbox.drained(AbortSignal.timeout(o.outcomesMs));
   outbox.stop();
   backlog.stop();
+  intake.stop();
   await spool.close();
 }
 
 function pipelinesWaiting(sources: Sources, frame: Frame): PipelinePlan[] {
   const source = sources.find(frame.id.device, frame.id.stream);
   if (typeof source === 'string') return [];
-  return source.lanes.filter((lane) => lane.frame === frame).map((lane) => lane.pipeline);
+  return source.lanes.filter(({ waiting: [head] }) => head?.frame === frame).map((lane) => lane.pipeline);
+}
+
+/** Pipelines whose stream cannot feed their model. */
+function misfits(plan: SitePlan, models: Models): string[] {
+  return [...plan.streams.values()].flatMap(({ name, brings, pipelines }) =>
+    pipelines.flatMap(({ name: pipeline, model }) => {
+      const current = models.current(model);
+      const why = current === undefined ? undefined : misfitOf(brings, current.needs);
+      return why === undefined ? [] : [`stream ${name}, pipeline ${pipeline}: ${model}@${current?.version}: ${why}`];
+    }),
+  );
 }
 
 function modelsOf(plan: SitePlan): Set<string> {

@@ -83,6 +83,11 @@ export function createMetrics(registry: Registry, observed: Observed) {
       decides.inc();
       decidedUnits.inc(units);
     },
+    unseen: new Counter({
+      name: 'brink_gateway_frames_unseen_total',
+      help: 'Frames of sound or signals that a pipeline did not look at, because nobody knew yet what its model takes',
+      registers,
+    }),
     receipts: new Counter({ name: 'brink_gateway_receipts_total', help: 'Receipts sent to devices', registers }),
     ...ofSpool(registers),
     latency: new Histogram({

@@ -5,9 +5,11 @@ import type { Admission } from '../ingest/admission.ts';
 import { dueAt, type Frame } from '../ingest/frame.ts';
 import type { PipelinePlan } from '../ingest/plan.ts';
 import type { Models, ServingModel } from '../models/models.ts';
+import { createLive, holdsLane, type Live } from './live.ts';
 import { createPreparer, type Preparer } from './prepare.ts';
 import { answersOf, decideBody, failureOf } from './request.ts';
-import { createUnit, type Ending, type Unit, type UnitAnswer } from './unit.ts';
+import type { Ending, Unit, UnitAnswer } from './unit.ts';
+import { createWorks, goesWith, hasRoom, type ModelWork } from './work.ts';
 
 export interface DispatchDeps {
   clock: Clock;
@@ -25,19 +27,6 @@ export interface DispatchDeps {
   /** A unit came back unharmed: what had it, or should have had it, was away. */
   notTried(unit: Unit): void;
   onDecide(units: number): void;
-}
-
-/** What one model has of ours. */
-interface ModelWork {
-  readonly name: string;
-  /** Prepared units in their order; those with attempts go alone. */
-  ready: Unit[];
-  /** Units that are being prepared: in the decode pool or on their way there. */
-  preparing: number;
-  /** Units in a Decide that is not answered yet. */
-  deciding: number;
-  /** Set while inference cannot take units now. */
-  pause: Timer | undefined;
 }
 
 const ATTEMPTS_MAX = 3;
@@ -62,10 +51,9 @@ export class Dispatch {
   readonly #d: DispatchDeps;
   readonly #decideTimeoutMs: number;
   readonly #preparer: Preparer;
-  readonly #works = new Map<string, ModelWork>();
+  readonly #works = createWorks();
   readonly #dirty = new Set<ModelWork>();
-  /** Every unit that was formed and has not ended. */
-  readonly #live = new Set<Unit>();
+  readonly #live: Live;
   #scheduled = false;
   #sweeping: Timer | undefined;
 
@@ -73,6 +61,7 @@ export class Dispatch {
     this.#d = d;
     this.#decideTimeoutMs = config.decideTimeoutMs;
     this.#preparer = createPreparer({ pool: d.pool, alsoWanted: (frame) => this.#alsoWanted(frame) });
+    this.#live = createLive({ ...d, onReleased: ({ pipeline }) => this.#pump(pipeline.model) });
   }
 
   start(): void {
@@ -98,13 +87,11 @@ export class Dispatch {
   stop(): Unit[] {
     const { clock } = this.#d;
     if (this.#sweeping !== undefined) clock.clearTimeout(this.#sweeping);
-    for (const work of this.#works.values()) {
+    for (const work of this.#works.all()) {
       if (work.pause !== undefined) clock.clearTimeout(work.pause);
       work.ready = [];
     }
-    const left = [...this.#live];
-    this.#live.clear();
-    return left;
+    return this.#live.stop();
   }
 
   /** Units that were taken and have not ended. */
@@ -112,36 +99,30 @@ export class Dispatch {
     return this.#live.size;
   }
   get ready(): number {
-    return this.#sum((work) => work.ready.length);
+    return this.#works.sum((work) => work.ready.length);
   }
   get preparing(): number {
-    return this.#sum((work) => work.preparing);
+    return this.#works.sum((work) => work.preparing);
   }
   get deciding(): number {
-    return this.#sum((work) => work.deciding);
+    return this.#works.sum((work) => work.deciding);
   }
 
   /** Takes what waits, as long as there is room. */
   #pump(name: string): void {
-    const work = this.#workOf(name);
+    const work = this.#works.of(name);
     const model = this.#d.models.current(name);
     if (model === undefined || work.pause !== undefined) return;
     while (hasRoom(work, model)) {
       const now = this.#d.clock.monotonic();
-      const taken = this.#d.admission.take(name, now, this.#d.pool.hasRoom);
-      if (taken === undefined) break;
-      const unit = this.#form(taken.frame, taken.pipeline, now);
-      if (now >= dueAt(unit.frame, unit.pipeline)) this.#expire(unit);
-      else if (unit.attempts >= ATTEMPTS_MAX) this.#exhausted(unit, 'the gateway ended while it had it');
+      const piece = this.#d.admission.take(name, now, this.#d.pool.hasRoom, holdsLane(model));
+      if (piece === undefined) break;
+      const unit = this.#live.form(piece, now, model);
+      if (now >= dueAt(unit.frame, unit.pipeline)) this.#live.expire(unit);
+      else if (unit.attempts >= ATTEMPTS_MAX) this.#live.exhausted(unit, 'the gateway ended while it had it');
       else this.#prepare(work, unit, model);
     }
     if (work.ready.length > 0) this.#later(work);
-  }
-
-  #form(frame: Frame, pipeline: PipelinePlan, now: number): Unit {
-    const unit = createUnit(frame, pipeline, now);
-    this.#live.add(unit);
-    return unit;
   }
 
   #prepare(work: ModelWork, unit: Unit, model: ServingModel): void {
@@ -155,7 +136,7 @@ export class Dispatch {
       unit.prepared = this.#preparer.tensor(unit, model);
       return true;
     } catch (reason) {
-      this.#dead(unit, BrinkError.from(reason));
+      this.#live.dead(unit, BrinkError.from(reason));
       return false;
     }
   }
@@ -169,7 +150,7 @@ export class Dispatch {
       if (this.#live.has(unit)) work.ready.push(unit);
     } catch (reason) {
       const error = BrinkError.from(reason);
-      if (!DECODE_ATTEMPT.has(error.code)) this.#dead(unit, error);
+      if (!DECODE_ATTEMPT.has(error.code)) this.#live.dead(unit, error);
       else if (this.#mayTryAgain(unit, 'decode', error)) {
         void this.#preparePicture(work, unit, this.#d.models.current(work.name) ?? model);
       }
@@ -185,12 +166,8 @@ export class Dispatch {
     unit.attempts += 1;
     this.#d.onAttempt(stage);
     if (unit.attempts < ATTEMPTS_MAX) return this.#live.has(unit);
-    this.#exhausted(unit, `the last ended with ${error.code}: ${error.detail}`);
+    this.#live.exhausted(unit, `the last ended with ${error.code}: ${error.detail}`);
     return false;
-  }
-
-  #exhausted(unit: Unit, why: string): void {
-    this.#dead(unit, new BrinkError('E_ATTEMPTS', `${unit.attempts} attempts, ${why}`));
   }
 
   /** Everything that becomes ready in this turn of the event loop goes in one Decide. */
@@ -218,12 +195,12 @@ export class Dispatch {
   /** Up to the best batch of units of one priority; a unit with an attempt behind it goes alone. */
   #nextBatch(work: ModelWork, model: ServingModel): Unit[] {
     const now = this.#d.clock.monotonic();
-    const unitsMax = Math.min(model.batchBest, Math.max(1, Math.floor(DECIDE_BYTES_MAX / model.head.bytes)));
+    const unitsMax = Math.min(model.batchBest, Math.max(1, Math.floor(DECIDE_BYTES_MAX / model.bytes)));
     const batch: Unit[] = [];
     const rest: Unit[] = [];
     for (const unit of work.ready) {
       if (batch.length >= unitsMax || !goesWith(unit, batch[0])) rest.push(unit);
-      else if (now >= dueAt(unit.frame, unit.pipeline)) this.#expire(unit);
+      else if (now >= dueAt(unit.frame, unit.pipeline)) this.#live.expire(unit);
       else if (unit.prepared?.model.passportSha256 === model.passportSha256) batch.push(unit);
       // The model changed after the unit was prepared.
       else if (unit.frame.plan.format === 'image') void this.#preparePicture(work, unit, model);
@@ -241,7 +218,7 @@ export class Dispatch {
     try {
       const committed = this.#d.beforeTry(units);
       if (committed !== undefined) await committed;
-      const tensors = units.map((unit) => unit.prepared?.tensor as Uint8Array);
+      const tensors = units.flatMap((unit) => unit.prepared?.tensors ?? []);
       const options = { timeoutMs: this.#decideTimeoutMs };
       answers = answersOf(await request(decideBody(model, units, clock.monotonic()), tensors, options), units);
     } catch (reason) {
@@ -261,7 +238,7 @@ export class Dispatch {
     if (!(answer instanceof BrinkError)) {
       const { failure, attempt } = answer.said;
       if (failure === undefined) {
-        this.#end(unit, { outcome: 'decided', answer });
+        this.#live.decided(unit, answer);
         return false;
       }
       if (attempt) return this.#mayTryAgain(unit, 'run', failureOf(failure));
@@ -272,8 +249,8 @@ export class Dispatch {
       this.#d.notTried(unit);
       return this.#live.has(unit);
     }
-    if (error.code === 'E_EXPIRED') this.#expire(unit, error.detail);
-    else this.#dead(unit, error);
+    if (error.code === 'E_EXPIRED') this.#live.expire(unit, error.detail);
+    else this.#live.dead(unit, error);
     return false;
   }
 
@@ -286,38 +263,15 @@ export class Dispatch {
     }, PAUSE_MS);
   }
 
-  /** The one way out. A unit that was given up at the stop may still be answered; that comes too late. */
-  #end(unit: Unit, ending: Ending): void {
-    if (this.#live.delete(unit)) this.#d.onEnd(unit, ending);
-  }
-
-  #dead(unit: Unit, error: BrinkError): void {
-    this.#end(unit, { outcome: 'dead', error, version: this.#versionOf(unit) });
-  }
-
-  #expire(unit: Unit, why?: string): void {
-    const { models } = this.#d;
-    const name = unit.pipeline.model;
-    const limit = Math.round(dueAt(unit.frame, unit.pipeline) - unit.frame.receivedAt);
-    const reason = why ?? (models.current(name) === undefined ? models.whyNot(name) : 'the model was busy');
-    const error = new BrinkError('E_EXPIRED', `not computed within ${limit} ms: ${reason}`);
-    this.#end(unit, { outcome: 'expired', error, version: this.#versionOf(unit) });
-  }
-
-  #versionOf(unit: Unit): number {
-    return unit.prepared?.model.version ?? this.#d.models.versionOf(unit.pipeline.model);
-  }
-
   #sweep(): void {
     const now = this.#d.clock.monotonic();
-    for (const { frame, pipeline } of this.#d.admission.takeExpired(now))
-      this.#expire(this.#form(frame, pipeline, now));
+    for (const piece of this.#d.admission.takeExpired(now)) this.#live.expire(this.#live.form(piece, now));
     const isOld = (unit: Unit) => now >= dueAt(unit.frame, unit.pipeline);
-    for (const work of this.#works.values()) {
+    for (const work of this.#works.all()) {
       const old = work.ready.filter(isOld);
       if (old.length === 0) continue;
       work.ready = work.ready.filter((unit) => !isOld(unit));
-      for (const unit of old) this.#expire(unit);
+      for (const unit of old) this.#live.expire(unit);
     }
     this.#sweeping = this.#d.clock.setTimeout(() => this.#sweep(), SWEEP_MS);
   }
@@ -327,37 +281,8 @@ export class Dispatch {
     const wanted: ServingModel[] = [];
     for (const { model: name } of this.#d.pipelinesWaiting(frame)) {
       const model = this.#d.models.current(name);
-      if (model !== undefined && hasRoom(this.#workOf(name), model)) wanted.push(model);
+      if (model !== undefined && hasRoom(this.#works.of(name), model)) wanted.push(model);
     }
     return wanted;
   }
-
-  #workOf(name: string): ModelWork {
-    let work = this.#works.get(name);
-    if (work === undefined) {
-      work = { name, ready: [], preparing: 0, deciding: 0, pause: undefined };
-      this.#works.set(name, work);
-    }
-    return work;
-  }
-
-  #sum(read: (work: ModelWork) => number): number {
-    let sum = 0;
-    for (const work of this.#works.values()) sum += read(work);
-    return sum;
-  }
-}
-
-/**
- * Batches in flight per model: one runs, one lies in the runner's socket, one is on its way there and one on its way back. With two
- * a late gateway leaves the runner idle; `npm run bench -- loop` shows what it costs.
- */
-const BATCHES_IN_FLIGHT = 4;
-/** Each copy of the model takes batches of its own. */
-const hasRoom = (work: ModelWork, model: ServingModel) =>
-  work.ready.length + work.deciding < BATCHES_IN_FLIGHT * model.batchBest * model.copies;
-
-function goesWith(unit: Unit, head: Unit | undefined): boolean {
-  if (head === undefined) return true;
-  return head.attempts === 0 && unit.attempts === 0 && head.pipeline.priority === unit.pipeline.priority;
 }

@@ -1,6 +1,6 @@
 import type { PictureTarget } from '@brink/decode';
-import { checkTensorBytes } from '@brink/preprocess';
-import { BrinkError } from '@brink/protocol';
+import { checkTensorBytes, firstState } from '@brink/preprocess';
+import { BrinkError, misfitOf } from '@brink/protocol';
 import type { DecodePool } from '../decode/pool.ts';
 import type { DecodedFrame } from '../decode/worker.ts';
 import type { Frame } from '../ingest/frame.ts';
@@ -14,7 +14,7 @@ interface Decoding {
 }
 
 /**
- * From a frame's bytes to the input tensor of one model. A picture is decoded once for all the models that want it now;
+ * From a frame's bytes to the input tensors of one model. A picture is decoded once for all the models that want it now;
  * a unit that asks later for one of these models gets what was made for it.
  */
 export function createPreparer(d: {
@@ -29,7 +29,7 @@ export function createPreparer(d: {
     const running = decodings.get(frame);
     if (running?.models.some((one) => one.passportSha256 === model.passportSha256)) return running;
     const models = [model, ...d.alsoWanted(frame).filter((one) => one.passportSha256 !== model.passportSha256)];
-    const targets: PictureTarget[] = models.map(({ target }) => target);
+    const targets: PictureTarget[] = models.flatMap((one) => one.targets);
     const started = { models, done: d.pool.decode(frame.payload, targets, unit.attempts > 0) };
     decodings.set(frame, started);
     // A decode that failed is not what a later unit, or another attempt, should get.
@@ -40,23 +40,85 @@ export function createPreparer(d: {
   }
 
   return {
-    /** @throws BrinkError E_SHAPE */
+    /** @throws BrinkError E_UNSUPPORTED where the stream cannot feed the model, E_SHAPE, E_PASSPORT_CHANGED, what is wrong with the samples */
     tensor(unit: Unit, model: ServingModel): PreparedUnit {
-      const { payload } = unit.frame;
-      checkTensorBytes(payload.byteLength, model.head);
-      return { model, tensor: payload };
+      checkFit(unit, model);
+      const inputs = unit.formed === undefined ? sliced(unit.frame.payload, model) : windowOf(unit, model);
+      return { model, tensors: withStates(inputs, unit, model) };
     },
 
-    /** @throws BrinkError what is wrong with the picture; E_CRASHED or E_TIMEOUT: an attempt */
+    /** @throws BrinkError what is wrong with the picture; E_CRASHED or E_TIMEOUT: an attempt; E_UNSUPPORTED */
     async picture(unit: Unit, model: ServingModel): Promise<PreparedUnit> {
+      checkFit(unit, model);
       const { models, done } = decoding(unit, model);
       const { pictures, width, height, decodeMs } = await done;
-      const picture = pictures[models.findIndex((one) => one.passportSha256 === model.passportSha256)];
-      if (picture === undefined) throw new BrinkError('E_INTERNAL', 'a decode without the target that was asked for');
-      checkTensorBytes(picture.pixels.byteLength, model.head);
-      return { model, tensor: picture.pixels, picture: { transform: picture.transform, width, height, decodeMs } };
+      let at = 0;
+      for (const one of models) {
+        if (one.passportSha256 === model.passportSha256) break;
+        at += one.targets.length;
+      }
+      const own = pictures.slice(at, at + model.targets.length);
+      const [first] = own;
+      if (first === undefined) throw new BrinkError('E_INTERNAL', 'a decode without the target that was asked for');
+      own.forEach(({ pixels }, i) => {
+        const head = model.heads[i];
+        if (head !== undefined) checkTensorBytes(pixels.byteLength, head);
+      });
+      const tensors = own.map(({ pixels }) => pixels);
+      const picture = { transform: first.transform, width, height, decodeMs };
+      return { model, tensors: withStates(tensors, unit, model), picture };
     },
   };
 }
 
 export type Preparer = ReturnType<typeof createPreparer>;
+
+function checkFit({ frame, formed }: Unit, model: ServingModel): void {
+  if (formed?.error !== undefined) throw formed.error;
+  const why = misfitOf(frame.plan.brings, model.needs);
+  if (why === undefined) return;
+  throw new BrinkError('E_UNSUPPORTED', `${model.name}@${model.version} on stream "${frame.id.stream}": ${why}`);
+}
+
+/** A frame that is a tensor, or several of them one after the other. */
+function sliced(payload: Uint8Array, { heads, states }: ServingModel): readonly Uint8Array[] {
+  const inputs = heads.slice(0, heads.length - states.length);
+  const [first] = inputs;
+  if (inputs.length === 1 && first !== undefined) {
+    checkTensorBytes(payload.byteLength, first);
+    return [payload];
+  }
+  const expected = inputs.reduce((sum, { bytes }) => sum + bytes, 0);
+  if (payload.byteLength !== expected) {
+    const text = inputs.map(({ name, dtype, shape }) => `${dtype} ${shape.join(' × ')} for "${name}"`).join(', then ');
+    throw new BrinkError('E_SHAPE', `the frame has ${payload.byteLength} bytes; expected ${expected}: ${text}`);
+  }
+  let at = 0;
+  return inputs.map(({ bytes }) => {
+    at += bytes;
+    return payload.subarray(at - bytes, at);
+  });
+}
+
+function windowOf(
+  { formed, prepared }: Unit,
+  { inputsKey, inputs, name, version }: ServingModel,
+): readonly Uint8Array[] {
+  if (formed?.inputsKey !== inputsKey) {
+    throw new BrinkError('E_PASSPORT_CHANGED', `the window was cut for another version than ${name}@${version}`);
+  }
+  // It is worked out once, also where the unit goes again.
+  if (prepared !== undefined) return prepared.tensors.slice(0, inputs.length);
+  if (formed.window?.tensors === undefined) {
+    throw new BrinkError('E_INTERNAL', 'a window whose samples are no more');
+  }
+  return formed.window.tensors();
+}
+
+/** What the unit before left, or what the model begins with. The lane is held, so nothing changes it meanwhile. */
+function withStates(inputs: readonly Uint8Array[], { lane, frame }: Unit, model: ServingModel): readonly Uint8Array[] {
+  if (model.states.length === 0) return inputs;
+  const chain = lane.chains.get(frame.id.boot);
+  const kept = chain?.statesOf === model.passportSha256 ? chain.states : undefined;
+  return [...inputs, ...(kept ?? model.states.map(firstState))];
+}

@@ -1,4 +1,5 @@
 import { resultToOriginal } from '@brink/decoders';
+import type { ImageTarget } from '@brink/preprocess';
 import { BrinkError, isErrorCode, type link, type Result } from '@brink/protocol';
 import type { LinkReply, RequestBody } from '@brink/runtime';
 import type { ServingModel } from '../models/models.ts';
@@ -8,8 +9,7 @@ import type { Unit, UnitAnswer } from './unit.ts';
 
 /** @param now on the monotonic clock */
 export function decideBody(model: ServingModel, units: readonly Unit[], now: number): RequestBody {
-  const { name, dtype, shape } = model.head;
-  const inputs = [{ name, dtype, shape: [...shape] }];
+  const inputs = model.heads.map(({ name, dtype, shape }) => ({ name, dtype, shape: [...shape] }));
   return {
     case: 'decide',
     value: {
@@ -32,9 +32,10 @@ export function answersOf({ body, payloads }: LinkReply, units: readonly Unit[])
   if (body.case === 'decided' && body.value.results.length === units.length) {
     let at = 0;
     return body.value.results.map((said, index) => {
-      const json = said.payloads > 0 ? (payloads[at]?.toString('utf8') ?? '') : '';
+      const [json, ...states] = payloads.slice(at, at + said.payloads);
       at += said.payloads;
-      return { said, resultJson: onOriginal(units[index] as Unit, json) };
+      const unit = units[index] as Unit;
+      return { said, resultJson: withMeasured(unit, onOriginal(unit, json?.toString('utf8') ?? '')), states };
     });
   }
   return new BrinkError(
@@ -51,8 +52,23 @@ function onOriginal({ prepared }: Unit, json: string): string {
   if (json === '' || prepared?.picture === undefined || prepared.model.task !== 'detection') return json;
   const { transform, width, height } = prepared.picture;
   return JSON.stringify(
-    resultToOriginal(JSON.parse(json) as Result, transform, prepared.model.target, { width, height }),
+    resultToOriginal(JSON.parse(json) as Result, transform, prepared.model.targets[0] as ImageTarget, {
+      width,
+      height,
+    }),
   );
+}
+
+/** What was measured while a window was cut, and whether it is doubtful, stand beside what the model says. */
+function withMeasured({ formed }: Unit, json: string): string {
+  const { values, quality } = formed?.window ?? {};
+  if (json === '' || (values === undefined && quality === undefined)) return json;
+  const result = JSON.parse(json) as Result;
+  return JSON.stringify({
+    ...result,
+    ...(values === undefined ? {} : { values: { ...result.values, ...values } }),
+    ...(quality === undefined ? {} : { quality }),
+  });
 }
 
 /** Why a unit was not computed, in the words of the error table. */

@@ -1,25 +1,34 @@
 import type { PictureTransform } from '@brink/decode';
 import { type BrinkError, EVIDENCE_BYTES_MAX, type Evidence, formatUnitId, type link } from '@brink/protocol';
-import { type Frame, sha256Of } from '../ingest/frame.ts';
+import { type Frame, sha256Of, unitKey } from '../ingest/frame.ts';
+import type { Lane, Piece } from '../ingest/lanes.ts';
 import type { PipelinePlan } from '../ingest/plan.ts';
 import type { ServingModel } from '../models/models.ts';
+import type { FormedUnit } from '../window/formed.ts';
 
-/** What gets decided: one picture or tensor, for one pipeline. */
+/** What gets decided: one picture, tensor or window, for one pipeline. */
 export interface Unit {
   readonly id: string;
   readonly frame: Frame;
   readonly pipeline: PipelinePlan;
+  readonly lane: Lane;
+  readonly part: number;
+  /** Of audio and signals. */
+  readonly formed: FormedUnit | undefined;
+  /** The next unit of its lane waits for the state that it leaves. */
+  readonly holds: boolean;
   /** When it left its waiting place, on the monotonic clock. */
   readonly takenAt: number;
   /** Crashes and hangs while it was in a child. Nothing else counts. */
   attempts: number;
-  /** The input tensor, and for which model it was made. */
+  /** The input tensors, and for which model they were made. */
   prepared: PreparedUnit | undefined;
 }
 
 export interface PreparedUnit {
   readonly model: ServingModel;
-  readonly tensor: Uint8Array;
+  /** One per head of the model. */
+  readonly tensors: readonly Uint8Array[];
   readonly picture?: {
     readonly transform: PictureTransform;
     readonly width: number;
@@ -28,11 +37,12 @@ export interface PreparedUnit {
   };
 }
 
-export function createUnit(frame: Frame, pipeline: PipelinePlan, takenAt: number): Unit {
-  const id = formatUnitId({ ...frame.id, part: 0, pipeline: pipeline.name });
+export function createUnit({ frame, lane, part, formed }: Piece, takenAt: number, holds: boolean): Unit {
+  const { pipeline } = lane;
+  const id = formatUnitId({ ...frame.id, part, pipeline: pipeline.name });
   // Tries that were committed and have no end: the process that made them is no more.
-  const attempts = frame.spooled?.attempts.get(pipeline.name) ?? 0;
-  return { id, frame, pipeline, takenAt, attempts, prepared: undefined };
+  const attempts = frame.spooled?.attempts.get(unitKey(pipeline.name, part)) ?? 0;
+  return { id, frame, pipeline, lane, part, formed, holds, takenAt, attempts, prepared: undefined };
 }
 
 /** What inference says about one unit. */
@@ -40,6 +50,8 @@ export interface UnitAnswer {
   readonly said: link.UnitResult;
   /** Its result as JSON, boxes as parts of the upright original frame; empty where it failed. */
   readonly resultJson: string;
+  /** What its lane's next unit starts from. */
+  readonly states: readonly Uint8Array[];
 }
 
 /** How a unit ended. */
@@ -55,7 +67,7 @@ const round = (ms: number) => Math.round(ms * 100) / 100;
  * @param now on the monotonic clock
  */
 export function outcomeJson(unit: Unit, ending: Ending, now: number, gateway: string): string {
-  const { frame, pipeline } = unit;
+  const { frame, pipeline, formed } = unit;
   const { device, stream, boot, seq } = frame.id;
   const version = ending.outcome === 'decided' ? (unit.prepared?.model.version ?? 1) : ending.version;
   const totalMs = round(Math.max(0, now - frame.receivedAt));
@@ -64,13 +76,13 @@ export function outcomeJson(unit: Unit, ending: Ending, now: number, gateway: st
     stream,
     boot,
     seq,
-    part: 0,
+    part: unit.part,
     pipeline: pipeline.name,
     outcome: ending.outcome,
     ...(ending.outcome === 'decided'
       ? {}
       : { error: { code: ending.error.code, detail: ending.error.detail.slice(0, 1000) } }),
-    frames: { boot, first: seq, last: seq, received: 1 },
+    frames: { boot, ...(formed?.frames ?? { first: seq, last: seq, received: 1 }) },
     model: { name: pipeline.model, version },
     received_ms: frame.receivedMs,
     latency_ms: totalMs,
@@ -98,11 +110,13 @@ function evidenceJson(unit: Unit, ending: Ending, totalMs: number, gateway: stri
   return `${json.slice(0, -1)},"top":${top}}`;
 }
 
+const NO_TARGET = { fit: 'stretch', width: 1, height: 1 } as const;
+
 function describePreparation(evidence: Evidence, { model, picture }: PreparedUnit): void {
   evidence.model = { passport_sha256: model.passportSha256 };
   if (picture === undefined) return;
   const { scaleX, scaleY, offsetX, offsetY } = picture.transform;
-  const { fit, width, height } = model.target;
+  const [{ fit, width, height } = NO_TARGET] = model.targets;
   evidence.frame.width = picture.width;
   evidence.frame.height = picture.height;
   evidence.transform = { scale: [scaleX, scaleY], offset: [offsetX, offsetY], fit, width, height };

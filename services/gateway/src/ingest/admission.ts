@@ -6,65 +6,76 @@ import {
   countSettled,
   type FrameCounts,
 } from '../outcomes/counts.ts';
-import { detach, dueAt, type Frame, type Spooled } from './frame.ts';
-import { type Lane, LaneQueues } from './lanes.ts';
-import type { PipelinePlan } from './plan.ts';
+import { detach, dueAt, type Frame, unitKey } from './frame.ts';
+import { type Lane, LaneQueues, type Piece } from './lanes.ts';
 
 export type UnitDropReason = 'replaced' | 'every_ms' | 'control_down' | 'refused' | 'configuration' | 'stopped';
 
-/** A frame that left its place for one of its pipelines. It counts as a formed unit from here on. */
-export interface Taken {
-  readonly frame: Frame;
-  readonly pipeline: PipelinePlan;
-}
-
 /**
- * The `latest` policy. A device's stream has one waiting place per pipeline; the newest frame takes it and keeps its
- * turn in the queue of the model, so that every device gets its turn however much another one sends.
+ * Where units wait. Of a `latest` stream each device has one waiting place per pipeline: the newest frame takes it and keeps
+ * its turn in the queue of the model, so that every device gets its turn however much another one sends. Where frames are cut
+ * into windows, the place holds those that the newest frame completed.
  *
  * Counting: a frame that is replaced before any unit was formed of it is `dropped` in its stream. After that, its units
- * are formed one by one, and a unit whose frame is replaced is formed and dropped.
+ * are formed one by one, and a unit whose frame is replaced is formed and dropped. Windows are formed when they are cut.
  */
 export function createAdmission(d: { counts: Counts; onUnitDropped(reason: UnitDropReason): void }) {
   const queues = new LaneQueues();
 
-  function takeFrom(lane: Lane, now: number): Taken {
-    const frame = queues.empty(lane);
-    if (frame.spooled !== undefined) return takeSpooled(lane, frame, frame.spooled);
-    frame.formed = true;
-    if (lane.pipeline.everyMs !== undefined) lane.nextAt = now + lane.pipeline.everyMs;
-    countFormed(d.counts.units(lane.pipeline.name));
-    return { frame, pipeline: lane.pipeline };
+  /** It counts as a formed unit from here on, if it did not before. */
+  function takeFrom(lane: Lane, now: number, hold: boolean): Piece {
+    const piece = queues.shift(lane, hold);
+    const { frame, part, formed } = piece;
+    const { name, everyMs } = lane.pipeline;
+    if (frame.spooled !== undefined) frame.spooled.out.add(unitKey(name, part));
+    else if (formed === undefined) {
+      frame.formed = true;
+      if (everyMs !== undefined) lane.nextAt = now + everyMs;
+      countFormed(d.counts.units(name));
+    }
+    return piece;
   }
 
-  /** Its unit was counted when the frame was committed; the next one waits at the end of the queue. */
-  function takeSpooled(lane: Lane, frame: Frame, spooled: Spooled): Taken {
-    spooled.out.add(lane.pipeline.name);
-    const next = lane.backlog.shift();
-    if (next !== undefined) queues.fill(lane, next);
-    return { frame, pipeline: lane.pipeline };
-  }
-
-  function dropUnit(pipeline: PipelinePlan, frame: Frame, reason: UnitDropReason): void {
+  /** @param isCounted it counts as formed already */
+  function dropUnit({ frame, lane, part }: Piece, reason: UnitDropReason, isCounted: boolean): void {
     frame.formed = true;
-    const row = d.counts.units(pipeline.name);
-    countFormed(row);
+    const row = d.counts.units(lane.pipeline.name);
+    if (!isCounted) countFormed(row);
     countSettled(row, 'dropped');
     d.onUnitDropped(reason);
-    frame.onSettled?.(pipeline, 'dropped');
+    frame.onSettled?.(lane.pipeline, part, 'dropped');
   }
 
   /** @returns the frame that waited there and now waits nowhere, without a unit of it: it is dropped as a whole */
   function enter(lane: Lane, frame: Frame, now: number): Frame | undefined {
-    if (lane.frame === undefined) {
-      if (now < lane.nextAt) dropUnit(lane.pipeline, frame, 'every_ms');
-      else queues.fill(lane, frame);
+    const piece: Piece = { frame, lane, part: 0, formed: undefined };
+    if (lane.waiting.length === 0) {
+      if (now < lane.nextAt) dropUnit(piece, 'every_ms', false);
+      else queues.push(piece);
       return undefined;
     }
-    const old = queues.replace(lane, frame);
-    if (!old.formed) return old.waiting === 0 ? old : undefined;
-    dropUnit(lane.pipeline, old, 'replaced');
+    const old = queues.replace(piece);
+    if (!old.frame.formed) return old.frame.waiting === 0 ? old.frame : undefined;
+    dropUnit(old, 'replaced', false);
     return undefined;
+  }
+
+  /** Of one lane: what a frame completed, in place of what older frames did. */
+  function enterFormed(lane: Lane, pieces: readonly Piece[], now: number): void {
+    const row = d.counts.units(lane.pipeline.name);
+    const { everyMs } = lane.pipeline;
+    const due: Piece[] = [];
+    for (const piece of pieces) {
+      countFormed(row);
+      if (everyMs === undefined) due.push(piece);
+      // The newest of them says most.
+      else if (piece === pieces.at(-1) && now >= lane.nextAt) {
+        lane.nextAt = now + everyMs;
+        due.push(piece);
+      } else dropUnit(piece, 'every_ms', true);
+    }
+    if (due.length === 0) return;
+    for (const piece of queues.replaceAll(lane, due)) dropUnit(piece, 'replaced', true);
   }
 
   return {
@@ -77,28 +88,39 @@ export function createAdmission(d: { counts: Counts; onUnitDropped(reason: UnitD
         return;
       }
       countReplacement(row, frame.receivedMs);
-      for (const pipeline of replaced.plan.pipelines) replaced.onSettled?.(pipeline, 'dropped');
+      for (const pipeline of replaced.plan.pipelines) replaced.onSettled?.(pipeline, 0, 'dropped');
     },
+
+    /** The same for what a frame completed; each is one of a single lane. */
+    offerFormed: enterFormed,
 
     /** A frame of the spool, behind those that wait for the same pipelines. Its units are counted already. */
     enqueue(frame: Frame, lanes: readonly Lane[]): void {
-      for (const lane of lanes) {
-        if (lane.frame === undefined) queues.fill(lane, frame);
-        else lane.backlog.push(frame);
-      }
+      for (const lane of lanes) queues.push({ frame, lane, part: 0, formed: undefined });
     },
 
-    /** The next frame for a model, or undefined. @param pictures whether pictures can be taken */
-    take(model: string, now: number, pictures: boolean): Taken | undefined {
-      const lane = queues.first(model, pictures);
-      return lane === undefined ? undefined : takeFrom(lane, now);
+    /** The same for what a frame of the spool completed. */
+    enqueueFormed(pieces: readonly Piece[]): void {
+      for (const piece of pieces) queues.push(piece);
     },
+
+    /** The next for a model, or undefined. @param pictures whether pictures can be taken @param hold see `release` */
+    take(model: string, now: number, pictures: boolean, hold = false): Piece | undefined {
+      const lane = queues.first(model, pictures);
+      return lane === undefined ? undefined : takeFrom(lane, now, hold);
+    },
+
+    /** The unit that was taken with `hold` has ended, and left the state that the next of its lane needs. */
+    release: (lane: Lane): void => queues.release(lane),
 
     /** What is too old. For each the caller makes an `expired` outcome. */
-    takeExpired(now: number): Taken[] {
-      const taken: Taken[] = [];
+    takeExpired(now: number): Piece[] {
+      const taken: Piece[] = [];
       for (const lane of [...queues.full()]) {
-        while (lane.frame !== undefined && now >= dueAt(lane.frame, lane.pipeline)) taken.push(takeFrom(lane, now));
+        for (let head = lane.waiting[0]; head !== undefined; head = lane.waiting[0]) {
+          if (now < dueAt(head.frame, lane.pipeline)) break;
+          taken.push(takeFrom(lane, now, false));
+        }
       }
       return taken;
     },
@@ -106,10 +128,9 @@ export function createAdmission(d: { counts: Counts; onUnitDropped(reason: UnitD
     /** Drops what waits in lanes that are no more (a changed configuration, the end of the process). The spool keeps its own. */
     abandon(lanes: readonly Lane[], reason: UnitDropReason): void {
       for (const lane of lanes) {
-        if (lane.frame === undefined) continue;
-        const frame = queues.empty(lane);
-        lane.backlog = [];
-        if (frame.spooled === undefined) dropUnit(lane.pipeline, frame, reason);
+        for (const piece of queues.clear(lane)) {
+          if (piece.frame.spooled === undefined) dropUnit(piece, reason, piece.formed !== undefined);
+        }
       }
     },
 

@@ -31,6 +31,8 @@ export interface Arrival {
   readonly foreign?: true;
   readonly contentType: string | undefined;
   readonly traceparent: string | undefined;
+  /** Where the device says it: the position of the first sample since it started. */
+  readonly at?: number | undefined;
   readonly onSettled?: Frame['onSettled'];
 }
 
@@ -57,6 +59,7 @@ export function readArrival(topics: Topics, foreign: Pick<ForeignTopics, 'read'>
     retain: message.retain,
     contentType: message.properties?.contentType,
     traceparent: traceparentOf(user?.['traceparent']),
+    at: atOf(user?.['at']),
   };
 }
 
@@ -78,3 +81,11 @@ function idOf(user: Readonly<Record<string, string | string[]>>): { boot: string
 const TRACEPARENT = /^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/;
 const traceparentOf = (text: string | string[] | undefined) =>
   typeof text === 'string' && TRACEPARENT.test(text) ? text : undefined;
+
+/** @throws BrinkError E_TOPIC: a wrong position taken for none would put samples where they do not belong */
+function atOf(text: string | string[] | undefined): number | undefined {
+  if (text === undefined) return undefined;
+  const at = typeof text === 'string' && /^(0|[1-9][0-9]{0,15})$/.test(text) ? Number(text) : Number.NaN;
+  if (Number.isSafeInteger(at)) return at;
+  throw new BrinkError('E_TOPIC', `user property at "${String(text).slice(0, 40)}"; expected a position from 0`);
+}

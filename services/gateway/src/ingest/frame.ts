@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto';
-import type { SniffedType } from '@brink/decode';
 import type { FrameId } from '@brink/protocol';
+import type { Samples } from '../window/samples.ts';
 import type { PipelinePlan, StreamPlan } from './plan.ts';
 
 /** One frame that was accepted, until the last of its units is settled. */
@@ -9,7 +9,11 @@ export interface Frame {
   readonly plan: StreamPlan;
   /** A view into the network's chunk as long as the frame does not wait; a copy of its own as soon as it does. */
   payload: Uint8Array;
-  readonly type: SniffedType;
+  readonly type: string;
+  /** Where the device says it: the position of its first sample since it started. */
+  readonly at?: number | undefined;
+  /** Of audio and signals: what the payload says, until it was cut into windows. */
+  samples?: Samples | undefined;
   /** The gateway's clock: ms since 1970, for people and rules. */
   readonly receivedMs: number;
   /** The same moment on the monotonic clock, for ages and limits. */
@@ -20,11 +24,16 @@ export interface Frame {
   /** Lanes in which it waits. */
   waiting: number;
   /** Told of each unit's end, where somebody waits for it (frames posted over HTTP). */
-  readonly onSettled: ((pipeline: PipelinePlan, fate: 'committed' | 'dropped') => void) | undefined;
+  readonly onSettled: OnSettled | undefined;
+  /** Of audio and signals: the units that it completed, once that is known. */
+  units?: readonly { readonly pipeline: PipelinePlan; readonly part: number }[] | undefined;
   sha256: string | undefined;
   /** Of a durable stream: its row in the spool. */
   readonly spooled: Spooled | undefined;
 }
+
+/** @param pipeline undefined: nothing ended, but its units are known now */
+export type OnSettled = (pipeline: PipelinePlan | undefined, part: number, fate: 'committed' | 'dropped') => void;
 
 /** A row of the spool: what is left to be decided about one frame. */
 export interface Spooled {
@@ -34,13 +43,16 @@ export interface Spooled {
   readonly boot: string;
   readonly seq: number;
   readonly bytes: number;
-  /** Pipelines whose unit is not settled. */
+  /** Units that are not settled, by `unitKey`. */
   readonly left: Set<string>;
-  /** Those of them whose unit is being decided, or on its way to control. */
+  /** Those of them that are being decided, or on their way to control. */
   readonly out: Set<string>;
-  /** Tries of each pipeline's unit, as they are committed. */
+  /** Tries of each unit, as they are committed. */
   readonly attempts: Map<string, number>;
 }
+
+/** One unit of a frame, within it. No pipeline's name has a slash. */
+export const unitKey = (pipeline: string, part: number) => (part === 0 ? pipeline : `${pipeline}/${part}`);
 
 /** Of the bytes as received. Worked out when a unit needs it: frames that are dropped never pay for it. */
 export function sha256Of(frame: Frame): string {

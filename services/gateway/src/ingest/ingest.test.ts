@@ -3,6 +3,7 @@ import { createTestClock } from '@brink/runtime';
 import { describe, expect, it } from 'vitest';
 import { type Counts, countSettled, createCounts } from '../outcomes/counts.ts';
 import { createDeadLetters } from '../outcomes/letters.ts';
+import { createWindows } from '../window/windows.ts';
 import { createAdmission } from './admission.ts';
 import type { FrameMessage } from './arrival.ts';
 import { createDiscovered } from './discovered.ts';
@@ -46,6 +47,7 @@ function entrance(o: { sourcesMax?: number; streams?: object } = {}) {
       foreign,
       sources,
       admission,
+      windows: createWindows({ models: { known: () => undefined }, admission, onUnseen: () => {} }),
       refusals: createRefusals({
         clock,
         counts,
@@ -175,9 +177,9 @@ describe('waiting places', () => {
     const { receive, admission } = entrance();
     receive('cam-1/up/frames/front', JPEG);
     receive('d/up/frames/raw');
-    expect(admission.take('cats', 0, false)?.pipeline.name).toBe('bits');
+    expect(admission.take('cats', 0, false)?.lane.pipeline.name).toBe('bits');
     expect(admission.take('cats', 0, false)).toBeUndefined();
-    expect(admission.take('cats', 0, true)?.pipeline.name).toBe('pets');
+    expect(admission.take('cats', 0, true)?.lane.pipeline.name).toBe('pets');
   });
 
   it('give up what is older than the stream allows', async () => {
@@ -204,9 +206,9 @@ describe('the two laws', () => {
       () => receive(pick(['cam-1/up/frames/other', 'X/up/frames/raw', 'cam-1/up/frames/front/x']), JPEG),
       () => {
         const taken = admission.take(pick(['cats', 'slow']), clock.monotonic(), random() < 0.7);
-        if (taken !== undefined) open.push(taken.pipeline.name);
+        if (taken !== undefined) open.push(taken.lane.pipeline.name);
       },
-      () => open.push(...admission.takeExpired(clock.monotonic()).map(({ pipeline }) => pipeline.name)),
+      () => open.push(...admission.takeExpired(clock.monotonic()).map(({ lane }) => lane.pipeline.name)),
       () => {
         const [pipeline] = open.splice(0, 1);
         if (pipeline !== undefined)

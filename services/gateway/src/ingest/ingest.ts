@@ -1,12 +1,15 @@
 import { BrinkError, type Topics } from '@brink/protocol';
 import type { Clock } from '@brink/runtime';
-import { type Counts, countFrame } from '../outcomes/counts.ts';
+import { type Counts, countFrame, countReplacement } from '../outcomes/counts.ts';
 import type { Answer, Intake } from '../spool/intake.ts';
+import { readSamples, type Samples } from '../window/samples.ts';
+import type { Windows } from '../window/windows.ts';
 import type { Admission } from './admission.ts';
 import { type Arrival, type FrameMessage, readArrival } from './arrival.ts';
 import { outsideOf, typeOf } from './checks.ts';
 import type { ForeignTopics } from './foreign.ts';
 import type { Frame } from './frame.ts';
+import type { StreamPlan } from './plan.ts';
 import type { Refusals } from './refusals.ts';
 import { type Source, type Sources, takeSeq } from './sources.ts';
 
@@ -21,6 +24,7 @@ export interface IngestDeps {
   /** Frames of durable streams. */
   intake: Pick<Intake, 'admit' | 'retire'>;
   admission: Admission;
+  windows: Pick<Windows, 'offer'>;
   /** Something waits for the models of this frame now. */
   onOffered(frame: Frame): void;
 }
@@ -47,7 +51,7 @@ export function createIngest(config: { boot: string; topics: Topics }, d: Ingest
 
   /** @returns the accepted frame, or the error by which it was refused: E_SEQ_LATE for a repetition */
   function admitLatest(source: Source, arrival: Arrival): Frame | BrinkError {
-    const { device, stream, id, payload, traceparent, onSettled } = arrival;
+    const { device, stream, id, payload, traceparent, onSettled, at } = arrival;
     const { plan } = source;
     const wrong = outsideOf(plan, arrival);
     if (wrong !== undefined) return refused.frame(source, wrong, arrival);
@@ -58,6 +62,8 @@ export function createIngest(config: { boot: string; topics: Topics }, d: Ingest
     }
     const type = typeOf(plan, arrival);
     if (type instanceof BrinkError) return refused.frame(source, type, arrival);
+    const samples = samplesOf(plan, payload, type);
+    if (samples instanceof BrinkError) return refused.frame(source, samples, arrival);
     const { boot, seq } = id ?? { boot: config.boot, seq: ++source.lastSeq };
     const frame: Frame = {
       id: { device, stream, boot, seq },
@@ -67,13 +73,17 @@ export function createIngest(config: { boot: string; topics: Topics }, d: Ingest
       receivedMs,
       receivedAt: d.clock.monotonic(),
       traceparent,
+      at,
       formed: false,
       waiting: 0,
       onSettled,
       sha256: undefined,
       spooled: undefined,
     };
-    d.admission.offer(frame, source.lanes, source.row, frame.receivedAt);
+    if (samples === undefined) d.admission.offer(frame, source.lanes, source.row, frame.receivedAt);
+    else if (d.windows.offer(frame, samples, source.lanes, frame.receivedAt))
+      countFrame(source.row, 'accepted', receivedMs);
+    else countReplacement(source.row, receivedMs);
     d.onOffered(frame);
     d.admission.settleDown(frame);
     return frame;
@@ -117,6 +127,16 @@ export function createIngest(config: { boot: string; topics: Topics }, d: Ingest
       return promise;
     },
   };
+}
+
+/** @returns what the frame says, undefined where it is no row of samples; or why it cannot be read */
+export function samplesOf(plan: StreamPlan, payload: Uint8Array, type: string): Samples | BrinkError | undefined {
+  if (plan.samples === undefined) return undefined;
+  try {
+    return readSamples(plan.samples, payload, type);
+  } catch (reason) {
+    return BrinkError.from(reason, 'E_DECODE');
+  }
 }
 
 /** What is refused is settled too: it is never sent again. */

@@ -1,64 +1,128 @@
+import type { Chain } from '../window/chain.ts';
+import type { FormedUnit } from '../window/formed.ts';
 import type { Frame } from './frame.ts';
 import type { PipelinePlan } from './plan.ts';
 
-/** Where the newest frame of one device's stream waits for one pipeline: a single place. */
+/** What waits for one pipeline: a frame as a whole, or what it gave of a window. */
+export interface Piece {
+  readonly frame: Frame;
+  readonly lane: Lane;
+  /** Which of the units that its frame completes. */
+  readonly part: number;
+  /** Of audio and signals. */
+  readonly formed: FormedUnit | undefined;
+}
+
+/** Where the units of one device's stream wait for one pipeline. */
 export interface Lane {
   readonly pipeline: PipelinePlan;
-  frame: Frame | undefined;
-  /** Of a durable stream: frames behind it, in their order. Bounded by what the spool keeps in memory. */
-  backlog: Frame[];
+  /** Whether they have to go through the decoder of pictures. */
+  readonly pictures: boolean;
+  /**
+   * In their order. Of a `latest` stream those of the newest frame; of a durable one as many as the spool keeps in memory.
+   */
+  waiting: Piece[];
+  /** A unit is under way, and the next one needs the state that it leaves. */
+  held: boolean;
   /** When it came into its queue; smaller is earlier. */
   order: number;
   /** `every_ms`: no unit before this, on the monotonic clock. */
   nextAt: number;
+  /** Where its windows and its recurrent state stand, by boot of the device. */
+  readonly chains: Map<string, Chain>;
 }
 
-export function createLane(pipeline: PipelinePlan): Lane {
-  return { pipeline, frame: undefined, backlog: [], order: 0, nextAt: Number.NEGATIVE_INFINITY };
+export function createLane(pipeline: PipelinePlan, format: string): Lane {
+  return {
+    pipeline,
+    pictures: format === 'image',
+    waiting: [],
+    held: false,
+    order: 0,
+    nextAt: Number.NEGATIVE_INFINITY,
+    chains: new Map(),
+  };
 }
 
 const PRIORITIES = 10;
 
-/** Lanes with a frame. A set keeps the order in which they came, and lets any of them go at no cost. */
+/** Lanes with something to take. A set keeps the order in which they came, and lets any of them go at no cost. */
 interface ModelQueue {
   /** One set per priority, 0 to 9, for each of both: no picture holds up a tensor. */
   readonly pictures: Set<Lane>[];
   readonly tensors: Set<Lane>[];
 }
 
-/** Per model, the lanes that hold a frame for it: by priority, then first come first served. */
+/** Per model, the lanes that have something for it: by priority, then first come first served. */
 export class LaneQueues {
   readonly #queues = new Map<string, ModelQueue>();
+  /** Every lane in which something waits, also those that are held. */
+  readonly #full = new Set<Lane>();
   #order = 0;
+  #size = 0;
 
-  /** Fills an empty lane; it goes to the end of its queue. */
-  fill(lane: Lane, frame: Frame): void {
-    lane.frame = frame;
+  /** Behind what waits in its lane; a lane that was empty goes to the end of its queue. */
+  push(piece: Piece): void {
+    const { lane, frame } = piece;
+    lane.waiting.push(piece);
     frame.waiting += 1;
-    lane.order = ++this.#order;
-    this.#setOf(lane, frame).add(lane);
+    this.#size += 1;
+    if (lane.waiting.length > 1) return;
+    this.#full.add(lane);
+    if (!lane.held) this.#queue(lane);
   }
 
-  /** @returns the frame that was in it */
-  empty(lane: Lane): Frame {
-    const frame = lane.frame as Frame;
-    this.#setOf(lane, frame).delete(lane);
-    lane.frame = undefined;
-    frame.waiting -= 1;
-    return frame;
+  /** Takes the first; its lane goes to the end of its queue. @param hold until `release` nothing more is taken from it */
+  shift(lane: Lane, hold: boolean): Piece {
+    const piece = lane.waiting.shift() as Piece;
+    piece.frame.waiting -= 1;
+    this.#size -= 1;
+    if (!lane.held) this.#setOf(lane).delete(lane);
+    lane.held ||= hold;
+    if (lane.waiting.length === 0) this.#full.delete(lane);
+    else if (!lane.held) this.#queue(lane);
+    return piece;
   }
 
-  /** Puts a newer frame into a full lane, which keeps its turn. @returns the frame that was in it */
-  replace(lane: Lane, frame: Frame): Frame {
-    const old = lane.frame as Frame;
-    if (old.plan.format !== frame.plan.format) {
-      this.empty(lane);
-      this.fill(lane, frame);
+  release(lane: Lane): void {
+    if (!lane.held) return;
+    lane.held = false;
+    if (lane.waiting.length > 0) this.#queue(lane);
+  }
+
+  /** Puts a frame in the place of the only one that waits; the lane keeps its turn. */
+  replace(piece: Piece): Piece {
+    const { lane, frame } = piece;
+    const old = lane.waiting[0] as Piece;
+    lane.waiting[0] = piece;
+    frame.waiting += 1;
+    old.frame.waiting -= 1;
+    return old;
+  }
+
+  /** Takes everything out. A lane that gets something at once keeps its turn no more than any other. */
+  clear(lane: Lane): Piece[] {
+    const pieces = lane.waiting;
+    if (pieces.length === 0) return pieces;
+    lane.waiting = [];
+    for (const { frame } of pieces) frame.waiting -= 1;
+    this.#size -= pieces.length;
+    this.#full.delete(lane);
+    if (!lane.held) this.#setOf(lane).delete(lane);
+    return pieces;
+  }
+
+  /** Takes what waits and puts other units in their place; the lane keeps its turn. @param pieces at least one */
+  replaceAll(lane: Lane, pieces: readonly Piece[]): Piece[] {
+    const old = lane.waiting;
+    if (old.length === 0) {
+      for (const piece of pieces) this.push(piece);
       return old;
     }
-    lane.frame = frame;
-    frame.waiting += 1;
-    old.waiting -= 1;
+    lane.waiting = [...pieces];
+    for (const { frame } of old) frame.waiting -= 1;
+    for (const { frame } of pieces) frame.waiting += 1;
+    this.#size += pieces.length - old.length;
     return old;
   }
 
@@ -78,29 +142,28 @@ export class LaneQueues {
     return this.#queues.keys();
   }
 
-  /** Every lane that holds a frame. */
-  *full(): Generator<Lane> {
-    for (const { pictures, tensors } of this.#queues.values()) {
-      for (const set of [...pictures, ...tensors]) yield* set;
-    }
+  /** Every lane in which something waits. */
+  full(): Iterable<Lane> {
+    return this.#full;
   }
 
+  /** Units, and frames that will be, in all lanes. */
   get size(): number {
-    let size = 0;
-    for (const { pictures, tensors } of this.#queues.values()) {
-      for (const set of [...pictures, ...tensors]) size += set.size;
-    }
-    return size;
+    return this.#size;
   }
 
-  #setOf(lane: Lane, frame: Frame): Set<Lane> {
-    let queue = this.#queues.get(lane.pipeline.model);
+  #queue(lane: Lane): void {
+    lane.order = ++this.#order;
+    this.#setOf(lane).add(lane);
+  }
+
+  #setOf({ pipeline, pictures }: Lane): Set<Lane> {
+    let queue = this.#queues.get(pipeline.model);
     if (queue === undefined) {
       queue = { pictures: sets(), tensors: sets() };
-      this.#queues.set(lane.pipeline.model, queue);
+      this.#queues.set(pipeline.model, queue);
     }
-    const byPriority = frame.plan.format === 'tensor' ? queue.tensors : queue.pictures;
-    return byPriority[lane.pipeline.priority] as Set<Lane>;
+    return (pictures ? queue.pictures : queue.tensors)[pipeline.priority] as Set<Lane>;
   }
 }
 

@@ -1,4 +1,11 @@
-import { BrinkError, type Configuration, type PublishedConfiguration } from '@brink/protocol';
+import {
+  BrinkError,
+  type Configuration,
+  isWindowed,
+  type PublishedConfiguration,
+  type StreamConfig,
+  streamProblems,
+} from '@brink/protocol';
 
 /** One pipeline as the gateway runs it. */
 export interface PipelinePlan {
@@ -11,12 +18,30 @@ export interface PipelinePlan {
   readonly everyMs: number | undefined;
 }
 
+export interface SamplesPlan {
+  readonly kind: 'audio' | 'signal';
+  /** What bytes are whose type nobody says. */
+  readonly encoding: 'wav' | 'json' | 'cbor' | 'csv' | 's16le' | 'f32le';
+  /** Of a signal its fields, in their order. */
+  readonly channels: readonly string[];
+  /** Of raw samples: how many lie side by side. */
+  readonly interleaved: number;
+  /** Where the frame does not say it; undefined: that of the model. */
+  readonly rateHz: number | undefined;
+  /** gap: fill */
+  readonly fill: boolean;
+}
+
 export interface StreamPlan {
   readonly name: string;
   readonly devices: string;
   /** Patterns of other systems' topics. */
   readonly topics: readonly string[];
-  readonly format: 'image' | 'tensor';
+  readonly format: StreamConfig['format'];
+  /** Of audio and signals, which are cut into windows: how their samples are read. */
+  readonly samples: SamplesPlan | undefined;
+  /** What of the stream decides whether a model can be fed with it. */
+  readonly brings: Pick<StreamConfig, 'format' | 'signal'>;
   /** delivery: durable */
   readonly durable: boolean;
   readonly frameBytesMax: number;
@@ -50,6 +75,8 @@ export function planOf(
       devices: stream.devices,
       topics: stream.topics,
       format: stream.format,
+      samples: samplesOf(stream),
+      brings: { format: stream.format, ...(stream.signal === undefined ? {} : { signal: stream.signal }) },
       durable: stream.delivery === 'durable',
       frameBytesMax: stream.frame_bytes_max,
       frameAgeMsMax: stream.delivery === 'durable' ? spoolAgeMsMax : stream.frame_age_ms_max,
@@ -65,10 +92,26 @@ export function planOf(
   return { revision, streams };
 }
 
+function samplesOf(stream: StreamConfig): SamplesPlan | undefined {
+  if (!isWindowed(stream)) return undefined;
+  const fill = stream.gap === 'fill';
+  const { audio, signal } = stream;
+  if (signal !== undefined) {
+    const { encoding, fields, rate_hz } = signal;
+    return { kind: 'signal', encoding, channels: fields, interleaved: fields.length, rateHz: rate_hz, fill };
+  }
+  const { encoding = 'wav', channels = 1, rate_hz } = audio ?? {};
+  return { kind: 'audio', encoding, channels: ['audio'], interleaved: channels, rateHz: rate_hz, fill };
+}
+
 function problemsOf(configuration: Configuration): string[] {
   const problems: string[] = [];
   const streamOf = new Map<string, string>();
   for (const [name, stream] of Object.entries(configuration.streams)) {
+    if (stream.delivery === 'durable' && isWindowed(stream))
+      problems.push(`streams.${name}.delivery: durable beside format: ${stream.format}; expected latest`);
+    for (const { path, found, expected } of streamProblems(stream))
+      problems.push(`streams.${name}.${path.join('.')}: ${found}; expected ${expected}`);
     for (const pipeline of Object.keys(stream.pipelines)) {
       const other = streamOf.get(pipeline);
       if (other !== undefined)

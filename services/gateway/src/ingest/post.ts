@@ -1,6 +1,6 @@
 import { BrinkError, formatUnitId, isBoot, isName, type link } from '@brink/protocol';
 import { type Clock, type HandlerContext, wait } from '@brink/runtime';
-import type { Frame } from './frame.ts';
+import { type Frame, unitKey } from './frame.ts';
 import type { Ingest } from './ingest.ts';
 import type { PipelinePlan } from './plan.ts';
 
@@ -32,10 +32,11 @@ export function createPostFrame(d: { ingest: Ingest; clock: Clock }) {
 function createWatch() {
   const fates = new Map<string, 'committed' | 'dropped'>();
   let changed = Promise.withResolvers<void>();
+  const isOver = (frame: Frame) => isCut(frame) && fates.size >= unitsOf(frame).length;
 
   return {
-    settle(pipeline: PipelinePlan, fate: 'committed' | 'dropped'): void {
-      fates.set(pipeline.name, fate);
+    settle(pipeline: PipelinePlan | undefined, part: number, fate: 'committed' | 'dropped'): void {
+      if (pipeline !== undefined) fates.set(unitKey(pipeline.name, part), fate);
       changed.resolve();
     },
     async known(frame: Frame, waitMs: number, clock: Clock, signal: AbortSignal): Promise<void> {
@@ -44,19 +45,26 @@ function createWatch() {
         () => true,
         () => true,
       );
-      while (fates.size < frame.plan.pipelines.length) {
+      while (!isOver(frame)) {
         changed = Promise.withResolvers();
         if (await Promise.race([changed.promise.then(() => false), timeout])) return;
       }
       over.abort();
     },
     fates: (frame: Frame) =>
-      frame.plan.pipelines.map((pipeline) => ({
-        id: formatUnitId({ ...frame.id, part: 0, pipeline: pipeline.name }),
-        fate: fates.get(pipeline.name) ?? 'pending',
+      unitsOf(frame).map(({ pipeline, part }) => ({
+        id: formatUnitId({ ...frame.id, part, pipeline: pipeline.name }),
+        fate: fates.get(unitKey(pipeline.name, part)) ?? 'pending',
       })),
   };
 }
+
+/** Whether it is known which units it has. */
+const isCut = ({ plan, units }: Frame) => plan.samples === undefined || units !== undefined;
+
+/** Of sounds and signals the windows that it completed; of all others one per pipeline. */
+const unitsOf = ({ plan, units = [] }: Frame) =>
+  plan.samples === undefined ? plan.pipelines.map((pipeline) => ({ pipeline, part: 0 })) : units;
 
 function named(what: string, text: string): string {
   if (!isName(text))

@@ -45,7 +45,7 @@ export function createSources(config: { sourcesMax: number }, d: { counts: Count
         device,
         plan: found,
         row: d.counts.frames(device, stream),
-        lanes: found.pipelines.map(createLane),
+        lanes: found.pipelines.map((pipeline) => createLane(pipeline, found.format)),
         lastSeq: 0,
         boots: new Map(),
       };
@@ -61,7 +61,12 @@ export function createSources(config: { sourcesMax: number }, d: { counts: Count
         if (found !== undefined && JSON.stringify(found) === JSON.stringify(source.plan)) continue;
         d.admission.abandon(source.lanes, 'configuration');
         if (found === undefined) sources.delete(key);
-        else sources.set(key, { ...source, plan: found, lanes: found.pipelines.map(createLane) });
+        else
+          sources.set(key, {
+            ...source,
+            plan: found,
+            lanes: found.pipelines.map((pipeline) => createLane(pipeline, found.format)),
+          });
       }
     },
 

@@ -26,6 +26,7 @@ export function createModels(
   d: { logger: Logger; clock: Clock; onChange(name: string): void },
 ) {
   const serving = new Map<string, ServingModel>();
+  const known = new Map<string, ServingModel>();
   const problems = new Map<string, string>();
   const lastVersions = new Map<string, number>();
   let announced: readonly ModelState[] = [];
@@ -53,6 +54,7 @@ export function createModels(
     serving.clear();
     for (const [name, model] of found) {
       serving.set(name, model);
+      known.set(name, model);
       lastVersions.set(name, model.version);
     }
     takeProblems(why);
@@ -100,6 +102,9 @@ export function createModels(
 
     /** undefined while the model cannot take units; `whyNot` says why. */
     current: (name: string): ServingModel | undefined => serving.get(name),
+
+    /** The one that takes units now or took them last: windows are cut while inference is away. */
+    known: (name: string): ServingModel | undefined => known.get(name),
 
     whyNot(name: string): string {
       if (!up) return 'the link to inference is down';
@@ -159,8 +164,7 @@ async function prepared(
       `the passport of ${name}@${version} here is ${here}…, inference loaded ${there}…`,
     );
   }
-  const { head, target, task } = preparation;
   // 0 comes of an inference that does not say it yet.
   const room = { batchBest: Math.max(1, batchBest), copies: Math.max(1, copies) };
-  return { name, version, passportSha256, ...room, head, target, task };
+  return { ...preparation, name, version, ...room };
 }

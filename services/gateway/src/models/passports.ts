@@ -2,14 +2,36 @@ import { createHash } from 'node:crypto';
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type ImageTarget, imageTarget, isPrepared, type WireHead, wireHeads } from '@brink/preprocess';
-import { BrinkError, type Passport, PassportSchema } from '@brink/protocol';
+import {
+  BrinkError,
+  type InputSpec,
+  type ModelNeeds,
+  needsOf,
+  type Passport,
+  PassportSchema,
+  type StateSpec,
+} from '@brink/protocol';
 
 /** What the gateway must know of one version of a model to prepare units for it. */
 export interface Preparation {
   /** sha256 of the bytes of model.json: every Decide names it. */
   readonly passportSha256: string;
-  readonly head: WireHead;
-  readonly target: ImageTarget;
+  /** What a unit brings: every input that is made of a frame, then every state. */
+  readonly heads: readonly WireHead[];
+  /** Bytes of all of them. */
+  readonly bytes: number;
+  /** The inputs that are made of a frame. */
+  readonly inputs: readonly InputSpec[];
+  /** The same for two versions that want the same of a frame. */
+  readonly inputsKey: string;
+  readonly needs: ModelNeeds;
+  /** How large it wants pictures, where it takes any: one for each of its inputs. */
+  readonly targets: readonly ImageTarget[];
+  /** Samples per second of sounds and signals, where a frame does not say it; 1 of others. */
+  readonly rateHz: number;
+  /** The least time between two windows. */
+  readonly hopSeconds: number;
+  readonly states: readonly StateSpec[];
   /** What its results say. */
   readonly task: Passport['task'];
 }
@@ -33,30 +55,40 @@ export async function readPreparation(modelsDir: string, name: string, version: 
     const [issue] = passport.error.issues;
     throw new BrinkError('E_PASSPORT', `${path}: ${issue?.path.join('.')}: ${issue?.message}`);
   }
-  const [input, ...more] = passport.data.inputs.filter(isPrepared);
-  const [head] = wireHeads(passport.data);
-  if (
-    input === undefined ||
-    head === undefined ||
-    !('image' in input) ||
-    more.length + passport.data.state.length > 0
-  ) {
-    throw new BrinkError(
-      'E_UNSUPPORTED',
-      `${path}: a stream of this version brings one picture per unit; this model takes ${inputsText(passport.data)}`,
-    );
-  }
+  return { passportSha256: createHash('sha256').update(bytes).digest('hex'), ...preparationOf(passport.data) };
+}
+
+/** @throws BrinkError E_PASSPORT where its numbers cannot be together */
+function preparationOf(passport: Passport): Omit<Preparation, 'passportSha256'> {
+  const inputs = passport.inputs.filter(isPrepared);
+  const heads = wireHeads(passport);
+  const { rateHz, hopSeconds } = paceOf(inputs);
   return {
-    passportSha256: createHash('sha256').update(bytes).digest('hex'),
-    head,
-    target: imageTarget(input.image),
-    task: passport.data.task,
+    heads,
+    bytes: heads.reduce((sum, head) => sum + head.bytes, 0),
+    inputs,
+    inputsKey: JSON.stringify(inputs),
+    needs: needsOf(inputs),
+    targets: inputs.flatMap((input) => ('image' in input ? [imageTarget(input.image)] : [])),
+    rateHz,
+    hopSeconds,
+    states: passport.state,
+    task: passport.task,
   };
 }
 
-function inputsText(passport: Passport): string {
-  const kinds = passport.inputs.filter(isPrepared).map((input) => Object.keys(input).find((key) => key !== 'tensor'));
-  return [...kinds, ...passport.state.map(() => 'recurrent state')].join(', ');
+/** Peaks of one kind are never closer than the refractory time, which a passport cannot set below a tenth of a second. */
+const PEAK_SECONDS_MIN = 0.1;
+
+function paceOf(inputs: readonly InputSpec[]): { rateHz: number; hopSeconds: number } {
+  const paces = inputs.flatMap((input) => {
+    const spec = 'audio' in input ? input.audio : 'signal' in input ? input.signal : undefined;
+    if (spec === undefined) return [];
+    const { rate_hz: rateHz, window, hop = window } = spec;
+    return [{ rateHz, hopSeconds: 'trigger' in spec && spec.trigger !== undefined ? PEAK_SECONDS_MIN : hop / rateHz }];
+  });
+  const [first = { rateHz: 1, hopSeconds: 1 }] = paces;
+  return first;
 }
 
 /** The highest version in the folder, or undefined: what a name means while inference has not said it. */

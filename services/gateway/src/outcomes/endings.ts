@@ -1,8 +1,7 @@
 import type { Clock } from '@brink/runtime';
 import { type Ending, outcomeJson, type Unit } from '../decide/unit.ts';
 import type { UnitDropReason } from '../ingest/admission.ts';
-import type { Frame, Spooled } from '../ingest/frame.ts';
-import type { PipelinePlan } from '../ingest/plan.ts';
+import type { Spooled } from '../ingest/frame.ts';
 import type { GatewayMetrics } from '../metrics.ts';
 import type { Backlog } from '../spool/backlog.ts';
 import { type Counts, countSettled } from './counts.ts';
@@ -24,23 +23,23 @@ export function createEndings(
    * Made apart from `ended` so that it keeps hold of nothing but this: an outcome may wait for control for hours, and the
    * frame must not wait with it.
    */
-  function settler(pipeline: PipelinePlan, onSettled: Frame['onSettled'], outcome: Ending['outcome']) {
+  function settler({ pipeline, part, frame: { onSettled } }: Unit, outcome: Ending['outcome']) {
     return (fate: 'committed' | UnitDropReason): void => {
       countSettled(d.counts.units(pipeline.name), fate === 'committed' ? outcome : 'dropped');
       if (fate !== 'committed') d.metrics().unitsDropped.inc({ reason: fate });
-      onSettled?.(pipeline, fate === 'committed' ? 'committed' : 'dropped');
+      onSettled?.(pipeline, part, fate === 'committed' ? 'committed' : 'dropped');
     };
   }
 
   /** Of a frame in the spool: its row goes when control has it, and stays when this process ends before. */
-  function spooledSettler(spooled: Spooled, pipeline: PipelinePlan, onSettled: Frame['onSettled'], ending: Ending) {
+  function spooledSettler(spooled: Spooled, { pipeline, part, frame: { onSettled } }: Unit, ending: Ending) {
     return (fate: 'committed' | UnitDropReason): void => {
       if (fate === 'control_down') return;
       d.failpoint('outcome.after_commit');
       if (fate !== 'committed') d.metrics().unitsDropped.inc({ reason: fate });
       d.backlog.settle(spooled, pipeline.name, fate === 'committed' ? ending.outcome : 'dropped', () => {
         d.failpoint('outcome.after_settle');
-        onSettled?.(pipeline, fate === 'committed' ? 'committed' : 'dropped');
+        onSettled?.(pipeline, part, fate === 'committed' ? 'committed' : 'dropped');
       });
     };
   }
@@ -50,16 +49,16 @@ export function createEndings(
       const now = d.clock.monotonic();
       d.metrics().latency.observe(Math.max(0, now - unit.frame.receivedAt) / 1000);
       const json = outcomeJson(unit, ending, now, config.instance);
-      const { pipeline, frame } = unit;
-      if (frame.spooled === undefined) d.outbox.add(json, settler(pipeline, frame.onSettled, ending.outcome));
+      const { frame } = unit;
+      if (frame.spooled === undefined) d.outbox.add(json, settler(unit, ending.outcome));
       else {
         d.failpoint('outcome.before_send');
-        d.outbox.add(json, spooledSettler(frame.spooled, pipeline, frame.onSettled, ending), true);
+        d.outbox.add(json, spooledSettler(frame.spooled, unit, ending), true);
       }
     },
     /** Given up without an outcome. */
     dropped(unit: Unit, reason: UnitDropReason): void {
-      if (unit.frame.spooled === undefined) settler(unit.pipeline, unit.frame.onSettled, 'dead')(reason);
+      if (unit.frame.spooled === undefined) settler(unit, 'dead')(reason);
       else d.backlog.notTried(unit);
     },
   };

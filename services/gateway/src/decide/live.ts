@@ -1,0 +1,76 @@
+import { BrinkError } from '@brink/protocol';
+import type { Clock } from '@brink/runtime';
+import type { Admission } from '../ingest/admission.ts';
+import { dueAt } from '../ingest/frame.ts';
+import type { Lane, Piece } from '../ingest/lanes.ts';
+import type { Models, ServingModel } from '../models/models.ts';
+import { beginUnit, keepState } from '../window/state.ts';
+import { createUnit, type Ending, type Unit } from './unit.ts';
+
+/** Units that were formed and have not ended, and the one way out for each of them. */
+export function createLive(d: {
+  clock: Clock;
+  models: Models;
+  admission: Pick<Admission, 'release'>;
+  /** Called once per unit. */
+  onEnd(unit: Unit, ending: Ending): void;
+  /** The next unit of this lane can be taken. */
+  onReleased(lane: Lane): void;
+}) {
+  const live = new Set<Unit>();
+
+  const versionOf = ({ prepared, pipeline }: Unit) => prepared?.model.version ?? d.models.versionOf(pipeline.model);
+
+  /** A unit that was given up at the stop may still be answered; that comes too late. */
+  function end(unit: Unit, ending: Ending): void {
+    if (!live.delete(unit)) return;
+    if (unit.holds && ending.outcome === 'decided') keepState(unit, ending.answer);
+    d.onEnd(unit, ending);
+    if (!unit.holds) return;
+    d.admission.release(unit.lane);
+    d.onReleased(unit.lane);
+  }
+
+  function dead(unit: Unit, error: BrinkError): void {
+    end(unit, { outcome: 'dead', error, version: versionOf(unit) });
+  }
+
+  return {
+    form(piece: Piece, now: number, model?: ServingModel): Unit {
+      const holds = model !== undefined && holdsLane(model);
+      const unit = createUnit(piece, now, holds);
+      live.add(unit);
+      if (holds) beginUnit(unit);
+      return unit;
+    },
+    has: (unit: Unit): boolean => live.has(unit),
+    decided: (unit: Unit, answer: (Ending & { outcome: 'decided' })['answer']): void =>
+      end(unit, { outcome: 'decided', answer }),
+    dead,
+    exhausted(unit: Unit, why: string): void {
+      dead(unit, new BrinkError('E_ATTEMPTS', `${unit.attempts} attempts, ${why}`));
+    },
+    expire(unit: Unit, why?: string): void {
+      const { models } = d;
+      const name = unit.pipeline.model;
+      const limit = Math.round(dueAt(unit.frame, unit.pipeline) - unit.frame.receivedAt);
+      const reason = why ?? (models.current(name) === undefined ? models.whyNot(name) : 'the model was busy');
+      const error = new BrinkError('E_EXPIRED', `not computed within ${limit} ms: ${reason}`);
+      end(unit, { outcome: 'expired', error, version: versionOf(unit) });
+    },
+    /** Gives up what has not ended. @returns those units */
+    stop(): Unit[] {
+      const left = [...live];
+      live.clear();
+      return left;
+    },
+    get size(): number {
+      return live.size;
+    },
+  };
+}
+
+/** Whether a unit needs what the one before it left: then one of a lane is under way at a time. */
+export const holdsLane = ({ states }: ServingModel) => states.length > 0;
+
+export type Live = ReturnType<typeof createLive>;
