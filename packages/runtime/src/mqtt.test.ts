@@ -1,6 +1,6 @@
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
 import { afterEach, describe, expect, test } from 'vitest';
-import { systemClock } from './clock.ts';
+import { type Clock, systemClock } from './clock.ts';
 import { silentLogger } from './logger.ts';
 import type { Mqtt, MqttMessage, MqttOptions } from './mqtt.ts';
 import { createMqtt } from './mqtt-connection.ts';
@@ -175,6 +175,25 @@ describe.skipIf(Aedes === undefined)('an MQTT connection', () => {
     right = true;
     await started;
     expect(mqtt.connected).toBe(true);
+  });
+
+  test('waits between attempts by a timer of its own, longer each time, at random up to the cap', async () => {
+    const waits: number[] = [];
+    const clock: Clock = {
+      ...systemClock,
+      setTimeout(fn, ms) {
+        waits.push(ms);
+        return systemClock.setTimeout(fn, 0);
+      },
+    };
+    const mqtt = createMqtt(
+      { url: 'mqtt://127.0.0.1:1', clientId: 'c', clean: true, baseMs: 100, capMs: 5000 },
+      { logger: silentLogger, clock, random: () => 0.5 },
+    );
+    undo.push(() => mqtt.stop());
+    mqtt.start(never).catch(() => {});
+    await expect.poll(() => waits.length).toBeGreaterThanOrEqual(8);
+    expect(waits.slice(0, 8)).toEqual([50, 100, 200, 400, 800, 1600, 2500, 2500]);
   });
 
   test('rejects start with E_BROKER when the signal aborts, and then stops', async () => {

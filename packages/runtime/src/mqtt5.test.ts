@@ -1,11 +1,12 @@
 import { type AddressInfo, createServer, Socket } from 'node:net';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import { systemClock } from './clock.ts';
-import { silentLogger } from './logger.ts';
+import { type Logger, silentLogger } from './logger.ts';
 import { Registry } from './metrics.ts';
-import type { DeferredMessage, MqttMessage, MqttOptions } from './mqtt.ts';
+import type { DeferredMessage, MqttDependencies, MqttMessage, MqttOptions } from './mqtt.ts';
 import { createMqtt } from './mqtt-connection.ts';
 import { createMqttMetrics } from './mqtt-metrics.ts';
+import { brokerVersionProblem, watchBrokerVersion } from './mqtt-version.ts';
 
 // The embedded broker speaks 3.1.1 only; what MQTT 5 adds is tried on a broker of a few lines that shows every packet.
 const name = 'mqtt-packet';
@@ -32,6 +33,7 @@ const never = new AbortController().signal;
 async function broker(connack: object = {}) {
   const packets: Packet[] = [];
   const sockets: Socket[] = [];
+  const refused = new Set(['secret']);
   const server = createServer((socket) => {
     sockets.push(socket);
     const parser = codec.parser({ protocolVersion: 5 });
@@ -40,7 +42,7 @@ async function broker(connack: object = {}) {
       packets.push(packet);
       if (packet.cmd === 'connect') send({ cmd: 'connack', reasonCode: 0, sessionPresent: false, properties: connack });
       if (packet.cmd === 'subscribe') {
-        const granted = packet.subscriptions!.map(({ topic }) => (topic === 'secret' ? 0x87 : 1));
+        const granted = packet.subscriptions!.map(({ topic }) => (refused.has(topic) ? 0x87 : 1));
         send({ cmd: 'suback', messageId: packet.messageId, granted });
       }
     });
@@ -54,6 +56,7 @@ async function broker(connack: object = {}) {
   const send = (packet: object) => sockets.at(-1)!.write(codec.generate(packet, { protocolVersion: 5 }));
   return {
     url: `mqtt://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    refused,
     packets,
     of: (cmd: string) => packets.filter((packet) => packet.cmd === cmd),
     send,
@@ -62,10 +65,14 @@ async function broker(connack: object = {}) {
   };
 }
 
-function client(o: Partial<MqttOptions> & { url: string }, registry = new Registry()) {
+function client(
+  o: Partial<MqttOptions> & { url: string },
+  registry = new Registry(),
+  d: Partial<MqttDependencies> = {},
+) {
   const mqtt = createMqtt(
     { clientId: 'gateway-1', clean: false, baseMs: 5, capMs: 50, ...o },
-    { logger: silentLogger, clock: systemClock, random: Math.random, metrics: createMqttMetrics(registry) },
+    { logger: silentLogger, clock: systemClock, random: Math.random, metrics: createMqttMetrics(registry), ...d },
   );
   undo.push(() => mqtt.stop());
   return mqtt;
@@ -122,6 +129,74 @@ describe.skipIf(codec === undefined)('an MQTT 5 connection', () => {
     await Promise.all(all);
     expect(on.of('publish').map(({ payload }) => String(payload))).toEqual(['1', '2', '3', '4', '5']);
   });
+
+  test('asks again for what was refused, and has no problem once it is granted; what is optional is none', async () => {
+    const on = await broker();
+    on.refused.add('$SYS/broker/version');
+    const mqtt = client({ url: on.url }, new Registry(), { random: () => 0.01 });
+    const got: string[] = [];
+    mqtt.subscribe('secret', { qos: 1 }, ({ topic }) => void got.push(topic));
+    mqtt.subscribe('$SYS/broker/version', { qos: 0, optional: true }, () => {});
+    await mqtt.start(never);
+    expect(mqtt.problem).toBe('broker: refused secret (Subscribe error: Not authorized)');
+    await expect.poll(() => on.of('subscribe').length).toBeGreaterThanOrEqual(4);
+    on.refused.clear();
+    await expect.poll(() => mqtt.problem).toBeUndefined();
+    on.send({ cmd: 'publish', topic: 'secret', payload: 'x', qos: 0 });
+    await expect.poll(() => got).toEqual(['secret']);
+    const asked = on.of('subscribe').flatMap(({ subscriptions }) => subscriptions!.map(({ topic }) => topic));
+    expect(asked.filter((topic) => topic.startsWith('$SYS'))).toHaveLength(1);
+  });
+
+  test('asks how many it may have un-acked, and how large they may be, at each connect', async () => {
+    const on = await broker();
+    let receiveMaximum = 64;
+    const mqtt = client({ url: on.url, receiveMaximum: () => receiveMaximum, packetBytesMax: 10_000 });
+    await mqtt.start(never);
+    receiveMaximum = 16;
+    mqtt.reconnect();
+    await expect.poll(() => on.of('connect').length).toBe(2);
+    expect(on.of('connect').map(({ properties }) => properties)).toMatchObject([
+      { receiveMaximum: 64, maximumPacketSize: 10_000 },
+      { receiveMaximum: 16, maximumPacketSize: 10_000 },
+    ]);
+  });
+
+  test('a broker that sends a larger packet all the same is no reason to leave: what is retained would come again for ever', async () => {
+    const on = await broker();
+    const mqtt = client({ url: on.url, packetBytesMax: 1000 });
+    const got: number[] = [];
+    mqtt.subscribe('a', { qos: 1 }, ({ payload }) => void got.push(payload.length));
+    await mqtt.start(never);
+    on.send({ cmd: 'publish', topic: 'a', payload: Buffer.alloc(5000), qos: 1, messageId: 1, retain: true });
+    on.send({ cmd: 'publish', topic: 'a', payload: Buffer.alloc(50), qos: 1, messageId: 2 });
+    await expect.poll(() => on.of('puback').length).toBe(2);
+    expect([got, on.connections(), mqtt.connected]).toEqual([[5000, 50], 1, true]);
+  });
+
+  test('says when the broker is a Mosquitto that ignores its receive maximum', async () => {
+    const lines: object[] = [];
+    const logger = { warn: (said: object) => void lines.push(said), info: () => {} } as unknown as Logger;
+    const on = await broker();
+    const mqtt = client({ url: on.url });
+    watchBrokerVersion(mqtt, { logger });
+    await mqtt.start(never);
+    await expect.poll(() => on.of('subscribe')[0]?.subscriptions).toMatchObject([{ topic: '$SYS/broker/version' }]);
+    for (const version of ['2.0.22', '2.0.11', '2.0.11']) {
+      on.send({ cmd: 'publish', topic: '$SYS/broker/version', payload: `mosquitto version ${version}`, qos: 0 });
+    }
+    await expect.poll(() => lines.length).toBe(1);
+    expect(lines[0]).toMatchObject({ problem: expect.stringContaining('2.0.11 ignores receive-maximum') });
+  });
+
+  test.each([
+    ['mosquitto version 2.0.12', true],
+    ['mosquitto version 2.0.13', false],
+    ['mosquitto version 1.6.15', true],
+    ['mosquitto version 2.1.0', false],
+    ['mosquitto version 3.0.1', false],
+    ['EMQX 5.8', false],
+  ])('%s is too old: %s', (text, old) => expect(brokerVersionProblem(text) !== undefined).toBe(old));
 
   test('names the filter that was refused, and why', async () => {
     const on = await broker();
