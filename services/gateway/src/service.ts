@@ -18,6 +18,7 @@ import type { FrameMessage } from './ingest/arrival.ts';
 import { createPostFrame } from './ingest/post.ts';
 import { createLifecycle } from './lifecycle.ts';
 import { createReporter } from './outcomes/report.ts';
+import type { SpoolWorker } from './spool/spool.ts';
 
 export type { GatewayConfig } from './config.ts';
 
@@ -30,7 +31,7 @@ interface Deps {
   /** For tests: stands between the broker and the way in. */
   readonly tap?: (message: FrameMessage) => FrameMessage;
   /** For tests: another module in place of the spool's thread. */
-  readonly spoolWorker?: URL;
+  readonly spoolWorker?: SpoolWorker;
 }
 
 /**

@@ -11,6 +11,8 @@ export interface SpoolHooks {
   failpoint?(name: 'commit.before' | 'commit.after'): void;
   /** Called with the open file before anything is done to it, and again before each request. */
   prepare?(db: DatabaseSync): void;
+  /** Default 8 MiB. */
+  ballastBytes?: number;
 }
 
 /** Bytes that a spool must be able to take before it is said to have room again. */
@@ -23,7 +25,7 @@ export async function serveSpool(hooks: SpoolHooks = {}): Promise<void> {
   try {
     const db = await openSpoolFile(folder);
     hooks.prepare?.(db);
-    const room = createRoom(db, folder);
+    const room = createRoom(db, folder, hooks.ballastBytes);
     const writer = createWriter(db);
     const contents = writer.contents();
     parentPort?.on('message', (request: Request) => {
@@ -65,30 +67,31 @@ function answer(
   }
 }
 
-/** What is done about a full disk: the ballast goes, so that what is there can be settled; new frames wait until it is back. */
-function createRoom(db: DatabaseSync, folder: string) {
-  const ballast = createBallast(folder);
+/** What is done about a full disk: no more frames; the ballast goes where what is there could not be settled otherwise. */
+function createRoom(db: DatabaseSync, folder: string, ballastBytes?: number) {
+  const ballast = createBallast(folder, ballastBytes);
   const full = () => new BrinkError('E_STORAGE_FULL', `${folder}: no room for frames; expected 10 MB at the least`);
-  ballast.make();
+  let short = !ballast.make();
 
   return {
-    /** @throws what SQLite says; E_STORAGE_FULL for frames as long as the ballast is gone */
+    /** @throws what SQLite says; E_STORAGE_FULL for frames until there was found to be room again */
     give(commit: () => void, { changes }: Group): void {
       const takesIn = changes.some(({ frame }) => frame !== undefined);
-      if (takesIn && !ballast.there) throw full();
+      if (takesIn && short) throw full();
       try {
         commit();
       } catch (error) {
         if (spoolError(error, folder).code !== 'E_STORAGE_FULL') throw error;
+        short = true;
+        if (takesIn || !ballast.there) throw error;
         ballast.release();
-        if (takesIn) throw error;
         commit();
       }
     },
 
     /** Gives back to the disk what the spool no longer uses, and looks whether there is room. @throws E_STORAGE_FULL */
     find(): void {
-      if (!ballast.there) {
+      if (short) {
         db.exec('PRAGMA incremental_vacuum; PRAGMA wal_checkpoint(TRUNCATE)');
         if (!ballast.make()) throw full();
       }
@@ -97,8 +100,10 @@ function createRoom(db: DatabaseSync, folder: string) {
       try {
         db.prepare('INSERT INTO probe VALUES (zeroblob(?))').run(PROBE_BYTES);
       } finally {
-        db.exec('ROLLBACK');
+        // SQLite has done it already where there was no room.
+        if (db.isTransaction) db.exec('ROLLBACK');
       }
+      short = false;
     },
   };
 }

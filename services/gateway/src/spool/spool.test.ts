@@ -1,12 +1,11 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
-import { systemClock } from '@brink/runtime';
-import { describe, expect, it, onTestFinished } from 'vitest';
-import type { Change, Numbers } from './messages.ts';
+import { describe, expect, it } from 'vitest';
+import { spoolWith } from '../../test/harness/accidents.ts';
+import type { Numbers } from './messages.ts';
 import { isTaken, NO_NUMBERS, withNumber, withoutBelow } from './numbers.ts';
-import { Spool } from './spool.ts';
+import { folder, frame, spoolIn, WHERE } from './spool.testing.ts';
 
 const taking = (...seqs: number[]) => seqs.reduce(withNumber, NO_NUMBERS);
 
@@ -45,36 +44,6 @@ describe('numbers that were taken', () => {
     const odd = Array.from({ length: 3000 }, (_, i) => 2 * i + 3);
     expect(taking(...odd).above.length).toBeLessThanOrEqual(1000);
   });
-});
-
-function folder(): string {
-  const path = mkdtempSync(join(tmpdir(), 'brink-spool-'));
-  onTestFinished(() => rmSync(path, { recursive: true, force: true }));
-  return path;
-}
-
-function spoolIn(path: string, worker?: URL) {
-  const groups: number[] = [];
-  const restarts: string[] = [];
-  const spool = new Spool(
-    { folder: path, worker },
-    { clock: systemClock, onCommit: (changes) => groups.push(changes), onRestart: () => restarts.push('') },
-  );
-  onTestFinished(() => spool.close());
-  const write = (change: Change) =>
-    new Promise<void>((resolve, reject) => spool.write(change, (error) => (error ? reject(error) : resolve())));
-  return { spool, groups, restarts, write };
-}
-
-const WHERE = { device: 'dev-1', stream: 'raw' };
-const frame = (id: number, pipelines = ['bits']): Change => ({
-  ...WHERE,
-  counts: ['received', 'accepted'],
-  numbers: { boot: 'k3v9', through: id, above: [], rejected: [] },
-  frame: {
-    ...{ id, boot: 'k3v9', seq: id, receivedMs: 1000 + id, type: 'application/octet-stream', traceparent: undefined },
-    ...{ payload: new Uint8Array([id]), pipelines },
-  },
 });
 
 describe('a spool', () => {
@@ -140,5 +109,24 @@ describe('a spool', () => {
     const damaged = folder();
     writeFileSync(join(damaged, 'spool.db'), 'this is no database, and longer than its header would be'.repeat(100));
     await expect(spoolIn(damaged).spool.open()).rejects.toMatchObject({ code: 'E_STORAGE_CORRUPT' });
+  });
+
+  it('whose thread ends is given another; what was on its way is there, or said not to be, and the rest goes on', async () => {
+    for (const [point, outcome] of [
+      ['commit.before', 'rejected'],
+      ['commit.after', 'fulfilled'],
+    ] as const) {
+      const worker = spoolWith({ point, n: 2 });
+      const { spool, write, restarts } = spoolIn(folder(), worker);
+      await spool.open();
+      await write(frame(1));
+      const [result] = await Promise.allSettled([write(frame(2))]);
+      expect([point, result?.status]).toEqual([point, outcome]);
+      expect(restarts).toHaveLength(1);
+      await write(frame(3));
+      const rows = await spool.load({ stream: 'raw', after: 0, rowsMax: 10, bytesMax: 1000 });
+      expect(rows.map(({ id }) => id)).toEqual(outcome === 'fulfilled' ? [1, 2, 3] : [1, 3]);
+      expect(spool.problem).toBeUndefined();
+    }
   });
 });

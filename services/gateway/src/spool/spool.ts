@@ -16,8 +16,13 @@ interface Waiting {
 
 export interface SpoolConfig {
   folder: string;
-  /** For tests: another module in place of the thread's own. */
-  worker?: URL | undefined;
+  worker?: SpoolWorker | undefined;
+}
+
+/** For tests: another module in place of the thread's own, and its command line. */
+export interface SpoolWorker {
+  readonly module: URL;
+  readonly argv: readonly string[];
 }
 
 export interface SpoolDeps {
@@ -127,8 +132,10 @@ export class Spool {
   }
 
   #startThread(): Promise<SpoolContents> {
-    const worker = new Worker(this.#config.worker ?? new URL('./worker.ts', import.meta.url), {
-      workerData: { folder: this.#config.folder },
+    const { folder, worker: other } = this.#config;
+    const worker = new Worker(other?.module ?? new URL('./worker.ts', import.meta.url), {
+      workerData: { folder },
+      argv: [...(other?.argv ?? [])],
       name: 'spool',
       env: {},
       // node:sqlite is a release candidate in Node 24 and says so on stderr at every start.
