@@ -81,7 +81,7 @@ describe('CBOR', () => {
     ['a reserved length', '811c', /length 28 is reserved/],
     ['half floats, packed', '81d85442003c', /packed numbers of tag 84/],
     ['a packed float too short', '81d85543000000', /tag 85 needs a byte string of a multiple of 4/],
-    ['not finite', '81f97e00', /^E_DECODE: a signal: "ax"\[0\] is NaN/],
+    ['not finite', '81f97e00', /^E_NUMBER: a signal: "ax"\[0\] is NaN/],
     ['a text for a number', '816161', /"ax"\[0\] is a string/],
     ['__proto__', 'a2626178810169 5f5f70726f746f5f5fa0'.replace(' ', ''), /"__proto__" is not allowed/],
     ['a JPEG', 'ffd8ff00', /^E_TYPE: the bytes look like image\/jpeg; expected a signal/],

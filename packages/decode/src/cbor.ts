@@ -39,7 +39,7 @@ const PACKED: ReadonlyMap<number, readonly [bytes: number, read: (view: DataView
 
 /**
  * @returns maps as objects without a prototype, packed arrays as Float64Array, byte strings as Uint8Array
- * @throws BrinkError E_DECODE what is wrong at which byte
+ * @throws BrinkError E_DECODE what is wrong at which byte; E_DEPTH, E_TOO_LARGE
  */
 export function readCbor(bytes: Uint8Array): unknown {
   const reader = { bytes, view: new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength), at: 0, made: 0 };
@@ -54,7 +54,10 @@ function readItem(r: Reader, depth: number): unknown {
   const initial = take(r, 1, () => r.view.getUint8(start));
   const [major, info] = [initial >> 5, initial & 31];
   if (major === 7) return readSimple(r, info);
-  if (major >= 4 && depth >= DEPTH_MAX) return wrong(start, `more than ${DEPTH_MAX} levels deep; expected a signal`);
+  if (major >= 4 && depth >= DEPTH_MAX) {
+    const detail = `CBOR of a signal at byte ${start}: more than ${DEPTH_MAX} levels deep; expected a signal`;
+    throw new BrinkError('E_DEPTH', detail);
+  }
   if ((major === 2 || major === 4 || major === 5) && ++r.made > MADE_MAX) {
     throw new BrinkError('E_TOO_LARGE', `CBOR of more than ${MADE_MAX} arrays, maps and byte strings`);
   }

@@ -78,6 +78,6 @@ describe('raw samples', () => {
 
   it('are refused where they are not whole, or not finite', () => {
     expect(() => raw(new Uint8Array(10), 'f32le', ['a', 'b'])).toThrow(/E_SHAPE: 10 bytes; expected a multiple of 8/);
-    expect(() => raw(bytesOf(Float32Array.of(0, Number.NaN)), 'f32le', ['a'])).toThrow(/E_DECODE.*NaN at byte 4/);
+    expect(() => raw(bytesOf(Float32Array.of(0, Number.NaN)), 'f32le', ['a'])).toThrow(/E_NUMBER.*NaN at byte 4/);
   });
 });

@@ -3,6 +3,8 @@ import type { Measured } from './measured.ts';
 
 const COLUMNS_MAX = 1024;
 const NUMBER = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$/;
+/** As printf and its kin write what is not finite. */
+const NOT_FINITE = /^[+-]?(nan|inf(inity)?)$/i;
 
 /**
  * Lines of numbers, a column per channel, with comma, semicolon or tab between them and a point in them. A first line
@@ -57,7 +59,7 @@ function numberOf(cell: string, line: number, column: number): number {
   if (Number.isFinite(Math.fround(value))) return value;
   const shown = JSON.stringify(cell.slice(0, 32));
   throw new BrinkError(
-    'E_DECODE',
+    NUMBER.test(cell) || NOT_FINITE.test(cell) ? 'E_NUMBER' : 'E_DECODE',
     `CSV of a signal: ${shown} in line ${line}, column ${column + 1}; expected a finite float32`,
   );
 }

@@ -11,7 +11,7 @@ export {
 export { type PreparedUnit, prepareFile } from './prepare.ts';
 export { type RawEncoding, readRaw } from './raw.ts';
 export { readSignal } from './signal.ts';
-export { isPicture, type SniffedType, sniff } from './sniff.ts';
+export { type Envelope, isEnvelope, isPicture, type SniffedType, sniff } from './sniff.ts';
 export { type Recording, readWav } from './wav.ts';
 
 /** What `createChild` runs: a process that decodes what its parent sends. */

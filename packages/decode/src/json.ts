@@ -1,7 +1,7 @@
 import { BrinkError } from '@brink/protocol';
 import { DEPTH_MAX } from './measured.ts';
 
-/** @throws BrinkError E_DECODE where it is no JSON, or deeper than a signal is */
+/** @throws BrinkError E_DECODE where it is no JSON; E_DEPTH where it is deeper than a signal is */
 export function parseJson(bytes: Uint8Array): unknown {
   checkDepth(bytes);
   try {
@@ -22,7 +22,7 @@ function checkDepth(bytes: Uint8Array): void {
       depth++;
       if (depth > DEPTH_MAX) {
         const detail = `more than ${DEPTH_MAX} levels deep at byte ${i}; expected a signal`;
-        throw new BrinkError('E_DECODE', `JSON of a signal: ${detail}`);
+        throw new BrinkError('E_DEPTH', `JSON of a signal: ${detail}`);
       }
     }
   }

@@ -16,7 +16,7 @@ export interface Measured {
   /**
    * @param channels names, in the order in which they are returned
    * @returns per channel its samples, all of one length
-   * @throws BrinkError E_SHAPE where channels are missing or unequal; E_DECODE where samples are no finite numbers
+   * @throws BrinkError E_SHAPE where channels are missing or unequal; E_DECODE where samples are no numbers, E_NUMBER where not finite
    */
   readonly samplesOf: (channels: readonly string[]) => Float32Array<ArrayBuffer>[];
 }
@@ -25,7 +25,7 @@ export interface Measured {
  * A parsed value: `{"ax": [1, 2], "ay": [3, 4]}`, with its rate `{"rate_hz": 250, "ecg": […]}`,
  * `[{"ax": 1, "ay": 3}, {"ax": 2, "ay": 4}]`, or `[1, 2]` for one channel. What is there beside the channels asked for is
  * checked and left out.
- * @throws BrinkError E_DECODE, E_SHAPE
+ * @throws BrinkError E_DECODE, E_SHAPE, E_FORBIDDEN_KEY
  */
 export function measuredOf(value: unknown): Measured {
   checkKeys(value);
@@ -91,8 +91,8 @@ function numbers(values: List, channel: string): Float32Array<ArrayBuffer> {
 /** JSON has no NaN, but 1e400 parses to Infinity, and 1e39 is one as a float32; CBOR has both. */
 function numberOf(value: unknown, channel: string, i: number): number {
   if (typeof value !== 'number') return wrong(`"${channel}"[${i}] is ${kindOf(value)}; expected a number`);
-  if (!Number.isFinite(Math.fround(value))) wrong(`"${channel}"[${i}] is ${value}; expected a finite float32`);
-  return value;
+  if (Number.isFinite(Math.fround(value))) return value;
+  throw new BrinkError('E_NUMBER', `a signal: "${channel}"[${i}] is ${value}; expected a finite float32`);
 }
 
 function field(value: unknown, channel: string, where: string): unknown {
@@ -113,7 +113,12 @@ function checkKeys(value: unknown): void {
   const keys = Object.keys(value);
   if (keys.length > KEYS_MAX) throw new BrinkError('E_SHAPE', `${keys.length} keys; expected at most ${KEYS_MAX}`);
   for (const key of keys) {
-    if (FORBIDDEN_KEYS.has(key)) wrong(`the key "${key}" is not allowed`);
+    if (FORBIDDEN_KEYS.has(key)) {
+      throw new BrinkError(
+        'E_FORBIDDEN_KEY',
+        `a signal: the key "${key}" is not allowed; expected the names of channels`,
+      );
+    }
     if (key.length > KEY_LENGTH_MAX || !key.isWellFormed()) {
       throw new BrinkError(
         'E_SHAPE',

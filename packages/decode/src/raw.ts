@@ -7,7 +7,7 @@ export type RawEncoding = 'f32le' | 's16le';
  * Numbers and nothing else: the channels of one moment after each other, moment after moment.
  * @param channels how many
  * @returns per channel its samples, integers as they are
- * @throws BrinkError E_SHAPE where the last moment is not whole; E_DECODE where a number is not finite
+ * @throws BrinkError E_SHAPE where the last moment is not whole; E_NUMBER where a number is not finite
  */
 export function readRaw(bytes: Uint8Array, encoding: RawEncoding, channels: number): Float32Array<ArrayBuffer>[] {
   const width = encoding === 'f32le' ? 4 : 2;
@@ -23,7 +23,7 @@ export function readRaw(bytes: Uint8Array, encoding: RawEncoding, channels: numb
       const at = (i * channels + c) * width;
       const value = encoding === 'f32le' ? view.getFloat32(at, true) : view.getInt16(at, true);
       if (!Number.isFinite(value)) {
-        throw new BrinkError('E_DECODE', `raw samples: ${value} at byte ${at}; expected a finite float32`);
+        throw new BrinkError('E_NUMBER', `raw samples: ${value} at byte ${at}; expected a finite float32`);
       }
       samples[i] = value;
     }

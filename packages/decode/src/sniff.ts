@@ -1,15 +1,40 @@
-/** What the first bytes say. The first three are the pictures that Brink decodes; the others only name what was found. */
+/** What the first bytes say. The first three are the pictures that Brink decodes; most of the others only name what was found. */
 export type SniffedType =
   | 'image/jpeg'
   | 'image/png'
   | 'image/webp'
   | 'image/gif'
   | 'image/tiff'
+  | 'image/bmp'
+  | 'image/heic'
+  | 'image/avif'
   | 'image/svg+xml'
+  | 'video/mp4'
   | 'audio/wav'
+  | 'audio/ogg'
+  | 'audio/flac'
+  | 'audio/mpeg'
+  | 'application/pdf'
+  | Envelope
   | 'application/json'
   | 'text/plain'
   | 'application/octet-stream';
+
+/** Compressed or packed: what is in it is not looked at. */
+export type Envelope =
+  | 'application/gzip'
+  | 'application/zstd'
+  | 'application/zip'
+  | 'application/x-bzip2'
+  | 'application/x-xz';
+
+const ENVELOPES: ReadonlySet<string> = new Set<Envelope>([
+  'application/gzip',
+  'application/zstd',
+  'application/zip',
+  'application/x-bzip2',
+  'application/x-xz',
+]);
 
 const TEXT_PROBE_BYTES = 512;
 
@@ -21,12 +46,53 @@ export function sniff(bytes: Uint8Array): SniffedType {
   if (ascii(bytes, 0, 'RIFF') && ascii(bytes, 8, 'WAVE')) return 'audio/wav';
   if (ascii(bytes, 0, 'GIF8')) return 'image/gif';
   if (starts(bytes, [0x49, 0x49, 0x2a, 0x00]) || starts(bytes, [0x4d, 0x4d, 0x00, 0x2a])) return 'image/tiff';
-  return sniffText(bytes);
+  return sniffOthers(bytes) ?? sniffText(bytes);
+}
+
+/** @returns true where the type is compressed or packed */
+export function isEnvelope(type: string): type is Envelope {
+  return ENVELOPES.has(type);
 }
 
 /** @returns true where `decodePicture` takes this type */
 export function isPicture(type: SniffedType): type is 'image/jpeg' | 'image/png' | 'image/webp' {
   return type === 'image/jpeg' || type === 'image/png' || type === 'image/webp';
+}
+
+/** Signatures of the formats' own specifications; long enough that hardly a text or a signal begins so by chance. */
+const SIGNATURES: readonly (readonly [SniffedType, readonly number[]])[] = [
+  ['application/gzip', [0x1f, 0x8b, 0x08]],
+  ['application/zstd', [0x28, 0xb5, 0x2f, 0xfd]],
+  ['application/zip', [0x50, 0x4b, 0x03, 0x04]],
+  ['application/x-bzip2', [0x42, 0x5a, 0x68]],
+  ['application/x-xz', [0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00]],
+  ['application/pdf', [0x25, 0x50, 0x44, 0x46, 0x2d]],
+  ['audio/ogg', [0x4f, 0x67, 0x67, 0x53]],
+  ['audio/flac', [0x66, 0x4c, 0x61, 0x43]],
+  ['audio/mpeg', [0x49, 0x44, 0x33, 0x03]],
+  ['audio/mpeg', [0x49, 0x44, 0x33, 0x04]],
+];
+/** The magic number of a bzip2 block: the first three bytes alone are letters. */
+const BZIP2_BLOCK = [0x31, 0x41, 0x59, 0x26, 0x53, 0x59];
+
+function sniffOthers(bytes: Uint8Array): SniffedType | undefined {
+  if (ascii(bytes, 4, 'ftyp')) return brandOf(bytes);
+  // A bitmap says its own length.
+  if (
+    ascii(bytes, 0, 'BM') &&
+    bytes.length > 26 &&
+    new DataView(bytes.buffer, bytes.byteOffset).getUint32(2, true) === bytes.length
+  )
+    return 'image/bmp';
+  const type = SIGNATURES.find(([, signature]) => starts(bytes, signature))?.[0];
+  if (type === 'application/x-bzip2' && !starts(bytes.subarray(4), BZIP2_BLOCK)) return undefined;
+  return type;
+}
+
+/** ISO base media: pictures of phones, and films. */
+function brandOf(bytes: Uint8Array): SniffedType {
+  if (ascii(bytes, 8, 'avif')) return 'image/avif';
+  return ['heic', 'heix', 'mif1', 'msf1'].some((brand) => ascii(bytes, 8, brand)) ? 'image/heic' : 'video/mp4';
 }
 
 function sniffText(bytes: Uint8Array): SniffedType {

@@ -24,7 +24,7 @@ export interface Recording {
 
 /**
  * Reads PCM of 8, 16, 24 or 32 bits and floats of 32 or 64 bits.
- * @throws BrinkError E_DECODE what is wrong at which byte; E_TOO_LARGE
+ * @throws BrinkError E_DECODE what is wrong at which byte; E_NUMBER, E_TOO_LARGE
  */
 export function readWav(bytes: Uint8Array): Recording {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -44,7 +44,9 @@ export function readWav(bytes: Uint8Array): Recording {
     let sum = 0;
     for (let c = 0; c < channels; c++) sum += read(view, frame + c * sampleBytes);
     const sample = Math.fround(sum / channels);
-    if (!Number.isFinite(sample)) wrong(`the sample at byte ${frame} is ${sample}; expected a finite float32`);
+    if (!Number.isFinite(sample)) {
+      throw new BrinkError('E_NUMBER', `WAV: the sample at byte ${frame} is ${sample}; expected a finite float32`);
+    }
     samples[i] = sample;
   }
   return { rateHz, samples };

@@ -1,7 +1,7 @@
-import { isPicture, sniff } from '@brink/decode';
-import { BrinkError, isRawEncoding } from '@brink/protocol';
+import { isEnvelope, isPicture, type SniffedType, sniff } from '@brink/decode';
+import { BrinkError } from '@brink/protocol';
 import type { Arrival } from './arrival.ts';
-import type { SamplesPlan, StreamPlan } from './plan.ts';
+import type { StreamPlan } from './plan.ts';
 
 /** What can be said without looking at the bytes. */
 export function outsideOf(plan: StreamPlan, { retain, payload, topic, foreign }: Arrival): BrinkError | undefined {
@@ -22,56 +22,107 @@ export function outsideOf(plan: StreamPlan, { retain, payload, topic, foreign }:
   );
 }
 
-const PICTURE_CONTENT = /^(image\/(jpeg|png|webp)|application\/octet-stream)(;|$)/;
-const TENSOR_CONTENT = /^application\/octet-stream(;|$)/;
+/** What `curl --data-binary` says when it is told nothing, and what everything may be called: no statement about the bytes. */
+const SAYS_NOTHING: ReadonlySet<string> = new Set([
+  '',
+  'application/octet-stream',
+  'binary/octet-stream',
+  'application/x-www-form-urlencoded',
+]);
 
-/** What `curl --data-binary` says when it is told nothing: no statement about the bytes. */
-const NO_CONTENT = /^(|application\/x-www-form-urlencoded.*)$/;
+/** Compressed, or with something around the bytes that a frame is. Not all of them can be told by their first bytes. */
+const WRAPPED =
+  /^(application\/(x-)?(gzip|zstd|brotli|br|deflate|zlib|lz4|snappy|zip|bzip2|xz|7z-compressed|tar|protobuf|google-protobuf|msgpack|avro|cloudevents.*)|application\/vnd\.(google\.protobuf|apache\..*|msgpack)|gzip|zstd|br|deflate|multipart\/.*|message\/.*)$/;
 
-/** What a content type says of samples; application/octet-stream leaves it to the configuration. */
-const SAMPLES_CONTENT: Readonly<Record<SamplesPlan['kind'], readonly (readonly [RegExp, string])[]>> = {
-  audio: [
-    [/^audio\/(wav|x-wav|vnd\.wave)(;|$)/, 'audio/wav'],
-    [/^application\/octet-stream(;|$)/, ''],
-  ],
-  signal: [
-    [/^application\/json(;|$)/, 'application/json'],
-    [/^application\/cbor(;|$)/, 'application/cbor'],
-    [/^text\/(csv|plain)(;|$)/, 'text/csv'],
-    [/^application\/octet-stream(;|$)/, ''],
-  ],
+/** Content types under several names. */
+const ALIASES: Readonly<Record<string, string>> = {
+  'image/jpg': 'image/jpeg',
+  'image/pjpeg': 'image/jpeg',
+  'audio/x-wav': 'audio/wav',
+  'audio/wave': 'audio/wav',
+  'audio/vnd.wave': 'audio/wav',
+  'text/json': 'application/json',
+  'application/csv': 'text/csv',
 };
-const SAMPLES_TYPES = {
+
+/** By the format of a stream, the content types that its frames may have. */
+const TAKES: Readonly<Record<string, readonly string[]>> = {
+  image: ['image/jpeg', 'image/png', 'image/webp'],
+  audio: ['audio/wav'],
+  signal: ['application/json', 'application/cbor', 'text/csv'],
+  text: ['text/plain', 'application/json'],
+  tensor: [],
+};
+
+/** By `encoding` of a stream, where the content type says nothing. Raw samples look like nothing. */
+const ENCODED: Readonly<Record<string, string>> = {
   wav: 'audio/wav',
   json: 'application/json',
   cbor: 'application/cbor',
   csv: 'text/csv',
-} as const;
+};
 
-/** The content type where it says something, else what the configuration says; the bytes are held against it where they are read. */
-function samplesType(plan: StreamPlan, { kind, encoding }: SamplesPlan, contentType: string): string | BrinkError {
-  const [, said = ''] = SAMPLES_CONTENT[kind].find(([pattern]) => pattern.test(contentType)) ?? [];
-  if (said !== '') return said;
-  const isKnown = NO_CONTENT.test(contentType) || SAMPLES_CONTENT[kind].some(([pattern]) => pattern.test(contentType));
-  if (!isKnown) return wrongContent(plan, contentType);
-  return isRawEncoding(encoding) ? 'application/octet-stream' : SAMPLES_TYPES[encoding];
+const RAW = 'application/octet-stream';
+const TEXTUAL: ReadonlySet<string> = new Set(['text/plain', 'application/json', 'image/svg+xml']);
+
+type Typed = Pick<StreamPlan, 'name' | 'format' | 'samples'>;
+
+/**
+ * What the bytes are: the content type where there is one, else the stream's `encoding`, else the signature.
+ * @returns E_ENCODING for what is compressed or wrapped, E_TYPE for what the stream does not take or what is not what it is said to
+ * be, E_IMAGE_TYPE for pictures that are none
+ */
+export function typeOf(plan: Typed, { contentType = '', payload }: Arrival): string | BrinkError {
+  const named = namedBy(contentType, plan.format);
+  const wrong = named === undefined ? undefined : refusedByName(plan, named);
+  if (wrong !== undefined) return wrong;
+  const type = named ?? encodedAs(plan);
+  if (plan.format === 'tensor' || type === RAW) return RAW;
+  const found = sniff(payload);
+  if (isEnvelope(found)) return wrapped(plan, `the bytes are ${found}`);
+  const looks = LOOKS[plan.format];
+  if (looks === undefined) return type ?? found;
+  return looks(plan, named, found);
 }
 
-function wrongContent({ name, format }: StreamPlan, contentType: string): BrinkError {
-  return new BrinkError('E_TYPE', `content type "${contentType.slice(0, 100)}"; stream "${name}" takes ${format}`);
+/** @returns undefined where it says nothing */
+function namedBy(contentType: string, format: string): string | undefined {
+  const said = contentType.split(';', 1)[0]?.trim().toLowerCase() ?? '';
+  if (said === 'text/plain' && format === 'signal') return 'text/csv';
+  return SAYS_NOTHING.has(said) ? undefined : (ALIASES[said] ?? said);
 }
 
-/** The content type where there is one, and in any case the signature. */
-export function typeOf(plan: StreamPlan, { contentType = '', payload }: Arrival): string | BrinkError {
-  if (plan.samples !== undefined) return samplesType(plan, plan.samples, contentType);
-  if (
-    !NO_CONTENT.test(contentType) &&
-    !(plan.format === 'image' ? PICTURE_CONTENT : TENSOR_CONTENT).test(contentType)
-  ) {
-    return wrongContent(plan, contentType);
-  }
-  if (plan.format === 'tensor') return 'application/octet-stream';
-  const type = sniff(payload);
-  if (isPicture(type)) return type;
-  return new BrinkError('E_IMAGE_TYPE', `the bytes look like ${type}; stream "${plan.name}" takes JPEG, PNG or WebP`);
+function refusedByName(plan: Typed, named: string): BrinkError | undefined {
+  if (WRAPPED.test(named)) return wrapped(plan, `the content type is "${named.slice(0, 100)}"`);
+  const takes = TAKES[plan.format] ?? [];
+  if (takes.includes(named)) return undefined;
+  const expected = takes.length === 0 ? RAW : takes.join(', ');
+  const detail = `content type "${named.slice(0, 100)}"; stream "${plan.name}" takes ${plan.format}: ${expected}`;
+  return new BrinkError('E_TYPE', detail);
+}
+
+function encodedAs({ samples }: Typed): string | undefined {
+  return samples === undefined ? undefined : (ENCODED[samples.encoding] ?? RAW);
+}
+
+type Look = (plan: Typed, named: string | undefined, found: SniffedType) => string | BrinkError;
+
+/** Formats whose bytes tell what they are before anything is decoded. Sound and signals are read at once, and tell then. */
+const LOOKS: Readonly<Record<string, Look>> = { image: pictureOf, text: textOf };
+
+function pictureOf({ name }: Typed, named: string | undefined, found: SniffedType): string | BrinkError {
+  if (!isPicture(found))
+    return new BrinkError('E_IMAGE_TYPE', `the bytes look like ${found}; stream "${name}" takes JPEG, PNG or WebP`);
+  if (named === undefined || named === found) return found;
+  return new BrinkError('E_TYPE', `the content type says ${named}, and the bytes are ${found}; expected them to agree`);
+}
+
+function textOf({ name }: Typed, named: string | undefined, found: SniffedType): string | BrinkError {
+  if (TEXTUAL.has(found)) return named ?? 'text/plain';
+  return new BrinkError('E_TYPE', `the bytes look like ${found}; stream "${name}" takes text in UTF-8`);
+}
+
+function wrapped({ name, format }: Typed, what: string): BrinkError {
+  const detail = `${what}; stream "${name}" takes ${format} as it is: send it without compression or envelope`;
+  return new BrinkError('E_ENCODING', detail);
 }
