@@ -1,4 +1,4 @@
-import type { Topics } from '@brink/protocol';
+import { FRAME_BYTES_MAX_DEFAULT, type Topics } from '@brink/protocol';
 import {
   type Clock,
   createLinkClient,
@@ -10,16 +10,23 @@ import {
   type Logger,
   type Mqtt,
   type Registry,
+  watchBrokerVersion,
 } from '@brink/runtime';
 import type { GatewayConfig } from './config.ts';
 import type { FleetStatusPublisher } from './configuration/status.ts';
 import type { FrameMessage } from './ingest/arrival.ts';
+import type { SitePlan } from './ingest/plan.ts';
 import { Deliveries } from './spool/deliveries.ts';
 
 const LINK_FRAME_BYTES_MAX = 32 * 1024 * 1024;
 const LINK_WINDOW = 64;
-/** Frames that the broker may have un-acked: as many as share one COMMIT. */
-const RECEIVE_MAXIMUM = 512;
+/** Frames of one connection that may be on their way at once: as many as share one COMMIT … */
+const ON_THEIR_WAY_MAX = 512;
+/**
+ * … and as many bytes as a network of 50 Mbit/s brings in 11 s. The answer to a ping stands in line behind them, and must be here
+ * within half of the keepalive of 30 s.
+ */
+const ON_THEIR_WAY_BYTES_MAX = 64 * 1024 * 1024;
 
 export interface LinkEvents {
   handlers: LinkHandlers;
@@ -53,6 +60,10 @@ export function createLinks(
 
 export type Links = ReturnType<typeof createLinks>;
 
+/** @returns the receive maximum for frames that have so many bytes at most */
+export const receiveMaximumFor = (frameBytesMax: number): number =>
+  Math.max(1, Math.min(ON_THEIR_WAY_MAX, Math.floor(ON_THEIR_WAY_BYTES_MAX / frameBytesMax)));
+
 /**
  * Connections to the broker: one for configuration and status, one for the frames of all `latest` streams, and one for each durable
  * stream, so that none gets in the way of another. Only those of durable streams have stored sessions: a `latest` frame that waited
@@ -78,17 +89,25 @@ export function createBrokerConnections(
     { ...d, metrics },
   );
   const data = createMqtt(
-    { ...config.mqtt, clientId: `brink-${config.instance}-data`, clean: true, receiveMaximum: RECEIVE_MAXIMUM },
+    { ...config.mqtt, clientId: `brink-${config.instance}-data`, clean: true, receiveMaximum: () => receiveMaximum() },
     { ...d, metrics },
   );
   const deliveries = new Deliveries(config, {
     ...d,
-    connect: (o) => createMqtt({ ...config.mqtt, ...o, receiveMaximum: RECEIVE_MAXIMUM }, { ...d, metrics }),
+    connect: ({ stream, ...o }) =>
+      createMqtt({ ...config.mqtt, ...o, receiveMaximum: () => receiveMaximum(stream) }, { ...d, metrics }),
   });
+  let streams: SitePlan['streams'] = new Map();
+  /** Of one stream, or of the largest. */
+  const receiveMaximum = (stream?: string) => {
+    const of = stream === undefined ? [...streams.values()] : [streams.get(stream)];
+    return receiveMaximumFor(Math.max(...of.map((one) => one?.frameBytesMax ?? FRAME_BYTES_MAX_DEFAULT), 1));
+  };
   let hearing = false;
   let foreign: ReadonlySet<string> = new Set();
   fleet.subscribe(filters.config, { qos: 1 }, ({ payload }) => d.onConfiguration(payload));
   fleet.onConnect(() => void status.connected());
+  watchBrokerVersion(fleet, d);
   data.subscribe(filters.frames, { qos: 1, manualAck: true }, (message) => {
     // Frames of a durable stream come on its own connection too.
     if (deliveries.bring(message.topic.split('/', 5)[4])) message.ack();
@@ -108,6 +127,10 @@ export function createBrokerConnections(
     fleet,
     data,
     deliveries,
+    /** What may be on its way at once follows from how large frames are; a change counts from the next connect on. */
+    expectFrames(plan: Pick<SitePlan, 'streams'>): void {
+      streams = plan.streams;
+    },
     /** Topics of other systems, as a configuration wants them; what is wanted no more is unsubscribed. */
     hearForeign(filters: ReadonlySet<string>): void {
       for (const filter of foreign) if (!filters.has(filter)) data.unsubscribe(filter);
@@ -125,6 +148,7 @@ export function createBrokerConnections(
     fleet: Mqtt;
     data: Mqtt;
     deliveries: Deliveries;
+    expectFrames(plan: Pick<SitePlan, 'streams'>): void;
     hearForeign(filters: ReadonlySet<string>): void;
     problem: string | undefined;
   };

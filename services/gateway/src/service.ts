@@ -87,6 +87,7 @@ export function createService(config: GatewayConfig, deps: Deps) {
       onApply(plan) {
         const filters = path.foreign.apply(plan);
         applyPlan(path, plan);
+        broker.expectFrames(plan);
         broker.hearForeign(filters);
         broker.deliveries.apply(plan);
         lifecycle.configured();

@@ -9,7 +9,7 @@ const FORGET_MS_MAX = 10_000;
 
 export interface DeliveriesDeps {
   clock: Clock;
-  connect(o: { clientId: string; clean: boolean }): Mqtt;
+  connect(o: { stream: string; clientId: string; clean: boolean }): Mqtt;
   onFrame(message: DeferredMessage): void;
   onForeign(message: DeferredMessage): void;
   /** Which stream a topic of another system belongs to. */
@@ -131,7 +131,7 @@ export class Deliveries implements Gate {
 
   #add(stream: string): Delivery {
     const { topics } = this.#config;
-    const mqtt = this.#d.connect({ clientId: this.#clientId(stream), clean: false });
+    const mqtt = this.#d.connect({ stream, clientId: this.#clientId(stream), clean: false });
     const delivery: Delivery = { mqtt, subscribed: false, closed: false, foreign: new Set() };
     const frames = topics.format({ kind: 'frame', device: '+', stream });
     for (const filter of [frames, `${frames}/+`])
@@ -150,7 +150,7 @@ export class Deliveries implements Gate {
   async #forget(stream: string): Promise<void> {
     const signal = this.#signal;
     if (signal === undefined) return;
-    const mqtt = this.#d.connect({ clientId: this.#clientId(stream), clean: true });
+    const mqtt = this.#d.connect({ stream, clientId: this.#clientId(stream), clean: true });
     await mqtt.start(AbortSignal.any([signal, AbortSignal.timeout(FORGET_MS_MAX)])).catch(() => {});
     await mqtt.stop();
   }
