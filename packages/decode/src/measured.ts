@@ -23,8 +23,8 @@ export interface Measured {
 
 /**
  * A parsed value: `{"ax": [1, 2], "ay": [3, 4]}`, with its rate `{"rate_hz": 250, "ecg": […]}`,
- * `[{"ax": 1, "ay": 3}, {"ax": 2, "ay": 4}]`, or `[1, 2]` for one channel. What is there beside the channels asked for is
- * checked and left out.
+ * `[{"ax": 1, "ay": 3}, {"ax": 2, "ay": 4}]`, or `[1, 2]` for one channel; `{"temperature": 21.5, "humidity": 40}` is one sample of each.
+ * `ENERGY.Power` is a channel in `{"ENERGY": {"Power": 3}}`. What is there beside the channels asked for is checked and left out.
  * @throws BrinkError E_DECODE, E_SHAPE, E_FORBIDDEN_KEY
  */
 export function measuredOf(value: unknown): Measured {
@@ -57,9 +57,12 @@ type List = readonly unknown[] | Float64Array;
 const isList = (value: unknown): value is List => Array.isArray(value) || value instanceof Float64Array;
 
 function fromChannels(value: unknown, channels: readonly string[]): Float32Array<ArrayBuffer>[] {
-  const all = channels.map((channel) => {
-    const samples = field(value, channel, '');
-    if (!isList(samples)) return wrong(`"${channel}" is ${kindOf(samples)}; expected an array of numbers`);
+  const found = channels.map((channel) => field(value, channel, ''));
+  const single = found.length > 0 && found.every((samples) => typeof samples === 'number');
+  const all = found.map((samples, c) => {
+    const channel = channels[c] as string;
+    if (single) return numbers([samples], channel);
+    if (!isList(samples)) return wrong(`"${channel}" is ${kindOf(samples)}; expected ${expectedOf(found)}`);
     return numbers(samples, channel);
   });
   for (const [c, samples] of all.entries()) {
@@ -73,6 +76,9 @@ function fromChannels(value: unknown, channels: readonly string[]): Float32Array
   }
   return all;
 }
+
+const expectedOf = (found: readonly unknown[]) =>
+  found.some(isList) ? 'an array of numbers, as the others are' : 'a number or an array of numbers';
 
 function fromPoints(points: readonly unknown[], channels: readonly string[]): Float32Array<ArrayBuffer>[] {
   return channels.map((channel) => {
@@ -100,6 +106,9 @@ function field(value: unknown, channel: string, where: string): unknown {
     return wrong(`${kindOf(value)}${where}; expected an object with the channel "${channel}"`);
   }
   if (Object.hasOwn(value, channel)) return (value as Record<string, unknown>)[channel];
+  const [head = '', ...rest] = channel.split('.');
+  const inner = rest.length > 0 && Object.hasOwn(value, head) ? (value as Record<string, unknown>)[head] : undefined;
+  if (typeof inner === 'object' && inner !== null && !isList(inner)) return field(inner, rest.join('.'), where);
   throw new BrinkError('E_SHAPE', `no "${channel}"${where}; found ${listOf(Object.keys(value))}`);
 }
 
@@ -132,7 +141,8 @@ function checkKeys(value: unknown): void {
 function kindOf(value: unknown): string {
   if (value === null) return 'null';
   if (value === undefined) return 'missing';
-  return isList(value) ? 'an array' : `a ${typeof value}`;
+  if (isList(value)) return 'an array';
+  return typeof value === 'object' ? 'an object' : `a ${typeof value}`;
 }
 
 function listOf(names: readonly string[]): string {

@@ -42,6 +42,22 @@ describe('a signal in JSON', () => {
     expect(read(' \n[]', ['ax'])).toEqual([[]]);
   });
 
+  it('takes single values as one sample each, and the names of inner values as paths', () => {
+    expect(read({ temperature: 21.5, humidity: 40, battery: null }, ['temperature', 'humidity'])).toEqual([
+      [21.5],
+      [40],
+    ]);
+    const tasmota = {
+      Time: '2026-11-23T01:00:00',
+      ENERGY: { Power: 3, Factor: 0.5 },
+      'SI7021-14': { Temperature: 20 },
+    };
+    expect(read(tasmota, ['ENERGY.Power', 'SI7021-14.Temperature'])).toEqual([[3], [20]]);
+    expect(read({ 'a.b': [1], a: { b: [2] } }, ['a.b'])).toEqual([[1]]);
+    expect(read([{ a: { b: 1 } }, { a: { b: 2 } }], ['a.b'])).toEqual([[1, 2]]);
+    expect(refusal({ ax: 1, ay: [2] }, ['ax', 'ay'])).toMatch(/"ax" is a number; expected an array of numbers, as/);
+  });
+
   it('takes any name for a channel that JSON can say', () => {
     expect(read({ 'a "b\\ ]': [1] }, ['a "b\\ ]'])).toEqual([[1]]);
   });
@@ -55,7 +71,9 @@ describe('a signal in JSON', () => {
     ['beyond a float32', '{"ax": [1e39]}', /"ax"\[0\] is 1e\+39/],
     ['a text for a number', '["1"]', /"ax"\[0\] is a string; expected a number/],
     ['null for a number', '[{"ax": 1}, {"ax": null}]', /"ax"\[1\] is null/],
-    ['a number for a channel', '{"ax": 1}', /"ax" is a number; expected an array of numbers/],
+    ['an object for a channel', '{"ax": {}}', /"ax" is an object; expected a number or an array of numbers/],
+    ['nothing for a channel', '{"ax": null}', /"ax" is null; expected a number or an array/],
+    ['true for a channel', '{"ax": true}', /"ax" is a boolean; expected a number/],
     ['a point that is none', '[{"ax": 1}, 2]', /a number at \[1\]; expected an object with the channel "ax"/],
     ['__proto__', '{"ax": [1], "__proto__": {"polluted": 1}}', /E_FORBIDDEN_KEY.*"__proto__" is not allowed/],
     ['constructor', '[{"ax": 1, "x": {"constructor": {}}}]', /"constructor" is not allowed/],
@@ -68,6 +86,13 @@ describe('a signal in JSON', () => {
 
   it.each([
     ['a missing channel', { ax: [1], az: [2] }, ['ax', 'ay'], /E_SHAPE: no "ay"; found "ax", "az"/],
+    [
+      'a path that ends early',
+      { ENERGY: { Power: 3 } },
+      ['ENERGY.Power.Now'],
+      /no "Power.Now"; found "Power"|no "Now"/,
+    ],
+    ['a path into a list', { a: [1, 2] }, ['a.0'], /no "a.0"; found "a"/],
     ['a missing value', [{ ax: 1 }, { ay: 1 }], ['ax'], /no "ax" at \[1\]; found "ay"/],
     ['unequal channels', { ax: [1, 2], ay: [3] }, ['ax', 'ay'], /"ay" has 1 samples; expected 2, as "ax"/],
     ['numbers without names', [1, 2], ['ax', 'ay'], /an array of numbers; expected the channels "ax", "ay" by name/],
