@@ -6,6 +6,7 @@ import type { DeferredMessage, Mqtt, MqttDependencies, MqttOptions, SubscribeOpt
 import { DeferredAcks } from './mqtt-ack.ts';
 import { createMqttStats, type MqttStats } from './mqtt-metrics.ts';
 import { Outbox, type PublishOptions } from './mqtt-outbox.ts';
+import { connectPackets } from './mqtt-socket.ts';
 import { Subscriptions } from './mqtt-subscriptions.ts';
 import { createBackoff, wait } from './retry.ts';
 
@@ -143,9 +144,13 @@ class Connection implements Mqtt {
   /** One connection from dialling to its end. Resolves with the reason. */
   async #attempt(signal: AbortSignal): Promise<BrinkError> {
     // Loaded when it is needed: child processes import this package and never speak MQTT.
-    const { connect } = await import('mqtt');
+    const { connect, MqttClient } = await import('mqtt');
     if (signal.aborted) return new BrinkError('E_CANCELLED', 'stopped');
-    const client = connect(this.#o.url, this.#clientOptions());
+    const url = new URL(this.#o.url);
+    const client =
+      url.protocol === 'mqtt:'
+        ? new MqttClient(() => connectPackets(url), this.#clientOptions())
+        : connect(this.#o.url, this.#clientOptions());
     this.#client = client;
     const ended = this.#listen(client);
     const onAbort = () => {

@@ -41,3 +41,21 @@ export function giveBuffer(buffer: Buffer): void {
   else list.push(whole);
   idleBytes += capacity;
 }
+
+/** Memory that belongs to whoever has the one view of it. */
+const lent = new WeakSet<ArrayBufferLike>();
+
+/** As `takeBuffer`, for somebody who may say with `giveBack` that he is done with it. */
+export function lendBuffer(bytes: number): Buffer {
+  const buffer = takeBuffer(bytes);
+  if (bytes >= POOLED_BYTES_MIN) lent.add(buffer.buffer);
+  return buffer;
+}
+
+/**
+ * Nobody uses these bytes any more, nor any other view of the same memory: it goes to the next frame. Does nothing for memory that
+ * was not lent, nor the second time. Never needed.
+ */
+export function giveBack(bytes: Uint8Array): void {
+  if (lent.delete(bytes.buffer)) giveBuffer(Buffer.from(bytes.buffer));
+}
