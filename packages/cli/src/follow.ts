@@ -6,6 +6,20 @@ import type { ServerEvent } from './sse.ts';
 /** What control tells over /v1/events; other kinds, which later versions may send, are left out. */
 export type LiveEvent = { decision: Decision; action?: undefined } | { decision?: undefined; action: ActionRecord };
 
+interface Following {
+  readonly signal: AbortSignal;
+  readonly seen: (event: LiveEvent) => void;
+  /** With what narrows it down, as `/v1/events?device=cam-9`; default all. */
+  readonly path?: string;
+  /** The running number from which on decisions are wanted; default from now on. */
+  readonly after?: number;
+}
+
+interface At {
+  lastEventId?: string;
+  connected: boolean;
+}
+
 const RECONNECT_MS = 500;
 
 /**
@@ -14,9 +28,9 @@ const RECONNECT_MS = 500;
  */
 export async function followEvents(
   api: Api,
-  o: { signal: AbortSignal; seen: (event: LiveEvent) => void; lost: (error: unknown, everConnected: boolean) => void },
+  o: Following & { lost: (error: unknown, everConnected: boolean) => void },
 ): Promise<void> {
-  const at: { lastEventId?: string; connected: boolean } = { connected: false };
+  const at: At = { connected: false, ...(o.after === undefined ? {} : { lastEventId: String(o.after) }) };
   while (!o.signal.aborted) {
     const error = await readEvents(api, o, at);
     if (o.signal.aborted) return;
@@ -26,15 +40,11 @@ export async function followEvents(
 }
 
 /** One connection from its beginning to its end. @returns what ended it; undefined: the server closed it */
-async function readEvents(
-  api: Api,
-  o: { signal: AbortSignal; seen: (event: LiveEvent) => void },
-  at: { lastEventId?: string; connected: boolean },
-): Promise<unknown> {
-  const { signal } = o;
+async function readEvents(api: Api, o: Following, at: At): Promise<unknown> {
+  const { signal, path = '/v1/events' } = o;
   try {
     const from = at.lastEventId === undefined ? {} : { lastEventId: at.lastEventId };
-    for await (const event of api.events('/v1/events', { signal, ...from })) {
+    for await (const event of api.events(path, { signal, ...from })) {
       at.connected = true;
       if (event.id !== undefined && event.id !== '') at.lastEventId = event.id;
       const live = liveEvent(event);

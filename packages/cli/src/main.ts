@@ -17,6 +17,7 @@ export async function main(): Promise<void> {
     env,
     signal: stop.signal,
     root,
+    stdin: () => process.stdin,
   });
   process.exit(code);
 }

@@ -16,6 +16,8 @@ export interface Context {
   readonly signal: AbortSignal;
   /** Where the project lies: packages/, services/, config/, models/. */
   readonly root: string;
+  /** Opened when it is asked for: most verbs read none. */
+  readonly stdin: () => AsyncIterable<Uint8Array>;
   /** Prints a value as JSON, or the lines that say the same to people. */
   show(value: unknown, lines: readonly string[]): void;
 }
@@ -26,6 +28,8 @@ export interface Edge {
   readonly env: Record<string, string | undefined>;
   readonly signal: AbortSignal;
   readonly root: string;
+  /** Default: nothing to read. */
+  readonly stdin?: () => AsyncIterable<Uint8Array>;
   exit(code: ExitCode): void;
 }
 
@@ -53,14 +57,14 @@ export function verb<O extends VerbOptions>(
       const options = all[all.length - 2] as O;
       const args = all.slice(0, -2).flat() as string[];
       const json = options.json === true;
-      const { terminal, env, signal, root } = edge;
+      const { terminal, env, signal, root, stdin = empty } = edge;
       const show = (value: unknown, lines: readonly string[]) => {
         if (json) terminal.line(JSON.stringify(value));
         else for (const line of lines) terminal.line(line);
       };
       try {
         edge.exit(
-          await action({ terminal, paint: paintOn(terminal), json, env, signal, root, show }, options, ...args),
+          await action({ terminal, paint: paintOn(terminal), json, env, signal, root, stdin, show }, options, ...args),
         );
       } catch (reason) {
         const error = BrinkError.from(reason);
@@ -72,6 +76,8 @@ export function verb<O extends VerbOptions>(
       }
     });
 }
+
+async function* empty(): AsyncGenerator<Uint8Array> {}
 
 /** `brink devices add` */
 const pathOf = (command: Command): string =>
@@ -106,6 +112,17 @@ export function wholeNumber(min: number, max: number): (text: string) => number 
     const value = Number(text);
     if (!/^\d{1,12}$/.test(text) || value < min || value > max) {
       throw new InvalidArgumentError(`expected a whole number from ${min} to ${max}`);
+    }
+    return value;
+  };
+}
+
+/** For commander: a number within limits, else exit 2. */
+export function number(min: number, max: number): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    if (!/^\d{1,9}(\.\d{1,6})?$/.test(text) || value < min || value > max) {
+      throw new InvalidArgumentError(`expected a number from ${min} to ${max}`);
     }
     return value;
   };

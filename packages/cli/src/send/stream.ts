@@ -1,0 +1,180 @@
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Device, RejectedFrame } from '@brink/device';
+import { BrinkError, type Decision } from '@brink/protocol';
+import { systemClock } from '@brink/runtime';
+import type { Api } from '../api.ts';
+import { decisionLine } from '../show.ts';
+import { printable } from '../terminal.ts';
+import { type Context, usingApi } from '../verb.ts';
+import type { AskOptions, What } from './ask.ts';
+import { refusedOf, whyMissing } from './fate.ts';
+import { atMost, newestOf, paced } from './flow.ts';
+import { type Followed, followDecisions } from './follow.ts';
+import type { Outgoing } from './frame.ts';
+import { connect, deviceFor } from './line.ts';
+import { framesFrom, type SourceOptions } from './source.ts';
+import { allReceipts, eachInTurn, kept, leavingOut, type Way } from './ways.ts';
+
+// Many frames at their pace, whoever makes them: recordings, a camera behind a pipe, a program that measures.
+
+export interface StreamOptions extends AskOptions, SourceOptions {
+  rate?: number;
+  fast?: boolean;
+  count?: number;
+  at?: boolean;
+  keep?: string;
+  watch?: boolean;
+}
+
+/** What was sent, and what came of it. */
+export interface Summary {
+  frames: number;
+  bytes: number;
+  /** Not sent: a newer picture took their place, or there was no connection. */
+  left_out: number;
+  boot: string;
+  /** The number of the last one; 0 where there is none. */
+  last: number;
+  seconds: number;
+  /** With --keep: without a receipt, still in the folder. */
+  waiting?: number;
+  /** With --keep: refused by name. */
+  rejected?: RejectedFrame[];
+  /** With --watch. */
+  decisions?: number;
+  /** With --watch: frames that the gateway refused by name, as far as it looked back. */
+  refused?: number;
+}
+
+const REFUSED_SHOWN = 5;
+
+/** @returns the summary, printed already, and whether all is well */
+export async function sendStream(context: Context, options: StreamOptions, what: What): Promise<boolean> {
+  const bridge = options.mjpeg !== undefined || options.snapshot !== undefined;
+  const outbox = options.keep === undefined ? undefined : { file: await outboxFile(options.keep, what.device) };
+  const device = deviceFor(context, options, { ...what, bridge, ...(outbox === undefined ? {} : { outbox }) });
+  const run = createRun(context, options, { ...what, connection: device, bridge });
+  if (options.watch !== true) return run.all();
+  return usingApi(context, options, async (api) => {
+    const { stream } = what;
+    const seen = (decision: Decision) =>
+      context.show({ event: 'decision', ...decision }, [decisionLine(decision, context.paint)]);
+    const lost = () => context.terminal.note('brink send: lost the connection to control; trying again');
+    // Kept frames may be of an earlier start.
+    const ours = options.keep === undefined ? { boot: device.boot } : {};
+    const followed = await followDecisions(api, { device: what.device, stream, seen, lost, ...ours });
+    try {
+      return await run.all({ api, followed });
+    } finally {
+      await followed.stop();
+    }
+  });
+}
+
+async function outboxFile(folder: string, device: string): Promise<string> {
+  await mkdir(folder, { recursive: true }).catch((error: unknown) => {
+    throw BrinkError.from(error, 'E_STORAGE_READONLY');
+  });
+  return join(folder, `${device}.outbox.db`);
+}
+
+function createRun(context: Context, options: StreamOptions, what: What & { connection: Device; bridge: boolean }) {
+  const { stream, connection: device, bridge } = what;
+  const { signal } = context;
+  const note = (text: string) => context.terminal.note(`brink send: ${printable(text)}`);
+  const startedMs = performance.now();
+  const summary: Summary = { frames: 0, bytes: 0, left_out: 0, boot: device.boot, last: 0, seconds: 0 };
+  const rejected: RejectedFrame[] = [];
+  device.onRejected((frame) => {
+    rejected.push(frame);
+    note(`frame ${frame.boot}-${frame.seq} was refused: ${frame.code}; \`brink dead\` says why`);
+  });
+  const way = { device, stream, at: options.at === true, signal, waitMs: options.waitMs, note };
+
+  async function sendAll(send: Way, frames: AsyncIterable<Outgoing>): Promise<void> {
+    for await (const frame of frames) {
+      const name = await send(frame);
+      if (name === undefined) {
+        summary.left_out += 1;
+        continue;
+      }
+      summary.frames += 1;
+      summary.bytes += frame.bytes.byteLength;
+      summary.last = name.seq;
+    }
+  }
+
+  function sending(): Promise<void> {
+    const source = framesFrom(options, what.files, { stdin: context.stdin, signal, note });
+    const some = atMost(source, options.count);
+    if (bridge) {
+      return sendAll(
+        leavingOut(way),
+        newestOf(some, () => (summary.left_out += 1)),
+      );
+    }
+    const pace = { fast: options.fast === true, ...(options.rate === undefined ? {} : { fps: options.rate }) };
+    const frames = paced(some, pace, { signal, clock: systemClock });
+    return sendAll(options.keep === undefined ? eachInTurn(way) : kept(way), frames);
+  }
+
+  async function receipts(folder: string): Promise<void> {
+    await allReceipts(device, signal);
+    summary.waiting = device.waiting;
+    summary.rejected = rejected;
+    if (device.waiting > 0) note(leftOver(device.waiting, folder));
+  }
+
+  async function decisions(api: Api, followed: Followed): Promise<void> {
+    const { boot, last: seq } = summary;
+    await followed.settled(seq, options.waitMs, signal);
+    summary.decisions = followed.count;
+    if (seq === 0 || signal.aborted) return;
+    const sent = { device: device.name, stream, boot, seq };
+    const refused = await refusedOf(api, sent);
+    if (refused.length > 0) summary.refused = refused.length;
+    for (const letter of refused.slice(0, REFUSED_SHOWN)) {
+      note(`frame ${letter.seq} was refused: ${letter.error.code}: ${letter.error.detail}`);
+    }
+    if (followed.count === 0 && refused.length === 0) note(await whyMissing(context, options, sent, options.waitMs));
+  }
+
+  return {
+    /** @returns whether all is well */
+    async all(watched?: { api: Api; followed: Followed }): Promise<boolean> {
+      await connect(device, signal);
+      try {
+        await sending();
+        if (summary.frames === 0 && options.keep === undefined && !signal.aborted) note('there was nothing to send');
+        if (options.keep !== undefined) await receipts(options.keep);
+        if (watched !== undefined) await decisions(watched.api, watched.followed);
+        summary.seconds = Math.round(performance.now() - startedMs) / 1000;
+        if (context.json) context.terminal.line(JSON.stringify({ event: 'sent', ...summary }));
+        else note(summaryText(summary));
+        return signal.aborted || isWell(summary, options);
+      } finally {
+        await device.stop();
+      }
+    },
+  };
+}
+
+const isWell = (
+  { frames, waiting = 0, rejected = [], refused = 0, decisions }: Summary,
+  { keep }: StreamOptions,
+): boolean =>
+  (frames > 0 || keep !== undefined) && waiting === 0 && rejected.length === 0 && refused === 0 && decisions !== 0;
+
+const leftOver = (waiting: number, folder: string) =>
+  `${waiting} frames have no receipt and stay in ${folder}: the same command sends them again. ` +
+  'Receipts come from streams with `delivery: durable`';
+
+function summaryText({ frames, bytes, left_out, seconds, waiting, decisions, refused }: Summary): string {
+  const parts = [`${frames} ${frames === 1 ? 'frame' : 'frames'} (${bytes} bytes) in ${seconds.toFixed(1)} s`];
+  if (left_out > 0) parts.push(`${left_out} left out`);
+  if (waiting !== undefined) parts.push(waiting === 0 ? 'all with a receipt' : `${waiting} without a receipt`);
+  if (decisions !== undefined) parts.push(`${decisions} ${decisions === 1 ? 'decision' : 'decisions'}`);
+  if (refused !== undefined) parts.push(`${refused} refused`);
+  return parts.join(', ');
+}
