@@ -1,3 +1,5 @@
+import type { MarkReader, MarkWriter } from './mark.ts';
+
 // The band-pass of Butterworth (1930), designed as textbooks do (Oppenheim & Schafer, "Discrete-Time Signal Processing",
 // §7): poles of the low-pass on the unit circle, low-pass → band-pass, bilinear transform with both edges warped to where
 // they have to end. Second-order sections, because one polynomial of order 2n loses its low edge to rounding.
@@ -58,15 +60,34 @@ function squareRoot({ re, im }: Complex): Complex {
   return { re: Math.sqrt((size + re) / 2), im: Math.sign(im || 1) * Math.sqrt((size - re) / 2) };
 }
 
+/** What a filter holds between two calls: two numbers per section. */
+export type FilterState = readonly (readonly [number, number])[];
+
+export function writeFilterState(mark: MarkWriter, state: FilterState | undefined): void {
+  mark.doubles((state ?? []).flat());
+}
+
+export function readFilterState(mark: MarkReader): FilterState | undefined {
+  const values = mark.doubles();
+  if (values.length === 0) return undefined;
+  return Array.from({ length: values.length / 2 }, (_, i) => [values[2 * i] as number, values[2 * i + 1] as number]);
+}
+
+export interface BandPass {
+  /** @returns a new array each time; what is given stays as it is */
+  readonly run: (samples: Float64Array) => Float64Array<ArrayBuffer>;
+  /** @returns undefined before the first sample */
+  readonly state: () => FilterState | undefined;
+}
+
 /**
  * A filter that runs forwards and keeps its state between calls: the pieces of a recording one after the other give what
  * the whole gives (scipy.signal.sosfilt). It starts as if the first sample had been there forever, so that an offset
- * makes no swing at the beginning (`zi = sosfilt_zi(sos) * x[0]`).
- * @returns a new array each time; what is given stays as it is
+ * makes no swing at the beginning (`zi = sosfilt_zi(sos) * x[0]`), or with the state that another one had.
  */
-export function createBandPass(sections: readonly Section[]): (samples: Float64Array) => Float64Array<ArrayBuffer> {
-  let states: [number, number][] | undefined;
-  return (samples) => {
+export function createBandPass(sections: readonly Section[], before?: FilterState): BandPass {
+  let states = before?.map(([first, second]): [number, number] => [first, second]);
+  const run = (samples: Float64Array) => {
     const out = Float64Array.from(samples);
     const [first] = out;
     if (first === undefined) return out;
@@ -74,6 +95,7 @@ export function createBandPass(sections: readonly Section[]): (samples: Float64A
     for (const [s, section] of sections.entries()) states[s] = runSection(out, section, states[s] as [number, number]);
     return out;
   };
+  return { run, state: () => states?.map(([first, second]) => [first, second] as const) };
 }
 
 /** The band-pass lets no constant through: of a constant every section but the first gets zeros and holds none. */
@@ -105,7 +127,7 @@ export function filterBothWays(samples: Float64Array, sections: readonly Section
     if (i < 0) return 2 * at(0) - at(-i);
     return i < length ? at(i) : 2 * at(length - 1) - at(2 * (length - 1) - i);
   });
-  const there = createBandPass(sections)(wide).reverse();
-  const back = createBandPass(sections)(there).reverse();
+  const there = createBandPass(sections).run(wide).reverse();
+  const back = createBandPass(sections).run(there).reverse();
   return back.slice(edge, edge + length);
 }

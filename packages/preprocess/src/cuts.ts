@@ -1,4 +1,5 @@
 import type { SignalInput } from '@brink/protocol';
+import { PAUSE_S } from './beats.ts';
 import { findPeaks } from './peaks.ts';
 import { windowsIn } from './windows.ts';
 
@@ -18,9 +19,15 @@ export function cutsOf(channels: readonly Float32Array[], signal: SignalInput): 
   return { count, at: (unit) => ({ from: unit * hop, to: unit * hop + window }) };
 }
 
+/** Peaks further apart are not one after the other: the heart stood still, or was not to be seen. */
+export function pauseOf(rateHz: number): number {
+  return PAUSE_S * rateHz;
+}
+
 /**
  * A unit for each peak: from `before` in front of it, as long as the window, or until the next peak. One whose beginning
- * or end is not in the recording is none; nor, where the rate or the end is asked for, the last.
+ * or end is not in the recording is none; nor, where the rate or the end is asked for, the last, and one whose next is
+ * more than 4 s behind.
  */
 function cutsAtPeaks(
   channels: readonly Float32Array[],
@@ -34,7 +41,8 @@ function cutsAtPeaks(
   const units = peaks.flatMap((peak, i) => {
     const next = peaks[i + 1];
     const from = peak - before;
-    if (next === undefined && (until !== undefined || rate_as !== undefined)) return [];
+    const followed = next !== undefined && next - peak <= pauseOf(rate_hz);
+    if (!followed && (until !== undefined || rate_as !== undefined)) return [];
     const to = until === undefined ? from + window : Math.min(next as number, from + window);
     if (from < 0 || to > samples.length) return [];
     return [{ from, to, bpm: (60 * rate_hz) / ((next ?? Number.NaN) - peak) }];

@@ -1,3 +1,4 @@
+export { type Assembler, type AssemblerOptions, createAssembler, type FormedWindow } from './assembler.ts';
 export { channelsOf, type ImageTarget, imageTarget, normaliseToFloat } from './image.ts';
 export { resample } from './resample.ts';
 export { signalUnits } from './signal.ts';

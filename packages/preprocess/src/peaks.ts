@@ -1,8 +1,11 @@
-import { createBandPass, designBandPass } from './butterworth.ts';
+import { type Beats, type Candidate, createBeats, LEARN_S, readCandidates, writeCandidates } from './beats.ts';
+import { createBandPass, designBandPass, readFilterState, writeFilterState } from './butterworth.ts';
+import type { MarkReader, MarkWriter } from './mark.ts';
+import { createTrail, type Trail } from './trail.ts';
 
 // R peaks of an electrocardiogram after Pan & Tompkins, "A real-time QRS detection algorithm" (IEEE Trans. Biomed. Eng.
 // 32(3), 1985): band-pass → derivative → square → integrate over 150 ms → thresholds that follow the peaks of signal and
-// noise. Numbers without a word are theirs. Everything looks a bounded way ahead, so that a stream finds the same peaks.
+// noise. Everything looks a bounded way ahead and back, so that a stream finds the same peaks.
 
 export interface PeakSpec {
   readonly band_hz: readonly [number, number];
@@ -12,22 +15,8 @@ export interface PeakSpec {
 
 const ORDER = 2;
 const INTEGRATED_S = 0.15;
-const LEARN_S = 2;
-/** A wave so soon after a beat that rises half as fast is the beat's T wave. */
-const T_WAVE_S = 0.36;
-/** Where no beat came for this share of the mean of the last eight intervals, the highest that was left out is asked again. */
-const MISSED = 1.66;
-const INTERVALS = 8;
-/** Ours: after so long without a beat the thresholds are learnt again; one great disturbance would keep them up forever. */
-const RELEARN_S = 4;
-
-interface Candidate {
-  /** Where the integrated energy is highest: behind the beat. */
-  readonly at: number;
-  readonly energy: number;
-  /** The steepest rise in it, squared. */
-  readonly slope: number;
-}
+/** So many samples are gone through at a time: what is kept beyond what is needed is no more. */
+const BLOCK = 4096;
 
 /**
  * Where the heart beats: the highest sample of each beat (upright R waves). A signal without beats is not recognised as
@@ -35,46 +24,157 @@ interface Candidate {
  * @returns positions, ascending
  */
 export function findPeaks(samples: Float32Array, rateHz: number, spec: PeakSpec): number[] {
-  const { squared, energy, delay } = energyOf(samples, rateHz, spec);
-  const window = Math.max(1, Math.round(INTEGRATED_S * rateHz));
-  const refractory = Math.max(1, Math.round((spec.refractory_ms / 1000) * rateHz));
-  const beats = createThresholds(energy, rateHz);
-  const peaks: number[] = [];
-  for (const at of maximaOf(energy, refractory)) {
-    const slope = squared.subarray(Math.max(0, at - window + 1), at + 1).reduce((most, x) => Math.max(most, x), 0);
-    for (const beat of beats({ at, energy: energy[at] as number, slope })) {
-      const last = peaks.at(-1);
-      const from = Math.max(0, beat.at - window - delay, last === undefined ? 0 : last + refractory);
-      if (from <= beat.at) peaks.push(highest(samples, from, beat.at));
-    }
-  }
-  return peaks;
+  const finder = createPeakFinder(rateHz, spec, 0);
+  return [...finder.push(samples), ...finder.end()];
 }
 
-/** The energy of what is as steep and as short as a beat, and by how many samples the band-pass delays it. */
-function energyOf(samples: Float32Array, rateHz: number, { band_hz: [low, high] }: PeakSpec) {
-  const band = createBandPass(designBandPass(ORDER, low, high, rateHz))(Float64Array.from(samples));
-  const at = (i: number) => band[Math.max(0, i)] as number;
-  const squared = band.map((x, i) => ((2 * x + at(i - 1) - at(i - 3) - 2 * at(i - 4)) / 8) ** 2);
+/** `findPeaks`, as the samples come. */
+export interface PeakFinder {
+  /** @returns the peaks that are sure by now and were not before */
+  readonly push: (samples: Float32Array) => number[];
+  /** @returns what a recording that ends here has besides: one that is too short to learn from learns from what it has */
+  readonly end: () => number[];
+  /** No peak that is found later lies before. */
+  readonly earliest: number;
+  readonly write: (mark: MarkWriter) => void;
+}
+
+/** @param from the position of the first sample that will come, or the mark of another one */
+export function createPeakFinder(rateHz: number, spec: PeakSpec, from: number | MarkReader): PeakFinder {
+  const refractory = Math.max(1, Math.round((spec.refractory_ms / 1000) * rateHz));
+  const behind = Math.max(1, Math.round(INTEGRATED_S * rateHz)) + delayOf(rateHz, spec);
+  const begin = typeof from === 'number' ? from : from.number();
+  const samples = createTrail(from);
+  const candidates = createCandidates(rateHz, spec, refractory, from);
+  let last = typeof from === 'number' ? -Infinity : from.number();
+  let waiting = typeof from === 'number' ? [] : readCandidates(from);
+  let beats: Beats | undefined =
+    typeof from !== 'number' && from.number() === 1 ? createBeats(rateHz, candidates.learn, from) : undefined;
+
+  const peakOf = (beat: Candidate): number[] => {
+    const first = Math.max(begin, beat.at - behind, last + refractory);
+    if (first > beat.at) return [];
+    last = first;
+    for (let i = first + 1; i <= beat.at; i++) if (samples.at(i) > samples.at(last)) last = i;
+    return [last];
+  };
+  const decide = (found: readonly Candidate[], sure: boolean): number[] => {
+    waiting.push(...found);
+    if (!sure) return [];
+    beats ??= createBeats(rateHz, candidates.learn, begin);
+    const { next } = beats;
+    const peaks = waiting.flatMap((candidate) => next(candidate).flatMap(peakOf));
+    waiting = [];
+    return peaks;
+  };
+  const earliest = () => {
+    const ahead = waiting[0]?.at ?? samples.end - refractory;
+    return Math.max(begin, (beats?.oldest(ahead) ?? ahead) - behind, last + refractory);
+  };
+  const push = (block: Float32Array) => {
+    for (const sample of block) samples.push(sample);
+    const peaks = decide(candidates.push(block), samples.end - begin >= LEARN_S * rateHz);
+    samples.drop(earliest());
+    return peaks;
+  };
+  return {
+    push: (all) => {
+      const peaks: number[] = [];
+      for (let i = 0; i < all.length; i += BLOCK) peaks.push(...push(all.subarray(i, i + BLOCK)));
+      return peaks;
+    },
+    end: () => decide([], true),
+    get earliest() {
+      return earliest();
+    },
+    write: (mark) => {
+      mark.number(begin);
+      samples.write(mark);
+      candidates.write(mark);
+      mark.number(last);
+      writeCandidates(mark, waiting);
+      mark.number(beats === undefined ? 0 : 1);
+      beats?.write(mark);
+    },
+  };
+}
+
+/** Group delay of a Butterworth band-pass of this order at its centre: √2 · 2 / (2π · width); the derivative adds two. */
+function delayOf(rateHz: number, { band_hz: [low, high] }: PeakSpec): number {
+  return Math.ceil((Math.SQRT2 * rateHz) / (Math.PI * (high - low))) + 2;
+}
+
+/** The energy of what is as steep and as short as a beat, and where it is highest within `reach` on either side. */
+function createCandidates(rateHz: number, { band_hz }: PeakSpec, reach: number, from: number | MarkReader) {
   const window = Math.max(1, Math.round(INTEGRATED_S * rateHz));
-  let sum = 0;
-  const energy = squared.map((x, i) => {
-    sum += x - (i < window ? 0 : (squared[i - window] as number));
-    // What rounding leaves of a loud passage is no energy.
-    return Math.max(0, sum / window);
-  });
-  // Group delay of a Butterworth band-pass of this order at its centre: √2 · 2 / (2π · width); the derivative adds two.
-  return { squared, energy, delay: Math.ceil((Math.SQRT2 * rateHz) / (Math.PI * (high - low))) + 2 };
+  const begin = typeof from === 'number' ? from : from.number();
+  const filter = createBandPass(
+    designBandPass(ORDER, ...band_hz, rateHz),
+    typeof from === 'number' ? undefined : readFilterState(from),
+  );
+  const [band, squared, energy] = [createTrail(from), createTrail(from), createTrail(from)];
+  let sum = typeof from === 'number' ? 0 : from.number();
+  const maxima = createMaxima(energy, reach, from);
+
+  /** What neither a candidate that is still to come looks back to, nor who learns from what lies before it. */
+  const drop = () => {
+    band.drop(band.end - 4);
+    squared.drop(squared.end - reach - window);
+    energy.drop(energy.end - Math.ceil(Math.max(2 * reach, reach + LEARN_S * rateHz)) - 1);
+  };
+  const push = (samples: Float32Array): Candidate[] => {
+    drop();
+    const found: Candidate[] = [];
+    for (const value of filter.run(Float64Array.from(samples))) {
+      const i = band.end;
+      const at = (k: number) => band.at(Math.max(begin, k));
+      band.push(value);
+      squared.push(((2 * value + at(i - 1) - at(i - 3) - 2 * at(i - 4)) / 8) ** 2);
+      sum += squared.at(i) - (i - begin < window ? 0 : squared.at(i - window));
+      // What rounding leaves of a loud passage is no energy.
+      energy.push(Math.max(0, sum / window));
+      const centre = maxima.next();
+      if (centre === undefined) continue;
+      const slope = largest(squared, Math.max(begin, centre - window + 1), centre + 1);
+      found.push({ at: centre, energy: energy.at(centre), slope });
+    }
+    return found;
+  };
+  /** A third of the highest, half of the mean. */
+  const learn = (first: number, end: number) => {
+    const start = Math.max(begin, Math.floor(first));
+    const to = Math.min(energy.end, Math.ceil(end));
+    let total = 0;
+    for (let i = start; i < to; i++) total += energy.at(i);
+    return { signal: largest(energy, start, to) / 3, noise: total / Math.max(1, to - start) / 2 };
+  };
+  const write = (mark: MarkWriter) => {
+    drop();
+    mark.number(begin);
+    writeFilterState(mark, filter.state());
+    for (const trail of [band, squared, energy]) trail.write(mark);
+    mark.number(sum);
+    maxima.write(mark);
+  };
+  return { push, learn, write };
+}
+
+function largest(values: Trail, from: number, to: number): number {
+  let most = 0;
+  for (let i = from; i < to; i++) most = Math.max(most, values.at(i));
+  return most;
 }
 
 /** The places where nothing within `reach` on either side is higher; of equal ones the first. */
-function* maximaOf(values: Float64Array, reach: number): Generator<number> {
+function createMaxima(values: Trail, reach: number, from: number | MarkReader) {
   // Indices within reach, their values falling: the highest stands first.
-  let falling: number[] = [];
+  let falling = typeof from === 'number' ? [] : [...from.doubles()];
   let first = 0;
-  for (let i = 0; i < values.length; i++) {
-    const value = values[i] as number;
-    while (falling.length > first && (values[falling.at(-1) as number] as number) < value) falling.pop();
+  /** Looks at the value that was pushed last. */
+  const next = (): number | undefined => {
+    const i = values.end - 1;
+    const value = values.at(i);
+    while (falling.length > first && values.at(falling.at(-1) as number) < value) falling.pop();
     falling.push(i);
     if ((falling[first] as number) < i - 2 * reach) first++;
     if (first > 1024) {
@@ -82,61 +182,7 @@ function* maximaOf(values: Float64Array, reach: number): Generator<number> {
       first = 0;
     }
     const centre = i - reach;
-    if (falling[first] === centre && (values[centre] as number) > 0) yield centre;
-  }
-}
-
-/** Candidates one after the other → the beats that are sure by then, in order. */
-function createThresholds(energy: Float64Array, rateHz: number): (candidate: Candidate) => Candidate[] {
-  let { signal, noise } = learn(energy, 0, LEARN_S * rateHz);
-  let last: Candidate | undefined;
-  let since = 0;
-  let intervals: number[] = [];
-  let leftOut: Candidate[] = [];
-  const threshold = () => noise + 0.25 * (signal - noise);
-
-  function take(beat: Candidate, share: number): Candidate {
-    signal += share * (beat.energy - signal);
-    if (last !== undefined) intervals = [...intervals, beat.at - last.at].slice(-INTERVALS);
-    last = beat;
-    since = beat.at;
-    leftOut = leftOut.filter(({ at }) => at > beat.at);
-    return beat;
-  }
-
-  /** A beat that was left out, where one must have been. */
-  function missed(now: number): Candidate | undefined {
-    const mean = intervals.length === 0 ? rateHz : intervals.reduce((sum, one) => sum + one, 0) / intervals.length;
-    if (now - since <= MISSED * mean) return undefined;
-    const [best] = leftOut.toSorted((a, b) => b.energy - a.energy);
-    return best !== undefined && best.energy > threshold() / 2 ? best : undefined;
-  }
-
-  return (candidate) => {
-    const found: Candidate[] = [];
-    for (let beat = missed(candidate.at); beat !== undefined; beat = missed(candidate.at)) found.push(take(beat, 0.25));
-    if (candidate.at - since > RELEARN_S * rateHz) {
-      ({ signal, noise } = learn(energy, candidate.at - LEARN_S * rateHz, candidate.at));
-      [last, since, intervals, leftOut] = [undefined, candidate.at, [], []];
-    }
-    const soon = last !== undefined && candidate.at - last.at < T_WAVE_S * rateHz;
-    const tWave = soon && candidate.slope < (last?.slope ?? 0) / 4;
-    if (!tWave && candidate.energy > threshold()) return [...found, take(candidate, 0.125)];
-    noise += 0.125 * (candidate.energy - noise);
-    if (!tWave) leftOut.push(candidate);
-    return found;
+    return falling[first] === centre && values.at(centre) > 0 ? centre : undefined;
   };
-}
-
-/** What signal and noise are like, from some seconds: a third of the highest, half of the mean. */
-function learn(energy: Float64Array, from: number, to: number) {
-  const part = energy.subarray(Math.max(0, Math.floor(from)), Math.ceil(to));
-  const sum = part.reduce((all, x) => all + x, 0);
-  return { signal: part.reduce((most, x) => Math.max(most, x), 0) / 3, noise: sum / Math.max(1, part.length) / 2 };
-}
-
-function highest(samples: Float32Array, from: number, to: number): number {
-  let best = from;
-  for (let i = from + 1; i <= to; i++) if ((samples[i] as number) > (samples[best] as number)) best = i;
-  return best;
+  return { next, write: (mark: MarkWriter) => mark.doubles(falling.slice(first)) };
 }

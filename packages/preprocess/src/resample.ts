@@ -25,16 +25,13 @@ const TAPS_KEPT_MAX = 2 ** 20;
  */
 export function resample(samples: Float32Array, fromHz: number, toHz: number): Float32Array {
   if (fromHz === toHz) return samples;
-  if (!(Math.max(fromHz / toHz, toHz / fromHz) <= RATIO_MAX)) {
-    throw new BrinkError('E_SHAPE', `${fromHz} Hz cannot become ${toHz} Hz; expected a ratio of at most ${RATIO_MAX}`);
-  }
   const { up, down } = ratioOf(fromHz, toHz);
   const length = Math.ceil((samples.length * up) / down);
   if (length > SAMPLES_MAX) {
     throw new BrinkError('E_TOO_LARGE', `${length} samples at ${toHz} Hz; expected at most ${SAMPLES_MAX}`);
   }
   const out = new Float32Array(length);
-  const tapsOf = createPhases(up, down);
+  const tapsOf = phasesOf(up, down);
   for (let i = 0; i < out.length; i++) {
     // Position i · down / up of the input, split without rounding.
     const whole = Math.floor((i * down) / up);
@@ -44,17 +41,38 @@ export function resample(samples: Float32Array, fromHz: number, toHz: number): F
     let sum = 0;
     for (let t = Math.max(0, -start); t < end; t++) sum += (taps[t] as number) * (samples[start + t] as number);
     out[i] = sum;
-    if (!Number.isFinite(out[i])) {
-      throw new BrinkError('E_DECODE', `sample ${i} at ${toHz} Hz is no finite float32; expected smaller samples`);
-    }
+    if (!Number.isFinite(out[i])) refuseHuge(i, toHz);
   }
   return out;
 }
 
-interface Phase {
+export function refuseHuge(i: number, toHz: number): never {
+  throw new BrinkError('E_DECODE', `sample ${i} at ${toHz} Hz is no finite float32; expected smaller samples`);
+}
+
+export interface Phase {
   /** Of the first tap, from the whole sample before the position. */
   readonly first: number;
   readonly taps: Float64Array;
+}
+
+/** How many samples of the input lie at most between an output sample and what it is made of, on either side. */
+export function reachOf(up: number, down: number): number {
+  return Math.ceil(ZEROS * Math.max(1, down / up));
+}
+
+/** The tables of the ratios in use last, for all who resample: they are the same for every device of a stream. */
+const tables = new Map<string, (phase: number) => Phase>();
+const TABLES_MAX = 8;
+
+export function phasesOf(up: number, down: number): (phase: number) => Phase {
+  const key = `${up}/${down}`;
+  const made = tables.get(key) ?? createPhases(up, down);
+  tables.delete(key);
+  tables.set(key, made);
+  const [oldest] = tables.keys();
+  if (tables.size > TABLES_MAX && oldest !== undefined) tables.delete(oldest);
+  return made;
 }
 
 /** The taps for a position `phase / up` behind a whole sample. There are `up` of them; what fits is kept. */
@@ -120,8 +138,14 @@ function besselI0(x: number): number {
   return sum;
 }
 
-/** Rates in whole millihertz, so that up / down is exact in integers. */
-function ratioOf(fromHz: number, toHz: number): { up: number; down: number } {
+/**
+ * Rates in whole millihertz, so that up / down is exact in integers.
+ * @throws BrinkError E_SHAPE where one rate is more than 256 times the other
+ */
+export function ratioOf(fromHz: number, toHz: number): { up: number; down: number } {
+  if (!(Math.max(fromHz / toHz, toHz / fromHz) <= RATIO_MAX)) {
+    throw new BrinkError('E_SHAPE', `${fromHz} Hz cannot become ${toHz} Hz; expected a ratio of at most ${RATIO_MAX}`);
+  }
   const from = Math.max(1, Math.round(fromHz * 1000));
   const to = Math.max(1, Math.round(toHz * 1000));
   let [a, b] = [from, to];

@@ -43,7 +43,7 @@ describe('a signal', () => {
 
   it('goes through median and band-pass as a whole, then each window through detrend and normalise', () => {
     const band_pass = { low_hz: 20, high_hz: 200 };
-    const filtered = createBandPass(designBandPass(2, 20, 200, 1000))(medianFilter(Float64Array.from(samples), 5));
+    const filtered = createBandPass(designBandPass(2, 20, 200, 1000)).run(medianFilter(Float64Array.from(samples), 5));
     const units = unitsOf([samples], { median: 5, band_pass, detrend: 'linear', normalise: 'min-max' });
     expect(units.length).toBe(4);
     for (const [i, unit] of units.entries()) {
@@ -54,7 +54,7 @@ describe('a signal', () => {
       expectNear(unit, expected, 1e-5);
     }
     // The order counts: the other way round gives something else.
-    const other = medianFilter(createBandPass(designBandPass(2, 20, 200, 1000))(Float64Array.from(samples)), 5);
+    const other = medianFilter(createBandPass(designBandPass(2, 20, 200, 1000)).run(Float64Array.from(samples)), 5);
     expect(Math.max(...other.map((x, i) => Math.abs(x - filtered[i]!)))).toBeGreaterThan(0.05);
   });
 

@@ -1,5 +1,6 @@
 import { BrinkError, type SignalInput } from '@brink/protocol';
 import { createBandPass, designBandPass, filterBothWays } from './butterworth.ts';
+import { toFloat32 } from './conditioning.ts';
 import { cutsOf } from './cuts.ts';
 import { normaliseMinMax, normaliseZScore } from './normalise.ts';
 import { detrend, medianFilter } from './smooth.ts';
@@ -49,24 +50,37 @@ function checkTrigger(signal: SignalInput): void {
  */
 export function signalUnits(channels: readonly Float32Array[], signal: SignalInput): Units {
   checkSignal(signal);
-  const { window, layout } = signal;
-  const [byChannel, byTime] = layout === 'channels-time' ? [window, 1] : [1, channels.length];
-  const finish = createFinish(signal);
+  const tensorOf = createSignalTensor(signal);
   const clean = conditioned(channels, signal);
   const { count, at, values } = cutsOf(clean, signal);
   function* tensors() {
     for (let unit = 0; unit < count; unit++) {
       const { from, to } = at(unit);
-      // What a short cut does not fill stays zero.
-      const out = new Float32Array(channels.length * window);
-      for (const [c, all] of clean.entries()) {
-        const samples = finish(all.slice(from, to), c);
-        for (let i = 0; i < samples.length; i++) out[c * byChannel + i * byTime] = samples[i] as number;
-      }
-      yield new Uint8Array(out.buffer);
+      yield tensorOf(clean.map((samples) => samples.slice(from, to)));
     }
   }
   return { count, tensors: tensors(), ...(values === undefined ? {} : { values }) };
+}
+
+/**
+ * One cut of conditioned samples → its tensor: what is done to each window alone.
+ * @returns from arrays of at most a window per channel, which it may change. @throws BrinkError E_DECODE
+ */
+export function createSignalTensor(
+  signal: SignalInput,
+): (channels: readonly Float32Array<ArrayBuffer>[]) => Uint8Array {
+  const { window, layout, channels: names } = signal;
+  const [byChannel, byTime] = layout === 'channels-time' ? [window, 1] : [1, names.length];
+  const finish = createFinish(signal);
+  return (channels) => {
+    // What a short cut does not fill stays zero.
+    const out = new Float32Array(names.length * window);
+    for (const [c, all] of channels.entries()) {
+      const samples = finish(all, c);
+      for (let i = 0; i < samples.length; i++) out[c * byChannel + i * byTime] = samples[i] as number;
+    }
+    return new Uint8Array(out.buffer);
+  };
 }
 
 /** What is done over the recording, channel by channel. */
@@ -77,7 +91,7 @@ function conditioned(channels: readonly Float32Array[], { median, band_pass, rat
   return channels.map((samples, c) => {
     let values = Float64Array.from(samples);
     if (median !== undefined) values = medianFilter(values, median);
-    if (sections !== undefined) values = createBandPass(sections)(values);
+    if (sections !== undefined) values = createBandPass(sections).run(values);
     return toFloat32(values, names[c]);
   });
 }
@@ -100,15 +114,6 @@ function createFinish({ band_pass, detrend: trend, normalise: how, rate_hz, chan
     normalise?.(out);
     return out;
   };
-}
-
-function toFloat32(values: Float64Array, channel: string | undefined): Float32Array<ArrayBuffer> {
-  const out = Float32Array.from(values);
-  if (out.every(Number.isFinite)) return out;
-  throw new BrinkError(
-    'E_DECODE',
-    `"${channel}" is no finite float32 any more when filtered; expected smaller numbers`,
-  );
 }
 
 function wrong(detail: string): never {
