@@ -1,4 +1,5 @@
 import { BrinkError } from '@brink/protocol/link';
+import { pixelsOf } from './mask.ts';
 
 /** What one model wants of a picture: the part of the passport's `image` that concerns pixels, not numbers. */
 export interface PictureTarget {
@@ -9,6 +10,8 @@ export interface PictureTarget {
   readonly pad: number;
   readonly kernel: 'nearest' | 'bilinear' | 'bicubic' | 'lanczos3';
   readonly colour: 'rgb' | 'bgr' | 'grey';
+  /** Only this part of the upright original, x0 y0 x1 y1, each 0..1. */
+  readonly region?: readonly number[] | undefined;
 }
 
 /** Model input pixel = original pixel · scale + offset, for x and y. Original: upright, before any resizing. */
@@ -27,6 +30,16 @@ export interface Placement {
   /** Pixels of padding around the resized picture (letterbox). */
   readonly frame?: { readonly left: number; readonly top: number; readonly right: number; readonly bottom: number };
   readonly transform: PictureTransform;
+}
+
+/** As `place`, of the target's region where it has one. The transform is that of the whole original in any case. */
+export function placeIn(width: number, height: number, target: PictureTarget): Placement {
+  if (target.region === undefined) return place(width, height, target);
+  const { left, top, right, bottom } = pixelsOf(target.region, { width, height });
+  const placement = place(right - left, bottom - top, target);
+  const { scaleX, scaleY, offsetX, offsetY } = placement.transform;
+  const transform = { scaleX, scaleY, offsetX: offsetX - left * scaleX, offsetY: offsetY - top * scaleY };
+  return { ...placement, transform };
 }
 
 /** A side longer than this after resizing comes from a picture so thin that a crop of it means nothing. */

@@ -1,6 +1,8 @@
 import { fileURLToPath } from 'node:url';
 
 export { type PictureTarget, type PictureTransform, type Placement, place } from './geometry.ts';
+export type { Denoise } from './libvips.ts';
+export type { MaskShape } from './mask.ts';
 export {
   type DecodedPicture,
   type DecodeOptions,

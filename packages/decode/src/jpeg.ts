@@ -8,13 +8,13 @@ export interface Wanted {
   readonly placement: Placement;
 }
 
-type Turbo = typeof import('@julusian/jpeg-turbo');
+export type Turbo = typeof import('@julusian/jpeg-turbo');
 
 /** `false` where this machine has no build of it. */
 let turbo: Turbo | false | undefined;
 
 /** @returns undefined where it cannot be loaded: then sharp decodes everything */
-async function loadTurbo(): Promise<Turbo | undefined> {
+export async function loadTurbo(): Promise<Turbo | undefined> {
   turbo ??= await import('@julusian/jpeg-turbo').then(
     (module) => (module as unknown as { default: Turbo }).default,
     () => false as const,
@@ -26,8 +26,15 @@ async function loadTurbo(): Promise<Turbo | undefined> {
 const PIXELS_MAX = 500_000;
 
 /** Whether libjpeg-turbo and our own resizing give what is wanted, and sooner than libvips. */
-export function isForTurbo({ width, height }: PlainJpeg, { target, placement }: Wanted): boolean {
-  if (width * height > PIXELS_MAX) return false;
+export function isForTurbo(header: PlainJpeg, wanted: Wanted): boolean {
+  return header.width * header.height <= PIXELS_MAX && isResizedHere(header, wanted);
+}
+
+/** Whether our own resizing gives what is wanted of a picture of this size. */
+export function isResizedHere(
+  { width, height }: { width: number; height: number },
+  { target, placement }: Wanted,
+): boolean {
   const { resize } = placement;
   if (resize.width === width && resize.height === height) return true;
   // Where libvips enlarges, its pixels lie elsewhere; it keeps that to itself.
@@ -45,16 +52,17 @@ export async function prepareByTurbo(
 ): Promise<Uint8Array[] | undefined> {
   const codec = await loadTurbo();
   if (codec === undefined) return undefined;
-  const words = decodeWords(codec, bytes, header);
-  if (words === undefined) return undefined;
-  const raster = { words, width: header.width, height: header.height };
-  return wanted.map((one) => bytesOf(raster, one));
+  const raster = decodeByTurbo(codec, bytes, header);
+  return raster === undefined ? undefined : wanted.map((one) => resizedBytes(raster, one));
 }
 
 let scratch = new Int32Array(0);
 
-/** @returns a pixel per word, red in the lowest byte (every machine that there are builds for is little-endian) */
-function decodeWords(codec: Turbo, bytes: Uint8Array, { width, height }: PlainJpeg): Int32Array | undefined {
+/**
+ * Blocks, for some milliseconds; what it gives is good until it is called again.
+ * @returns a pixel per word, red in the lowest byte (every machine that there are builds for is little-endian)
+ */
+export function decodeByTurbo(codec: Turbo, bytes: Uint8Array, { width, height }: PlainJpeg): Raster | undefined {
   const count = width * height;
   if (scratch.length < count) scratch = new Int32Array(count);
   // Of exactly the size that the header says: the binding refuses what needs more.
@@ -62,13 +70,25 @@ function decodeWords(codec: Turbo, bytes: Uint8Array, { width, height }: PlainJp
   try {
     const source = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     const decoded = codec.decompressSync(source, out, { format: codec.FORMAT_RGBX });
-    return decoded.width === width && decoded.height === height ? scratch : undefined;
+    return decoded.width === width && decoded.height === height ? { words: scratch, width, height } : undefined;
   } catch {
     return undefined;
   }
 }
 
-function bytesOf(source: Raster, { target, placement }: Wanted): Uint8Array {
+/** A JPEG without any metadata. */
+export function compressByTurbo(codec: Turbo): (raster: Raster, quality: number) => Uint8Array {
+  return ({ words, width, height }, quality) => {
+    const raw = Buffer.from(words.buffer, words.byteOffset, 4 * width * height);
+    const format = codec.FORMAT_RGBX;
+    const compressed = codec.compressSync(raw, { format, width, height, quality, subsampling: codec.SAMP_420 });
+    // A copy: what the binding gives is a view into a buffer of the largest size that there could be.
+    return new Uint8Array(compressed);
+  };
+}
+
+/** Resizes by our own means (`isResizedHere`), as bytes in the order of channels that is wanted. */
+export function resizedBytes(source: Raster, { target, placement }: Wanted): Uint8Array {
   const { resize, cut, frame } = placement;
   const window =
     cut === undefined

@@ -1,9 +1,11 @@
 import { BrinkError } from '@brink/protocol/link';
-import sharp, { type Sharp } from 'sharp';
-import { type PictureTarget, type PictureTransform, type Placement, place } from './geometry.ts';
+import { type PictureTarget, type PictureTransform, type Placement, placeIn } from './geometry.ts';
 import { isForTurbo, prepareByTurbo, type Wanted } from './jpeg.ts';
-import { readPlainJpeg } from './jpeg-header.ts';
+import { type PlainJpeg, readPlainJpeg } from './jpeg-header.ts';
+import { type Denoise, decodeOnce, openPicture, prepare, readHeader, recompress } from './libvips.ts';
+import type { MaskShape } from './mask.ts';
 import { isPicture, sniff } from './sniff.ts';
+import { prepareWhole } from './whole.ts';
 
 export const PIXELS_MAX_DEFAULT = 16_000_000;
 
@@ -11,6 +13,11 @@ export interface DecodeOptions {
   /** Checked against the header before a pixel is decoded. Default 16 million. */
   readonly pixelsMax?: number;
   readonly targets: readonly PictureTarget[];
+  /** Painted black before anything else is done. */
+  readonly masks?: readonly MaskShape[] | undefined;
+  readonly denoise?: Denoise | undefined;
+  /** 1..100: the picture itself too, upright and masked, as a JPEG of this quality without metadata. */
+  readonly keepQuality?: number | undefined;
   /** `sharp`: everything through libvips, to compare with. Default `fastest`. */
   readonly by?: 'fastest' | 'sharp';
 }
@@ -28,9 +35,10 @@ export interface DecodedPicture {
   readonly height: number;
   /** One per target, in their order. */
   readonly pictures: PreparedPicture[];
+  /** The picture itself as a JPEG, where that was asked for. */
+  readonly kept?: Uint8Array | undefined;
+  readonly maskMs?: number;
 }
-
-const KERNELS = { nearest: 'nearest', bilinear: 'linear', bicubic: 'cubic', lanczos3: 'lanczos3' } as const;
 
 /**
  * Decodes a JPEG, PNG or WebP and prepares it for every target: upright (EXIF), on black where it is transparent, sRGB,
@@ -41,7 +49,8 @@ const KERNELS = { nearest: 'nearest', bilinear: 'linear', bicubic: 'cubic', lanc
  *
  * What a target gets never depends on the other targets. So JPEG and WebP, where libvips decodes only as much as the
  * target needs (shrink-on-load), take one pass per different target: for two targets that costs what one whole decode
- * and two resizes cost, and much less for large pictures. PNG has nothing to save and is decoded once.
+ * and two resizes cost, and much less for large pictures. PNG has nothing to save and is decoded once. What is masked,
+ * denoised or cropped is decoded whole, once.
  *
  * @throws BrinkError E_IMAGE_TYPE, E_IMAGE_PIXELS, E_IMAGE_CORRUPT, E_SHAPE
  */
@@ -52,10 +61,61 @@ export async function decodePicture(bytes: Uint8Array, options: DecodeOptions): 
   const plain = type === 'image/jpeg' && options.by !== 'sharp' ? readPlainJpeg(bytes) : undefined;
   const { width, height } = plain ?? (await readHeader(bytes));
   checkPixels(width, height, pixelsMax);
-  const placements = options.targets.map((target) => place(width, height, target));
+  const placements = options.targets.map((target) => placeIn(width, height, target));
   const different = new Map(
     options.targets.map((target, i) => [keyOf(target), { target, placement: placements[i] as Placement }]),
   );
+  const source = { type, plain, pixelsMax };
+  const made = isTreated(options)
+    ? await prepareTreated(bytes, source, options, different)
+    : await prepareAsIs(bytes, source, options, different);
+  const { pixels, ...rest } = made;
+  return {
+    type,
+    width,
+    height,
+    pictures: options.targets.map((target, i) => ({
+      pixels: pixels.get(keyOf(target)) as Uint8Array,
+      transform: (placements[i] as Placement).transform,
+    })),
+    ...rest,
+  };
+}
+
+interface Source {
+  readonly type: DecodedPicture['type'];
+  readonly plain: PlainJpeg | undefined;
+  readonly pixelsMax: number;
+}
+
+/** The pixels of each different target. */
+interface Made extends Pick<DecodedPicture, 'kept' | 'maskMs'> {
+  readonly pixels: ReadonlyMap<string, Uint8Array>;
+}
+
+/** Whether something is done to the picture before the targets are made of it. */
+function isTreated({ masks = [], denoise, targets }: DecodeOptions): boolean {
+  return masks.length > 0 || denoise !== undefined || targets.some(({ region }) => region !== undefined);
+}
+
+async function prepareTreated(
+  bytes: Uint8Array,
+  { type, plain, pixelsMax }: Source,
+  { masks = [], denoise, keepQuality, by }: DecodeOptions,
+  different: ReadonlyMap<string, Wanted>,
+): Promise<Made> {
+  const how = { plain, lossless: type === 'image/png', pixelsMax, bySharp: by === 'sharp' };
+  const treatment = { masks, denoise, keepQuality };
+  const { pictures, kept, maskMs } = await prepareWhole(bytes, how, treatment, [...different.values()]);
+  return { pixels: new Map([...different.keys()].map((key, i) => [key, pictures[i] as Uint8Array])), kept, maskMs };
+}
+
+async function prepareAsIs(
+  bytes: Uint8Array,
+  { type, plain, pixelsMax }: Source,
+  { keepQuality }: DecodeOptions,
+  different: ReadonlyMap<string, Wanted>,
+): Promise<Made> {
   const pixels = new Map<string, Uint8Array>();
   if (plain !== undefined) {
     const forTurbo = [...different].filter(([, wanted]) => isForTurbo(plain, wanted));
@@ -70,15 +130,7 @@ export async function decodePicture(bytes: Uint8Array, options: DecodeOptions): 
     for (const [i, one] of (made ?? []).entries()) pixels.set((forTurbo[i] as [string, Wanted])[0], one);
   }
   await prepareBySharp(bytes, { type, pixelsMax }, different, pixels);
-  return {
-    type,
-    width,
-    height,
-    pictures: options.targets.map((target, i) => ({
-      pixels: pixels.get(keyOf(target)) as Uint8Array,
-      transform: (placements[i] as Placement).transform,
-    })),
-  };
+  return keepQuality === undefined ? { pixels } : { pixels, kept: await recompress(bytes, pixelsMax, keepQuality) };
 }
 
 /** Adds to `pixels` what is not there yet. */
@@ -90,7 +142,6 @@ async function prepareBySharp(
 ): Promise<void> {
   const missing = [...different].filter(([key]) => !pixels.has(key));
   if (missing.length === 0) return;
-  limitLoaders();
   const open =
     missing.length > 1 && type === 'image/png'
       ? await decodeOnce(bytes, pixelsMax)
@@ -98,94 +149,12 @@ async function prepareBySharp(
   for (const [key, wanted] of missing) pixels.set(key, await prepare(open(), wanted));
 }
 
-let limited = false;
-
-/** libvips knows dozens of formats, each a way in; three are left. (sharp.pixelplumbing.com/security) */
-function limitLoaders(): void {
-  if (limited) return;
-  limited = true;
-  sharp.block({ operation: ['VipsForeignLoad'] });
-  sharp.unblock({
-    operation: ['VipsForeignLoadJpegBuffer', 'VipsForeignLoadPngBuffer', 'VipsForeignLoadWebpBuffer'],
-  });
-  sharp.cache(false);
-  sharp.concurrency(1);
-}
-
-function openPicture(bytes: Uint8Array, pixelsMax: number): Sharp {
-  return sharp(bytes, { failOn: 'warning', limitInputPixels: pixelsMax, autoOrient: true });
-}
-
-/** @returns the size of the upright picture; no pixel is decoded for it */
-async function readHeader(bytes: Uint8Array): Promise<{ width: number; height: number }> {
-  limitLoaders();
-  const header = await refusing(() => sharp(bytes, { failOn: 'warning', limitInputPixels: false }).metadata());
-  return header.autoOrient;
-}
-
 function checkPixels(width: number, height: number, pixelsMax: number): void {
   if (width * height <= pixelsMax) return;
   throw new BrinkError('E_IMAGE_PIXELS', `the picture has ${width} × ${height} pixels; expected at most ${pixelsMax}`);
 }
 
-async function decodeOnce(bytes: Uint8Array, pixelsMax: number): Promise<() => Sharp> {
-  const { data, info } = await refusing(() =>
-    openPicture(bytes, pixelsMax)
-      .flatten({ background: 'black' })
-      .toColourspace('srgb')
-      .raw({ depth: 'uchar' })
-      .toBuffer({ resolveWithObject: true }),
-  );
-  const raw = { width: info.width, height: info.height, channels: info.channels as 3 };
-  return () => sharp(data, { raw, limitInputPixels: pixelsMax });
-}
-
-async function prepare(picture: Sharp, { target, placement }: Wanted): Promise<Uint8Array> {
-  const { resize, cut, frame } = placement;
-  const grey = target.colour === 'grey';
-  let steps = picture
-    .flatten({ background: 'black' })
-    .resize({ ...resize, fit: 'fill', kernel: KERNELS[target.kernel] });
-  if (cut !== undefined) steps = steps.extract({ ...cut, width: target.width, height: target.height });
-  if (frame !== undefined)
-    steps = steps.extend({ ...frame, background: { r: target.pad, g: target.pad, b: target.pad } });
-  if (grey) steps = steps.greyscale();
-  const { data, info } = await refusing(() =>
-    steps
-      .toColourspace(grey ? 'b-w' : 'srgb')
-      .raw({ depth: 'uchar' })
-      .toBuffer({ resolveWithObject: true }),
-  );
-  const channels = grey ? 1 : 3;
-  if (info.width !== target.width || info.height !== target.height || info.channels !== channels) {
-    throw new BrinkError(
-      'E_SHAPE',
-      `decoded to ${info.height} × ${info.width} × ${info.channels}; expected ${target.height} × ${target.width} × ${channels}`,
-    );
-  }
-  if (target.colour === 'bgr') swapRedAndBlue(data);
-  return data;
-}
-
-/** Runs a step of sharp; whatever it throws is about the bytes, and is said in the words of the error table. */
-async function refusing<T>(step: () => Promise<T>): Promise<T> {
-  try {
-    return await step();
-  } catch (reason) {
-    const message = reason instanceof Error ? reason.message.trim().slice(0, 300) : String(reason);
-    const code = message.includes('exceeds pixel limit') ? 'E_IMAGE_PIXELS' : 'E_IMAGE_CORRUPT';
-    throw new BrinkError(code, `libvips: ${message}`, { cause: reason });
-  }
-}
-
-function swapRedAndBlue(pixels: Uint8Array): void {
-  for (let i = 0; i + 2 < pixels.length; i += 3) {
-    const red = pixels[i] as number;
-    pixels[i] = pixels[i + 2] as number;
-    pixels[i + 2] = red;
-  }
-}
-
 function keyOf(target: PictureTarget): string {
-  return `${target.width}x${target.height} ${target.fit} ${target.pad} ${target.kernel} ${target.colour}`;
+  const region = target.region === undefined ? '' : ` ${target.region.join(' ')}`;
+  return `${target.width}x${target.height} ${target.fit} ${target.pad} ${target.kernel} ${target.colour}${region}`;
 }

@@ -129,6 +129,12 @@ export declare type Request = Message<"brink.v1.Request"> & {
      */
     value: Run;
     case: "run";
+  } | {
+    /**
+     * @generated from field: brink.v1.Record record = 10;
+     */
+    value: Record;
+    case: "record";
   } | { case: undefined; value?: undefined };
 };
 
@@ -192,6 +198,12 @@ export declare type Reply = Message<"brink.v1.Reply"> & {
      */
     value: Ran;
     case: "ran";
+  } | {
+    /**
+     * @generated from field: brink.v1.Recorded recorded = 10;
+     */
+    value: Recorded;
+    case: "recorded";
   } | { case: undefined; value?: undefined };
 };
 
@@ -683,6 +695,84 @@ export declare type UnitFate = Message<"brink.v1.UnitFate"> & {
 export declare const UnitFateSchema: GenMessage<UnitFate>;
 
 /**
+ * control → gateway: keep what the last seconds of a stream brought, and what the next ones bring. The reply comes when what
+ * there is by then is on disk.
+ *
+ * @generated from message brink.v1.Record
+ */
+export declare type Record = Message<"brink.v1.Record"> & {
+  /**
+   * of the action: the same again changes nothing
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * @generated from field: string device = 2;
+   */
+  device: string;
+
+  /**
+   * @generated from field: string stream = 3;
+   */
+  stream: string;
+
+  /**
+   * ms since 1970, the gateway's clock: received_at of what led to it
+   *
+   * @generated from field: uint64 at_ms = 4;
+   */
+  atMs: bigint;
+
+  /**
+   * @generated from field: uint32 before_ms = 5;
+   */
+  beforeMs: number;
+
+  /**
+   * @generated from field: uint32 after_ms = 6;
+   */
+  afterMs: number;
+
+  /**
+   * @generated from field: string decision = 7;
+   */
+  decision: string;
+};
+
+/**
+ * Describes the message brink.v1.Record.
+ * Use `create(RecordSchema)` to create a new message.
+ */
+export declare const RecordSchema: GenMessage<Record>;
+
+/**
+ * @generated from message brink.v1.Recorded
+ */
+export declare type Recorded = Message<"brink.v1.Recorded"> & {
+  /**
+   * name of its folder
+   *
+   * @generated from field: string recording = 1;
+   */
+  recording: string;
+
+  /**
+   * that it holds so far
+   *
+   * @generated from field: uint32 frames = 2;
+   */
+  frames: number;
+};
+
+/**
+ * Describes the message brink.v1.Recorded.
+ * Use `create(RecordedSchema)` to create a new message.
+ */
+export declare const RecordedSchema: GenMessage<Recorded>;
+
+/**
  * gateway → decode child. Payload: the file's bytes.
  *
  * @generated from message brink.v1.Decode
@@ -697,6 +787,27 @@ export declare type Decode = Message<"brink.v1.Decode"> & {
    * @generated from field: repeated brink.v1.PictureTarget targets = 2;
    */
   targets: PictureTarget[];
+
+  /**
+   * painted before anything else is done
+   *
+   * @generated from field: repeated brink.v1.MaskShape masks = 3;
+   */
+  masks: MaskShape[];
+
+  /**
+   * then this, before any target is made
+   *
+   * @generated from field: brink.v1.Denoise denoise = 4;
+   */
+  denoise?: Denoise | undefined;
+
+  /**
+   * 1..100: the picture itself too, masked, upright, as a JPEG without metadata; 0: not
+   *
+   * @generated from field: uint32 keep_quality = 5;
+   */
+  keepQuality: number;
 };
 
 /**
@@ -704,6 +815,49 @@ export declare type Decode = Message<"brink.v1.Decode"> & {
  * Use `create(DecodeSchema)` to create a new message.
  */
 export declare const DecodeSchema: GenMessage<Decode>;
+
+/**
+ * Of the upright original, each number 0..1: x0 y0 x1 y1 of a rectangle, or x y of at least three corners.
+ *
+ * @generated from message brink.v1.MaskShape
+ */
+export declare type MaskShape = Message<"brink.v1.MaskShape"> & {
+  /**
+   * @generated from field: repeated double points = 1;
+   */
+  points: number[];
+};
+
+/**
+ * Describes the message brink.v1.MaskShape.
+ * Use `create(MaskShapeSchema)` to create a new message.
+ */
+export declare const MaskShapeSchema: GenMessage<MaskShape>;
+
+/**
+ * @generated from message brink.v1.Denoise
+ */
+export declare type Denoise = Message<"brink.v1.Denoise"> & {
+  /**
+   * side of the square, 3 or 5; 0 = none
+   *
+   * @generated from field: uint32 median = 1;
+   */
+  median: number;
+
+  /**
+   * standard deviation in pixels; 0 = none
+   *
+   * @generated from field: double gaussian = 2;
+   */
+  gaussian: number;
+};
+
+/**
+ * Describes the message brink.v1.Denoise.
+ * Use `create(DenoiseSchema)` to create a new message.
+ */
+export declare const DenoiseSchema: GenMessage<Denoise>;
 
 /**
  * @generated from message brink.v1.PictureTarget
@@ -740,6 +894,13 @@ export declare type PictureTarget = Message<"brink.v1.PictureTarget"> & {
    * @generated from field: string colour = 6;
    */
   colour: string;
+
+  /**
+   * x0 y0 x1 y1, each 0..1 of the upright original: only this part; empty = all of it
+   *
+   * @generated from field: repeated double region = 7;
+   */
+  region: number[];
 };
 
 /**
@@ -749,7 +910,7 @@ export declare type PictureTarget = Message<"brink.v1.PictureTarget"> & {
 export declare const PictureTargetSchema: GenMessage<PictureTarget>;
 
 /**
- * Payloads: one picture per target, uint8 HWC.
+ * Payloads: one picture per target, uint8 HWC; then the picture itself, where it is kept.
  *
  * @generated from message brink.v1.Decoded
  */
@@ -782,6 +943,16 @@ export declare type Decoded = Message<"brink.v1.Decoded"> & {
    * @generated from field: float decode_ms = 5;
    */
   decodeMs: number;
+
+  /**
+   * @generated from field: float mask_ms = 6;
+   */
+  maskMs: number;
+
+  /**
+   * @generated from field: bool kept = 7;
+   */
+  kept: boolean;
 };
 
 /**
