@@ -203,15 +203,15 @@ test('dead lists what was refused and why, and none is exit 1', async () => {
 
 const found = {
   ...{ device: 'cam-9', stream: 'backyard', topic: 'brink/cam-9/up/frames/backyard', type: 'image/jpeg' },
-  ...{ bytes: 4096, frames: 2, last_at_ms: 0, paste: 'streams:\n  backyard:\n    devices: "cam-9"\n' },
+  ...{ bytes: 4096, frames: 2, per_s: 0.5, last_at_ms: 0, paste: 'streams:\n  backyard:\n    devices: "cam-9"\n' },
 };
 
 test('discovered prints what to paste, and nothing that could not be pasted', async () => {
   const { env } = await entrance({ 'GET /v1/discovered': { body: { items: [found] } } });
   const { code, out } = await brink(['discovered'], env);
   expect(code).toBe(0);
-  expect(out.split('\n')).toEqual([
-    '# cam-9/backyard: 2 frames, the last of 4096 bytes, image/jpeg',
+  expect(out.replace(/\d\d:\d\d:\d\d(\.\d+)?/, 'T').split('\n')).toEqual([
+    '# cam-9/backyard: 2 frames (0.5 a second), the last at T, of 4096 bytes, image/jpeg',
     ...['streams:', '  backyard:', '    devices: "cam-9"'],
   ]);
 });

@@ -55,8 +55,10 @@ export function deadLine({ device, stream, error, bytes, received_at }: DeadReco
 }
 
 /** `# cam-9/backyard: 3 frames, the last of 4096 bytes, image/jpeg` */
-export function discoveredLine({ device, stream, frames, bytes, type }: Discovered): string {
-  return `# ${device}/${stream}: ${frames} ${frames === 1 ? 'frame' : 'frames'}, the last of ${bytes} bytes, ${printable(type)}`;
+export function discoveredLine({ device, stream, frames, per_s, bytes, type, last_at_ms }: Discovered): string {
+  const rate = per_s > 0 ? ` (${per_s} a second)` : '';
+  const last = `the last at ${clockTime(last_at_ms)}, of ${bytes} bytes, ${printable(type)}`;
+  return `# ${device}/${stream}: ${frames} ${frames === 1 ? 'frame' : 'frames'}${rate}, ${last}`;
 }
 
 /** `feeder-1 open`, or the topic of a publish. */

@@ -1,5 +1,6 @@
 import { fileURLToPath } from 'node:url';
 
+export { readCbor } from './cbor.ts';
 export { type PictureTarget, type PictureTransform, type Placement, place } from './geometry.ts';
 export type { Denoise } from './libvips.ts';
 export type { MaskShape } from './mask.ts';

@@ -110,6 +110,7 @@ export const DiscoveredSchema = z
     type: z.string().describe('what the bytes look like'),
     bytes: z.number().int(),
     frames: z.number().int(),
+    per_s: z.number().describe('frames per second since the first one; 0 where there was only one'),
     last_at_ms: z.number(),
     paste: z.string().describe('the configuration to paste into config/streams.yaml'),
   })

@@ -300,6 +300,7 @@ describe('the status', () => {
       type: 'image/jpeg',
       bytes: 10,
       frames: 1,
+      per_s: 0,
       last_at_ms: Date.now(),
       paste: 'streams: …',
     };

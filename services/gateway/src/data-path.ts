@@ -72,7 +72,10 @@ export function createDataPath(config: GatewayConfig & { topics: Topics }, d: Da
   const counts = createCounts();
   const admission = createAdmission({ counts, onUnitDropped: (reason) => metrics.unitsDropped.inc({ reason }) });
   const sources = createSources(config, { counts, admission });
-  const discovered = createDiscovered({ entriesMax: DISCOVERED_MAX });
+  const discovered = createDiscovered(
+    { entriesMax: DISCOVERED_MAX },
+    { devicesOf: (stream) => sources.plan.streams.get(stream)?.devices },
+  );
   const foreign = createForeignTopics({ root: config.topics.root });
   const outbox = new Outbox(
     { ...config.outcomes, ...BATCHES },

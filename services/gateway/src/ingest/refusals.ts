@@ -71,7 +71,7 @@ export function createRefusals(d: RefusalDeps) {
         return record(error, arrival, nowMs);
       }
       // Not a dead letter: what was found, and what to do about it, stands under /v1/discovered.
-      d.discovered.see(device, stream, topic, sniff(payload), payload.byteLength, nowMs);
+      d.discovered.see(device, stream, topic, sniff(payload), payload, nowMs);
       d.onRejected('E_STREAM_UNKNOWN');
       return new BrinkError('E_STREAM_UNKNOWN', `no stream "${stream}" takes frames of device "${device}"`);
     },
