@@ -8,6 +8,7 @@ import mqtt, { type IClientPublishOptions, type MqttClient } from 'mqtt';
 import type { z } from 'zod';
 import { type GatewayConfig, readConfig } from '../../src/config.ts';
 import { createService } from '../../src/service.ts';
+import type { SpoolWorker } from '../../src/spool/spool.ts';
 import { type Control, type Inference, startControl, startInference, writePassport } from './neighbours.ts';
 
 type ConfigurationText = z.input<typeof ConfigurationSchema>;
@@ -45,6 +46,9 @@ export async function startSite(
     inference?: false;
     control?: false;
     failpoint?: (name: string) => void;
+    spoolWorker?: SpoolWorker;
+    /** Default: an embedded broker of its own. */
+    brokerUrl?: string;
   } = {},
 ) {
   const folder = await mkdtemp(join(tmpdir(), 'brink-gw-'));
@@ -55,18 +59,19 @@ export async function startSite(
     { logger: silentLogger, clock, registry },
   );
   await broker.start(new AbortController().signal);
+  const url = o.brokerUrl ?? broker.url;
   const topics = createTopics();
   const paths = { inference: join(folder, 'i.sock'), control: join(folder, 'c.sock'), models: join(folder, 'models') };
   const cats = await writePassport(paths.models, { name: 'cats' });
   let inference: Inference | undefined;
   let control: Control | undefined;
-  const client: MqttClient = await mqtt.connectAsync(broker.url, {
+  const client: MqttClient = await mqtt.connectAsync(url, {
     protocolVersion: 4,
     clientId: 'tester',
     reconnectPeriod: 0,
   });
 
-  const publisher: MqttClient = await mqtt.connectAsync(broker.url, {
+  const publisher: MqttClient = await mqtt.connectAsync(url, {
     protocolVersion: 4,
     clientId: 'publisher',
     username: 'control',
@@ -97,7 +102,7 @@ export async function startSite(
   await configure(o.configuration ?? SITE);
   await writeFile(join(folder, 'password'), 'gateway-password');
   const env = {
-    BRINK_MQTT_URL: broker.url,
+    BRINK_MQTT_URL: url,
     BRINK_MQTT_USERNAME: 'gateway',
     BRINK_MQTT_PASSWORD_FILE: join(folder, 'password'),
     BRINK_DATA_DIR: join(folder, 'data'),
@@ -112,6 +117,7 @@ export async function startSite(
       {
         ...{ logger: LOGGER, clock, random: Math.random },
         ...(o.failpoint === undefined ? {} : { failpoint: o.failpoint }),
+        ...(o.spoolWorker === undefined ? {} : { spoolWorker: o.spoolWorker }),
       },
     );
   let service = build();
