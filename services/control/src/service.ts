@@ -33,6 +33,7 @@ import { createMetrics } from './metrics.ts';
 import { createDynsecCredentials, createNoCredentials } from './registry/credentials.ts';
 import { createDevices } from './registry/devices.ts';
 import { createDynsec } from './registry/dynsec.ts';
+import { createForeignRights } from './registry/foreign-rights.ts';
 import { createStatus } from './status.ts';
 
 export type { ControlConfig } from './config.ts';
@@ -149,13 +150,17 @@ function createGround(o: ControlConfig, d: ServiceDeps) {
 
 /** Configuration, rules and their actions, and what is published of them. */
 function createCore(o: ControlConfig, d: ServiceDeps, ground: Ground) {
-  const { topics, metrics, mqtt, ledger } = ground;
+  const { topics, metrics, mqtt, ledger, dynsec } = ground;
+  const foreign = dynsec === undefined ? undefined : createForeignRights({ root: o.topicRoot }, { ...d, dynsec });
   const configuration: ConfigurationKeeper = createConfiguration(
     { dir: o.configDir, modelsDir: o.modelsDir },
     {
       ...d,
       checkRules,
-      activate: (published) => ledger.configure(published),
+      async activate(published) {
+        await foreign?.apply(published.configuration);
+        await ledger.configure(published);
+      },
       lastKnownGood: () => ledger.read.configuration(),
       onActive: () => {
         presence.publishConfiguration();

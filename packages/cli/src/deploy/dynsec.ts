@@ -31,6 +31,9 @@ export interface DynamicSecurity {
   readonly roles: readonly Role[];
 }
 
+/** What the gateway may read of other systems. Control fills it from the configuration, so its content is kept. */
+const FOREIGN_ROLE = 'brink.foreign';
+
 const HASH_BYTES = 64;
 const SALT_BYTES = 12;
 // The plugin's own number. It slows the guessing of passwords that people choose; these are 256 random bits.
@@ -106,19 +109,22 @@ export function dynamicSecurity(
   passwords: Readonly<Record<string, string>>,
 ): DynamicSecurity {
   const roles = serviceRoles(root);
-  const own = new Set(roles.map((role) => role.rolename));
+  const foreign = now?.roles.find(({ rolename }) => rolename === FOREIGN_ROLE) ?? { rolename: FOREIGN_ROLE, acls: [] };
+  const own = new Set([...roles, foreign].map((role) => role.rolename));
   const clients = Object.entries(passwords).map(([name, password]): Client => {
     const username = `brink.${name}`;
     const before = now?.clients.find((client) => client.username === username);
     const hashed = before !== undefined && fits(before, password) ? before : hash(password);
     const { salt, iterations } = hashed;
-    return { username, password: hashed.password, salt, iterations, roles: [{ rolename: username, priority: 0 }] };
+    const has = name === 'gateway' ? [username, FOREIGN_ROLE] : [username];
+    const held = has.map((rolename) => ({ rolename, priority: 0 }));
+    return { username, password: hashed.password, salt, iterations, roles: held };
   });
   return {
     defaultACLAccess: { publishClientSend: false, publishClientReceive: false, subscribe: false, unsubscribe: true },
     clients: [...(now?.clients ?? []).filter((client) => !own.has(client.username)), ...clients],
     groups: now?.groups ?? [],
-    roles: [...(now?.roles ?? []).filter((role) => !own.has(role.rolename)), ...roles],
+    roles: [...(now?.roles ?? []).filter((role) => !own.has(role.rolename)), ...roles, foreign],
   };
 }
 

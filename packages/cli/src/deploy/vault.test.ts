@@ -43,12 +43,14 @@ test('devices that control registered are kept, and our own roles are put right'
   await initialise(options());
   const before = await dynsec();
   const device = { ...before.clients[0], username: 'cam-9', roles: [{ rolename: 'device.cam-9', priority: 0 }] };
+  const mapped = { acltype: 'subscribePattern', topic: 'frigate/+/snapshot', priority: 0, allow: true };
   const changed = {
     ...before,
     clients: [...before.clients, device],
     roles: [
       { rolename: 'brink.gateway', acls: [] },
       { rolename: 'device.cam-9', acls: [] },
+      { rolename: 'brink.foreign', acls: [mapped] },
     ],
   };
   await writeFile(join(folder, 'mosquitto/dynamic-security.json'), JSON.stringify(changed), { mode: 0o600 });
@@ -57,6 +59,10 @@ test('devices that control registered are kept, and our own roles are put right'
   expect(after.clients.map((client) => client.username)).toContain('cam-9');
   expect(after.roles.map((role) => role.rolename)).toContain('device.cam-9');
   expect(after.roles.find((role) => role.rolename === 'brink.gateway')?.acls.length).toBeGreaterThan(5);
+  // What control wrote from the configuration, and the gateway's alone.
+  expect(after.roles.find((role) => role.rolename === 'brink.foreign')?.acls).toEqual([mapped]);
+  const who = after.clients.filter(({ roles }) => roles.some(({ rolename }) => rolename === 'brink.foreign'));
+  expect(who.map(({ username }) => username)).toEqual(['brink.gateway']);
 });
 
 test('a lost secret is handed out again from the vault; a lost vault makes new ones, and the broker learns them', async () => {

@@ -11,7 +11,12 @@ const WAITING_MAX = 100;
 
 const AnswerSchema = z.looseObject({
   responses: z.array(
-    z.looseObject({ command: z.string(), correlationData: z.string().optional(), error: z.string().optional() }),
+    z.looseObject({
+      command: z.string(),
+      correlationData: z.string().optional(),
+      error: z.string().optional(),
+      data: z.unknown().optional(),
+    }),
   ),
 });
 
@@ -20,20 +25,28 @@ interface DynsecCommand {
   readonly [key: string]: unknown;
 }
 
+interface Answer {
+  readonly error: string | undefined;
+  readonly data: unknown;
+}
+
 export interface Dynsec extends Part {
   readonly problem: string | undefined;
   /**
    * Sends one command and waits for its answer. An error that `tolerate` contains counts as success.
+   * @returns the answer's data, where it has any
    * @throws BrinkError E_BROKER with the plugin's words, E_UNAVAILABLE when it does not answer
    */
-  run(command: DynsecCommand, tolerate?: readonly string[]): Promise<void>;
+  run(command: DynsecCommand, tolerate?: readonly string[]): Promise<unknown>;
+  /** The plugin can be spoken to, now and after each time that it could not. */
+  onConnect(fn: () => void): void;
 }
 
 export function createDynsec(
   o: { url: string; username: string; password: string | undefined },
   d: { logger: Logger; clock: Clock; random: () => number },
 ): Dynsec {
-  const waiting = new Map<string, (error: string | undefined) => void>();
+  const waiting = new Map<string, (answer: Answer) => void>();
   const mqtt: Mqtt = createMqtt(
     {
       url: o.url,
@@ -47,14 +60,14 @@ export function createDynsec(
   );
   mqtt.subscribe(`${CONTROL_TOPIC}/response`, { qos: 1 }, ({ payload }) => {
     const { responses } = AnswerSchema.parse(JSON.parse(payload.toString('utf8')));
-    for (const { correlationData, error } of responses) waiting.get(correlationData ?? '')?.(error);
+    for (const { correlationData, error, data } of responses) waiting.get(correlationData ?? '')?.({ error, data });
   });
 
-  async function run(command: DynsecCommand, tolerate: readonly string[] = []): Promise<void> {
+  async function run(command: DynsecCommand, tolerate: readonly string[] = []): Promise<unknown> {
     if (waiting.size >= WAITING_MAX)
       throw new BrinkError('E_BUSY', `${WAITING_MAX} changes of devices wait for the broker`);
     const id = randomUUID();
-    const answer = Promise.withResolvers<string | undefined>();
+    const answer = Promise.withResolvers<Answer>();
     const timer = d.clock.setTimeout(() => {
       const detail = `the broker's dynamic security did not answer ${command.command} within ${ANSWER_MS_MAX} ms`;
       answer.reject(new BrinkError('E_UNAVAILABLE', detail));
@@ -63,10 +76,11 @@ export function createDynsec(
     try {
       const text = JSON.stringify({ commands: [{ ...command, correlationData: id }] });
       await mqtt.publish(CONTROL_TOPIC, text, { qos: 1 });
-      const error = await answer.promise;
+      const { error, data } = await answer.promise;
       if (error !== undefined && !tolerate.includes(error)) {
         throw new BrinkError('E_BROKER', `the broker refused ${command.command}: ${error}`);
       }
+      return data;
     } finally {
       d.clock.clearTimeout(timer);
       waiting.delete(id);
@@ -79,6 +93,7 @@ export function createDynsec(
       return mqtt.problem;
     },
     run,
+    onConnect: (fn) => mqtt.onConnect(fn),
     start: (signal) => mqtt.start(signal),
     stop: () => mqtt.stop(),
   };
