@@ -562,3 +562,23 @@ test('an offline session keeps what fits, drops the rest and counts it', () =>
     },
     { limits: { queueMessagesMax: 100 } },
   ));
+
+test('the bytes that wait in stored sessions have a limit of their own, and are told', () =>
+  beside(
+    async (fleet) => {
+      const options = as('gateway', { clientId: 'gateway-1', clean: false });
+      const gateway = await fleet.connect(options);
+      await gateway.subscribeAsync('brink/cam-1/up/frames/#', { qos: 1 });
+      await gateway.endAsync();
+      const device = await fleet.connect(as('cam-1'));
+      for (let seq = 1; seq <= 12; seq++) {
+        await device.publishAsync(`brink/cam-1/up/frames/front/boot-${seq}`, Buffer.alloc(1000), { qos: 1 });
+      }
+      await until(async () => (await fleet.dropped('queue_full')) === 2, 'two are dropped');
+      expect([await fleet.queued(), await fleet.queuedBytes()]).toEqual([10, 10_000]);
+      const received = inbox(await fleet.connect(options));
+      await until(() => received.length === 10, 'what was kept arrives');
+      await until(async () => (await fleet.queuedBytes()) === 0, 'and makes room');
+    },
+    { limits: { queueBytesMax: 10_500 } },
+  ));

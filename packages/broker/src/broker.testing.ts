@@ -60,10 +60,8 @@ export async function startBroker(config: Partial<BrokerConfig> = {}, clock: Clo
     async refused(reason: Reason): Promise<number> {
       return labelled(registry, 'brink_broker_refused_total', reason);
     },
-    async queued(): Promise<number> {
-      const metric = await registry.getSingleMetric('brink_broker_queued_messages')?.get();
-      return metric?.values[0]?.value ?? 0;
-    },
+    queued: () => gauge(registry, 'brink_broker_queued_messages'),
+    queuedBytes: () => gauge(registry, 'brink_broker_queued_bytes'),
     dropped: (reason: string) => labelled(registry, 'brink_broker_dropped_total', reason),
     delayed: (reason: string) => labelled(registry, 'brink_broker_delayed_total', reason),
 
@@ -81,6 +79,11 @@ export async function startBroker(config: Partial<BrokerConfig> = {}, clock: Clo
   };
 }
 export type TestBroker = Awaited<ReturnType<typeof startBroker>>;
+
+async function gauge(registry: Registry, name: string): Promise<number> {
+  const metric = await registry.getSingleMetric(name)?.get();
+  return metric?.values[0]?.value ?? 0;
+}
 
 async function labelled(registry: Registry, name: string, reason: string): Promise<number> {
   const metric = await registry.getSingleMetric(name)?.get();

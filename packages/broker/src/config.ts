@@ -47,6 +47,16 @@ export const SettingsSchema = z.object({
     DEFAULT_LIMITS.publishBytesPerSMax,
     'payload bytes per second of one device with credentials; beyond, it is slowed down',
   ),
+  BRINK_BROKER_QUEUE_MESSAGES_MAX: wholeSetting(
+    10_000_000,
+    DEFAULT_LIMITS.queueMessagesMax,
+    'QoS 1 messages that wait for one client that is away (the gateway, say); beyond, the newest are dropped and counted',
+  ),
+  BRINK_BROKER_QUEUE_BYTES_MAX: wholeSetting(
+    2 ** 36,
+    DEFAULT_LIMITS.queueBytesMax,
+    'payload bytes of all messages that wait for clients that are away; in memory, so a restart of the broker loses them',
+  ),
   BRINK_BROKER_NO_SUBSCRIBE: z
     .string()
     .default('test/nosubscribe,nosubscribe')

@@ -38,6 +38,8 @@ export function createService(
         acceptsPerSMax: settings.BRINK_BROKER_ACCEPTS_PER_S_MAX,
         publishesPerSMax: settings.BRINK_BROKER_PUBLISHES_PER_S_MAX,
         publishBytesPerSMax: settings.BRINK_BROKER_PUBLISH_BYTES_PER_S_MAX,
+        queueMessagesMax: settings.BRINK_BROKER_QUEUE_MESSAGES_MAX,
+        queueBytesMax: settings.BRINK_BROKER_QUEUE_BYTES_MAX,
       },
     },
     { ...d, registry },
