@@ -1,7 +1,8 @@
 import { BrinkError, type Passport } from '@brink/protocol';
 import { type Cutter, createHopCutter, createPeakCutter, type UnitCut } from './cutters.ts';
-import { createLine, type Line, type SampledInput, type Source } from './line.ts';
+import { createLine, type Line, lineMarkBytesMax, type SampledInput, type Source } from './line.ts';
 import { createMarkReader, createMarkWriter, type MarkReader } from './mark.ts';
+import { peakMarkBytesMax } from './peaks.ts';
 import { createQuality, type Quality } from './quality.ts';
 import { ratioOf } from './resample.ts';
 import { isPrepared, wireHeads } from './wire.ts';
@@ -56,12 +57,13 @@ export interface AssemblerOptions {
 }
 
 /**
- * @throws BrinkError E_PASSPORT where the inputs do not go together or no samples make them; E_SHAPE where a channel is
+ * @throws BrinkError E_PASSPORT where the inputs do not go together, no samples make them or a mark would be too long; E_SHAPE where a channel is
  * missing or the rate has nothing to do with that of the passport; E_PASSPORT_CHANGED where the mark is of another
  * passport or source, E_STORAGE_CORRUPT where it is none
  */
 export function createAssembler(passport: Pick<Passport, 'inputs'>, o: AssemblerOptions): Assembler {
   const inputs = sampledInputs(passport);
+  checkMarkBytes(inputs, o);
   const origin = fingerprint(inputs, o);
   const mark = o.mark === undefined ? undefined : createMarkReader(o.mark);
   if (mark !== undefined) checkOrigin(mark, origin);
@@ -176,9 +178,14 @@ function checkPushed(channels: readonly Float32Array[], expected: number): void 
     if (samples.length !== length) {
       throw new BrinkError('E_DECODE', `channel ${c} has ${samples.length} samples; expected ${length}, as the first`);
     }
-    if (!samples.every(Number.isFinite))
-      throw new BrinkError('E_DECODE', `channel ${c} has a sample that is no finite number`);
+    if (!allFinite(samples)) throw new BrinkError('E_DECODE', `channel ${c} has a sample that is no finite number`);
   }
+}
+
+function allFinite(samples: Float32Array): boolean {
+  // What is no number, or has no end, is not nothing when taken from itself.
+  for (const sample of samples) if (sample - sample !== 0) return false;
+  return true;
 }
 
 /** Where the samples at the rate of the passport lie among those that were pushed. */
@@ -204,6 +211,19 @@ function writeMark(origin: readonly number[], at: number, { lines, cutter, quali
   cutter.write(mark);
   quality.write(mark);
   return mark.bytes();
+}
+
+const MARK_BYTES_MAX = 64 * 1024;
+
+/** @throws BrinkError E_PASSPORT */
+function checkMarkBytes(inputs: readonly SampledInput[], source: Source): void {
+  const lines = inputs.reduce((sum, input) => sum + lineMarkBytesMax(input, source), 256);
+  const [first] = inputs as [SampledInput];
+  const trigger = 'signal' in first ? first.signal.trigger : undefined;
+  const most = lines + (trigger === undefined ? 0 : peakMarkBytesMax(specOf(first).rate_hz, trigger.peaks));
+  if (most <= MARK_BYTES_MAX) return;
+  const said = `need up to ${Math.ceil(most)} bytes to go on from at ${source.rateHz} Hz; expected at most ${MARK_BYTES_MAX}`;
+  wrong(`${said} (fewer channels, a lower rate)`);
 }
 
 /** FNV-1a of what the mark is about. */

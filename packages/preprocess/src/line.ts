@@ -2,6 +2,7 @@ import { type AudioInput, BrinkError, type SignalInput } from '@brink/protocol';
 import { type Conditioning, createConditioning } from './conditioning.ts';
 import { createHistory, type History } from './history.ts';
 import type { MarkReader, MarkWriter } from './mark.ts';
+import { ratioOf, reachOf } from './resample.ts';
 import { createSignalTensor } from './signal.ts';
 import { createAudioTensor } from './units.ts';
 import { windowsIn } from './windows.ts';
@@ -63,6 +64,15 @@ export function createLine(input: SampledInput, source: Source, from: number | M
       for (const conditioning of conditionings) conditioning.write(mark);
     },
   };
+}
+
+/** @returns how long the mark of a line can be, in bytes */
+export function lineMarkBytesMax(input: SampledInput, { rateHz }: Source): number {
+  const { rate_hz } = 'audio' in input ? input.audio : input.signal;
+  const { channels, median = 0, band_pass } = 'audio' in input ? { channels: [''] } : input.signal;
+  const { up, down } = ratioOf(rateHz, rate_hz);
+  const tail = rateHz === rate_hz ? 0 : 2 * reachOf(up, down) + Math.ceil(down / up) + 2;
+  return channels.length * (4 * tail + 8 * median + 16 * (band_pass?.order ?? 0) + 64);
 }
 
 interface LineParts {

@@ -1,4 +1,4 @@
-import { type Beats, type Candidate, createBeats, LEARN_S, readCandidates, writeCandidates } from './beats.ts';
+import { type Beats, type Candidate, createBeats, LEARN_S, PAUSE_S, readCandidates, writeCandidates } from './beats.ts';
 import { createBandPass, designBandPass, readFilterState, writeFilterState } from './butterworth.ts';
 import type { MarkReader, MarkWriter } from './mark.ts';
 import { createTrail, type Trail } from './trail.ts';
@@ -44,7 +44,7 @@ export function createPeakFinder(rateHz: number, spec: PeakSpec, from: number | 
   const refractory = Math.max(1, Math.round((spec.refractory_ms / 1000) * rateHz));
   const behind = Math.max(1, Math.round(INTEGRATED_S * rateHz)) + delayOf(rateHz, spec);
   const begin = typeof from === 'number' ? from : from.number();
-  const samples = createTrail(from);
+  const samples = createTrail(from, true);
   const candidates = createCandidates(rateHz, spec, refractory, from);
   let last = typeof from === 'number' ? -Infinity : from.number();
   let waiting = typeof from === 'number' ? [] : readCandidates(from);
@@ -97,6 +97,16 @@ export function createPeakFinder(rateHz: number, spec: PeakSpec, from: number | 
       beats?.write(mark);
     },
   };
+}
+
+/** @returns how long a mark of a finder can be, in bytes */
+export function peakMarkBytesMax(rateHz: number, spec: PeakSpec): number {
+  const reach = (spec.refractory_ms / 1000) * rateHz;
+  const behind = INTEGRATED_S * rateHz;
+  const samples = PAUSE_S * rateHz + reach + behind + delayOf(rateHz, spec);
+  const energies = Math.max(2 * reach, reach + LEARN_S * rateHz) + reach + behind;
+  // Of the indices of what falls, at most one per sample within reach; candidates are at least a reach apart.
+  return 4 * samples + 8 * (energies + 2 * reach) + 24 * (PAUSE_S * (1000 / spec.refractory_ms)) + 1024;
 }
 
 /** Group delay of a Butterworth band-pass of this order at its centre: √2 · 2 / (2π · width); the derivative adds two. */

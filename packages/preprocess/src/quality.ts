@@ -53,9 +53,9 @@ function createSilence(shortest: number, mark: number | MarkReader) {
   let runs: { readonly from: number; readonly to: number }[] = [];
   return {
     push: (channels: readonly Float32Array[]) => {
-      const length = channels[0]?.length ?? 0;
-      for (let i = 0; i < length; i++, at++) {
-        if (channels.every((samples) => samples[i] === 0)) continue;
+      const [first = new Float32Array(), ...others] = channels;
+      for (let i = 0; i < first.length; i++, at++) {
+        if (first[i] === 0 && others.every((samples) => samples[i] === 0)) continue;
         if (at - since >= shortest) runs.push({ from: since, to: at });
         since = at + 1;
       }

@@ -11,8 +11,11 @@ export interface Trail {
   readonly write: (mark: MarkWriter) => void;
 }
 
-/** @param from the position of the first number, or the mark of another one */
-export function createTrail(from: number | MarkReader): Trail {
+/**
+ * @param from the position of the first number, or the mark of another one
+ * @param single every number is a float32: the mark is half as long
+ */
+export function createTrail(from: number | MarkReader, single = false): Trail {
   let data = new Float64Array(256);
   // data[first] is at `base`, and `length` numbers are there.
   let [base, first, length] = [typeof from === 'number' ? from : from.number(), 0, 0];
@@ -26,7 +29,7 @@ export function createTrail(from: number | MarkReader): Trail {
     data[first + length] = value;
     length++;
   };
-  if (typeof from !== 'number') for (const value of from.doubles()) push(value);
+  if (typeof from !== 'number') for (const value of single ? from.floats() : from.doubles()) push(value);
   return {
     get end() {
       return base + length;
@@ -42,7 +45,9 @@ export function createTrail(from: number | MarkReader): Trail {
     },
     write: (mark) => {
       mark.number(base);
-      mark.doubles(data.subarray(first, first + length));
+      const kept = data.subarray(first, first + length);
+      if (single) mark.floats(Float32Array.from(kept));
+      else mark.doubles(kept);
     },
   };
 }
