@@ -180,7 +180,7 @@ async function startProcess() {
   const [port, opsPort] = [await freePort(), await freePort()];
   const usersFile = join(folder, 'users.json');
   writeFileSync(usersFile, JSON.stringify({ users: USERS }));
-  const child = spawn(process.execPath, ['--max-semi-space-size=1', join(import.meta.dirname, 'main.ts')], {
+  const child = spawn(process.execPath, [join(import.meta.dirname, 'main.ts')], {
     env: {
       ...{ PATH: process.env['PATH'] ?? '', BRINK_BROKER_PORT: String(port), BRINK_OPS_PORT: String(opsPort) },
       ...{ BRINK_BROKER_USERS_FILE: usersFile, BRINK_BROKER_ACCEPTS_PER_S_MAX: '100000' },

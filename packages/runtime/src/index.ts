@@ -1,3 +1,4 @@
+export { collectBuffersEarly } from './buffers.ts';
 export { type Clock, createTestClock, systemClock, type Timer } from './clock.ts';
 export { type DataFolder, openDataFolder } from './datafolder.ts';
 export { type ChildMetrics, createChildMetrics, type ExitReason } from './exits.ts';

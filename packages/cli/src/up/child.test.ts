@@ -22,7 +22,7 @@ async function child(code: string) {
     happened.push(what);
     for (const look of waiting) look();
   };
-  const plan = { name: 'gateway' as const, nodeArgs: [], module, args: [], env: {}, needed: true };
+  const plan = { name: 'gateway' as const, module, args: [], env: {}, needed: true };
   const events = { started: () => note('started'), line: (text: string) => note(text), ended: note };
   const supervised = createSupervised(
     plan,

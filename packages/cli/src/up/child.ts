@@ -68,15 +68,11 @@ export function createSupervised(
     const startedAt = d.clock.monotonic();
     const stderr: string[] = [];
     gone = Promise.withResolvers<void>();
-    const current = spawn(
-      process.execPath,
-      ['--disable-warning=ExperimentalWarning', ...plan.nodeArgs, plan.module, ...plan.args],
-      {
-        stdio: ['pipe', 'pipe', 'pipe'],
-        env: { ...env, ...plan.env, BRINK_PARENT_PIPE: '1' },
-        detached: true,
-      },
-    );
+    const current = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', plan.module, ...plan.args], {
+      stdio: ['pipe', 'pipe', 'pipe'],
+      env: { ...env, ...plan.env, BRINK_PARENT_PIPE: '1' },
+      detached: true,
+    });
     child = current;
     alive.add(current);
     current.stdin.on('error', () => {});

@@ -21,8 +21,6 @@ export type ProcessName = ServiceName | 'broker' | 'simulator';
 /** One child process, as it will be started. */
 export interface ProcessPlan {
   readonly name: ProcessName;
-  /** Options of Node.js itself. */
-  readonly nodeArgs: readonly string[];
   readonly module: string;
   readonly args: readonly string[];
   readonly env: Readonly<Record<string, string>>;
@@ -33,12 +31,6 @@ export interface ProcessPlan {
 }
 
 const HOST = '127.0.0.1';
-/**
- * For processes through which frames pass. Their network buffers are garbage within milliseconds, but V8 counts their bytes and
- * answers every 64 MiB with a full collection unless a small one came first: a small young generation makes those come often.
- * With 49 KB frames that about halved the CPU of the broker; for the gateway the gain was within the noise of the machine.
- */
-const FRAMES_PASS = ['--max-semi-space-size=1'];
 
 export const addresses = (o: UpOptions) => ({
   http: `http://${HOST}:${o.port}`,
@@ -75,7 +67,6 @@ export function planProcesses(o: UpOptions, place: Place, root: string): Process
   const common = { BRINK_MODELS_DIR: o.models, BRINK_MQTT_URL: mqtt, BRINK_OPS_HOST: HOST };
   const service = (name: ServiceName, port: number, env: Record<string, string>): ProcessPlan => ({
     name,
-    nodeArgs: name === 'gateway' ? FRAMES_PASS : [],
     module: join(root, 'services', name, 'src/main.ts'),
     args: [],
     env: {
@@ -93,7 +84,6 @@ export function planProcesses(o: UpOptions, place: Place, root: string): Process
   const controlLink = `unix:${place.sockets.control}`;
   const broker: ProcessPlan = {
     name: 'broker',
-    nodeArgs: FRAMES_PASS,
     module: join(root, 'packages/broker/src/main.ts'),
     args: [],
     env: {
@@ -108,7 +98,6 @@ export function planProcesses(o: UpOptions, place: Place, root: string): Process
   };
   const simulator: ProcessPlan = {
     name: 'simulator',
-    nodeArgs: [],
     module: join(root, 'packages/device/src/simulate.ts'),
     args: [],
     env: { BRINK_MQTT_URL: mqtt },
