@@ -1,4 +1,4 @@
-import { fork } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 
@@ -6,7 +6,11 @@ const ANSWER_MS_MAX = 60_000;
 
 /** A process of its own that answers each message with one. Its lines on stderr are shown. */
 export function startChild<Reply>(module: string) {
-  const child = fork(join(import.meta.dirname, module), { env: { ...process.env, ORT_DISABLE_TELEMETRY: '1' } });
+  const [command, args] = withOpenFiles(process.execPath, [join(import.meta.dirname, module)]);
+  const child = spawn(command, args, {
+    stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+    env: { ...process.env, ORT_DISABLE_TELEMETRY: '1' },
+  });
   const ended = once(child, 'exit').then(([code]) => {
     throw new Error(`${module} ended with ${code}; its lines above say why`);
   });
@@ -23,4 +27,9 @@ export function startChild<Reply>(module: string) {
       if (child.exitCode === null && child.signalCode === null) await once(child, 'exit');
     },
   };
+}
+
+/** The same command with as many open files as it may have; a shell often starts with 1024. The shell is replaced, so the pid stays. */
+export function withOpenFiles(command: string, args: readonly string[]): [string, string[]] {
+  return ['/bin/sh', ['-c', 'ulimit -n "$(ulimit -H -n)"; exec "$@"', 'sh', command, ...args]];
 }

@@ -1,6 +1,7 @@
 import { batchGain } from './batch-gain.ts';
 import { batcher } from './batcher.ts';
 import type { Bench } from './bench.ts';
+import { connections } from './connections.ts';
 import { inGraph } from './in-graph.ts';
 import { jpeg } from './jpeg.ts';
 import { loop } from './loop.ts';
@@ -20,6 +21,7 @@ const benches: Record<string, Bench> = {
   'reload-memory': reloadMemory,
   oip,
   jpeg,
+  connections,
 };
 
 const [name] = process.argv.slice(2);
