@@ -96,8 +96,14 @@ export function createDataPath(config: GatewayConfig & { topics: Topics }, d: Da
   const onRejected = (code: ErrorCode) => metrics.rejected.inc({ code });
   const onDropped = (reason: UnitDropReason) => metrics.unitsDropped.inc({ reason });
   const refusals = createRefusals({ clock: d.clock, counts, discovered, foreign, letters, onRejected });
+  const modelChanged = (name: string) => {
+    backlog.modelChanged(name);
+    dispatch.modelChanged(name);
+  };
+  const models = createModels(config, { ...d, onChange: modelChanged });
+  const windows = createWindows({ models, admission, onUnseen: () => metrics.unseen.inc() });
   const backlog = new Backlog(config.spool, {
-    ...{ spool, clock: d.clock, counts, admission, sources },
+    ...{ spool, clock: d.clock, counts, admission, sources, windows, models, failpoint: d.failpoint },
     onOffered: (frame) => dispatch.offered(frame),
     onDropped,
     onRoom: (stream) => intake.roomed(stream),
@@ -113,8 +119,6 @@ export function createDataPath(config: GatewayConfig & { topics: Topics }, d: Da
       gate: d.gate,
     },
   );
-  const models = createModels(config, { ...d, onChange: (name) => dispatch.modelChanged(name) });
-  const windows = createWindows({ models, admission, onUnseen: () => metrics.unseen.inc() });
   const pool = createDecodePool(
     { ...config.decode, instance: config.instance },
     { ...d, onRoom: () => dispatch.roomInPool() },

@@ -218,6 +218,7 @@ export class Dispatch {
     try {
       const committed = this.#d.beforeTry(units);
       if (committed !== undefined) await committed;
+      for (const unit of units) unit.sent += 1;
       const tensors = units.flatMap((unit) => unit.prepared?.tensors ?? []);
       const options = { timeoutMs: this.#decideTimeoutMs };
       answers = answersOf(await request(decideBody(model, units, clock.monotonic()), tensors, options), units);

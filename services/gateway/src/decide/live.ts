@@ -1,10 +1,10 @@
 import { BrinkError } from '@brink/protocol';
 import type { Clock } from '@brink/runtime';
 import type { Admission } from '../ingest/admission.ts';
-import { dueAt } from '../ingest/frame.ts';
+import { dueAt, spent } from '../ingest/frame.ts';
 import type { Lane, Piece } from '../ingest/lanes.ts';
 import type { Models, ServingModel } from '../models/models.ts';
-import { beginUnit, keepState } from '../window/state.ts';
+import { beginUnit, endUnit } from '../window/state.ts';
 import { createUnit, type Ending, type Unit } from './unit.ts';
 
 /** Units that were formed and have not ended, and the one way out for each of them. */
@@ -24,8 +24,9 @@ export function createLive(d: {
   /** A unit that was given up at the stop may still be answered; that comes too late. */
   function end(unit: Unit, ending: Ending): void {
     if (!live.delete(unit)) return;
-    if (unit.holds && ending.outcome === 'decided') keepState(unit, ending.answer);
+    if (unit.holds) endUnit(unit, ending);
     d.onEnd(unit, ending);
+    if (ending.outcome === 'decided' && unit.sent === 1 && unit.formed === undefined) spent(unit.frame);
     if (!unit.holds) return;
     d.admission.release(unit.lane);
     d.onReleased(unit.lane);

@@ -4,6 +4,7 @@ import { type Frame, sha256Of, unitKey } from '../ingest/frame.ts';
 import type { Lane, Piece } from '../ingest/lanes.ts';
 import type { PipelinePlan } from '../ingest/plan.ts';
 import type { ServingModel } from '../models/models.ts';
+import type { Chain } from '../window/chain.ts';
 import type { FormedUnit } from '../window/formed.ts';
 
 /** What gets decided: one picture, tensor or window, for one pipeline. */
@@ -21,8 +22,20 @@ export interface Unit {
   readonly takenAt: number;
   /** Crashes and hangs while it was in a child. Nothing else counts. */
   attempts: number;
+  /** Decides that it was in. After one that failed its bytes may still lie in a socket. */
+  sent: number;
   /** The input tensors, and for which model they were made. */
   prepared: PreparedUnit | undefined;
+  /** Where it holds its lane, once it has ended: what the spool keeps of it. */
+  left: LeftBehind | undefined;
+}
+
+export interface LeftBehind {
+  readonly chain: Chain;
+  /** Of the unit, in its chain. */
+  readonly key: string;
+  /** The state after it, packed. */
+  readonly states: Uint8Array;
 }
 
 export interface PreparedUnit {
@@ -42,7 +55,20 @@ export function createUnit({ frame, lane, part, formed }: Piece, takenAt: number
   const id = formatUnitId({ ...frame.id, part, pipeline: pipeline.name });
   // Tries that were committed and have no end: the process that made them is no more.
   const attempts = frame.spooled?.attempts.get(unitKey(pipeline.name, part)) ?? 0;
-  return { id, frame, pipeline, lane, part, formed, holds, takenAt, attempts, prepared: undefined };
+  return {
+    id,
+    frame,
+    pipeline,
+    lane,
+    part,
+    formed,
+    holds,
+    takenAt,
+    attempts,
+    sent: 0,
+    prepared: undefined,
+    left: undefined,
+  };
 }
 
 /** What inference says about one unit. */

@@ -6,7 +6,7 @@ import {
   countSettled,
   type FrameCounts,
 } from '../outcomes/counts.ts';
-import { detach, dueAt, type Frame, unitKey } from './frame.ts';
+import { detach, dueAt, type Frame, spent, unitKey } from './frame.ts';
 import { type Lane, LaneQueues, type Piece } from './lanes.ts';
 
 export type UnitDropReason = 'replaced' | 'every_ms' | 'control_down' | 'refused' | 'configuration' | 'stopped';
@@ -88,6 +88,7 @@ export function createAdmission(d: { counts: Counts; onUnitDropped(reason: UnitD
         return;
       }
       countReplacement(row, frame.receivedMs);
+      spent(replaced);
       for (const pipeline of replaced.plan.pipelines) replaced.onSettled?.(pipeline, 0, 'dropped');
     },
 

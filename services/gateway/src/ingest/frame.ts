@@ -1,5 +1,6 @@
 import { hash } from 'node:crypto';
 import type { FrameId } from '@brink/protocol';
+import { giveBack } from '@brink/runtime';
 import type { Samples } from '../window/samples.ts';
 import type { PipelinePlan, StreamPlan } from './plan.ts';
 
@@ -7,8 +8,13 @@ import type { PipelinePlan, StreamPlan } from './plan.ts';
 export interface Frame {
   readonly id: FrameId;
   readonly plan: StreamPlan;
-  /** A view into the network's chunk as long as the frame does not wait; a copy of its own as soon as it does. */
+  /**
+   * In memory that goes to another frame once this one's only unit is decided (`spent`): whoever wants to keep the bytes
+   * longer copies them, or sets `kept` before.
+   */
   payload: Uint8Array;
+  /** Somebody keeps `payload` for longer than the units need it. */
+  kept?: boolean;
   readonly type: string;
   /** Where the device says it: the position of its first sample since it started. */
   readonly at?: number | undefined;
@@ -49,6 +55,10 @@ export interface Spooled {
   readonly out: Set<string>;
   /** Tries of each unit, as they are committed. */
   readonly attempts: Map<string, number>;
+  /** Of sounds and signals: pipelines that have not cut it into windows yet, or still need its samples. */
+  readonly samples: Map<string, 'uncut' | 'needed'> | undefined;
+  /** Pipelines whose cut is on its way to the disk, and what waits for that. */
+  readonly cutting: Map<string, (() => void)[]>;
 }
 
 /** One unit of a frame, within it. No pipeline's name has a slash. */
@@ -75,4 +85,16 @@ export function dueAt(frame: Frame, pipeline: PipelinePlan): number {
  */
 export function detach(frame: Frame): void {
   if (frame.payload.buffer.byteLength > 2 * frame.payload.byteLength) frame.payload = new Uint8Array(frame.payload);
+}
+
+const NOTHING = new Uint8Array(0);
+
+/**
+ * Nothing of the frame will be looked at again. Its memory serves the next one: V8 answers every so many megabytes of what is
+ * allocated outside its heap with a full collection. Where a frame has several units, that is left to the collector.
+ */
+export function spent(frame: Frame): void {
+  if (frame.kept === true || frame.waiting > 0 || frame.plan.pipelines.length > 1) return;
+  giveBack(frame.payload);
+  frame.payload = NOTHING;
 }

@@ -2,14 +2,13 @@ import { BrinkError, type Topics } from '@brink/protocol';
 import type { Clock } from '@brink/runtime';
 import { type Counts, countFrame, countReplacement } from '../outcomes/counts.ts';
 import type { Answer, Intake } from '../spool/intake.ts';
-import { readSamples, type Samples } from '../window/samples.ts';
+import { samplesOf } from '../window/samples.ts';
 import type { Windows } from '../window/windows.ts';
 import type { Admission } from './admission.ts';
 import { type Arrival, type FrameMessage, readArrival } from './arrival.ts';
 import { outsideOf, typeOf } from './checks.ts';
 import type { ForeignTopics } from './foreign.ts';
 import type { Frame } from './frame.ts';
-import type { StreamPlan } from './plan.ts';
 import type { Refusals } from './refusals.ts';
 import { type Source, type Sources, takeSeq } from './sources.ts';
 
@@ -127,16 +126,6 @@ export function createIngest(config: { boot: string; topics: Topics }, d: Ingest
       return promise;
     },
   };
-}
-
-/** @returns what the frame says, undefined where it is no row of samples; or why it cannot be read */
-export function samplesOf(plan: StreamPlan, payload: Uint8Array, type: string): Samples | BrinkError | undefined {
-  if (plan.samples === undefined) return undefined;
-  try {
-    return readSamples(plan.samples, payload, type);
-  } catch (reason) {
-    return BrinkError.from(reason, 'E_DECODE');
-  }
 }
 
 /** What is refused is settled too: it is never sent again. */

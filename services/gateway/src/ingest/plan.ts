@@ -108,8 +108,6 @@ function problemsOf(configuration: Configuration): string[] {
   const problems: string[] = [];
   const streamOf = new Map<string, string>();
   for (const [name, stream] of Object.entries(configuration.streams)) {
-    if (stream.delivery === 'durable' && isWindowed(stream))
-      problems.push(`streams.${name}.delivery: durable beside format: ${stream.format}; expected latest`);
     for (const { path, found, expected } of streamProblems(stream))
       problems.push(`streams.${name}.${path.join('.')}: ${found}; expected ${expected}`);
     for (const pipeline of Object.keys(stream.pipelines)) {

@@ -32,15 +32,21 @@ export function createEndings(
   }
 
   /** Of a frame in the spool: its row goes when control has it, and stays when this process ends before. */
-  function spooledSettler(spooled: Spooled, { pipeline, part, frame: { onSettled } }: Unit, ending: Ending) {
+  function spooledSettler(spooled: Spooled, unit: Unit, { outcome }: Ending) {
+    const { pipeline, lane, part, left, frame } = unit;
+    const { onSettled } = frame;
+    const settle = (fate: 'committed' | UnitDropReason) =>
+      d.backlog.settle(spooled, { lane, part, kept: left?.states }, fate === 'committed' ? outcome : 'dropped', () => {
+        d.failpoint('outcome.after_settle');
+        onSettled?.(pipeline, part, fate === 'committed' ? 'committed' : 'dropped');
+      });
     return (fate: 'committed' | UnitDropReason): void => {
       if (fate === 'control_down') return;
       d.failpoint('outcome.after_commit');
       if (fate !== 'committed') d.metrics().unitsDropped.inc({ reason: fate });
-      d.backlog.settle(spooled, pipeline.name, fate === 'committed' ? ending.outcome : 'dropped', () => {
-        d.failpoint('outcome.after_settle');
-        onSettled?.(pipeline, part, fate === 'committed' ? 'committed' : 'dropped');
-      });
+      // The state on the disk is that of the last unit that was settled, so they are settled one after the other.
+      if (left === undefined) settle(fate);
+      else left.chain.inOrder(left.key, () => settle(fate));
     };
   }
 

@@ -1,12 +1,15 @@
-import type { SniffedType } from '@brink/decode';
 import type { Clock, Timer } from '@brink/runtime';
 import type { Unit } from '../decide/unit.ts';
 import type { Admission } from '../ingest/admission.ts';
-import type { Frame, Spooled } from '../ingest/frame.ts';
+import { type Frame, type Spooled, unitKey } from '../ingest/frame.ts';
+import { createLane, type Lane } from '../ingest/lanes.ts';
 import type { SitePlan } from '../ingest/plan.ts';
 import type { Source, Sources } from '../ingest/sources.ts';
-import { type Counts, countSpooled } from '../outcomes/counts.ts';
-import type { LoadedRow, SpoolContents } from './messages.ts';
+import type { Models } from '../models/models.ts';
+import { type Counts, countSpooled, type UnitFate } from '../outcomes/counts.ts';
+import type { Windows } from '../window/windows.ts';
+import { Cuts } from './cuts.ts';
+import { type Change, type LoadedRow, NEEDED, type SpoolContents, UNCUT } from './messages.ts';
 import type { Spool } from './spool.ts';
 
 /** Frames of one stream that are in memory; the others wait on the disk. */
@@ -32,14 +35,26 @@ interface StreamRows {
   loading: boolean;
 }
 
+/** A unit as its row knows it. */
+export interface Settled {
+  readonly lane: Lane;
+  readonly part: number;
+  /** Where its model has states: what it left. */
+  readonly kept: Uint8Array | undefined;
+}
+
 export interface BacklogDeps {
   spool: Spool;
   clock: Clock;
   counts: Counts;
   admission: Admission;
   sources: Sources;
+  windows: Pick<Windows, 'cut'>;
+  models: Pick<Models, 'known'>;
   onOffered(frame: Frame): void;
-  onDropped(reason: 'configuration'): void;
+  onDropped(reason: 'configuration' | 'every_ms'): void;
+  /** For tests: called by name where a crash would hurt most. */
+  failpoint(name: string): void;
   /** A stream that was full has room again. */
   onRoom(stream: string): void;
 }
@@ -50,6 +65,7 @@ export class Backlog {
   readonly #d: BacklogDeps;
   readonly #streams = new Map<string, StreamRows>();
   readonly #keys = new Set<string>();
+  readonly #cuts: Cuts;
   #plan: SitePlan | undefined;
   /** What the disk refused, to be done again. */
   #again: (() => void)[] = [];
@@ -59,15 +75,23 @@ export class Backlog {
   constructor(limits: { rowsMax: number; bytesMax: number }, d: BacklogDeps) {
     this.#limits = limits;
     this.#d = d;
+    const write = (change: Change, done: () => void) => this.#write(change, done);
+    this.#cuts = new Cuts({ ...d, write, onQuiet: (spooled) => this.#quiet(spooled) });
   }
 
   /** What the last process left. Nothing of it is decided before `apply`. */
   restore(contents: SpoolContents): void {
     for (const { units, ...row } of contents.rows) {
-      const { id } = row;
-      const left = new Set(units.map(([pipeline]) => pipeline));
-      this.#add({ ...row, id, left, out: new Set(), attempts: new Map(units) });
+      const real = units.filter(([, , part]) => part >= 0);
+      const attempts = new Map(real.map(([pipeline, tries, part]) => [unitKey(pipeline, part), tries]));
+      const cut = units.flatMap(([pipeline, , part]) => {
+        const state = part === UNCUT ? 'uncut' : part === NEEDED ? 'needed' : undefined;
+        return state === undefined ? [] : [[pipeline, state] as const];
+      });
+      const samples = cut.length === 0 ? undefined : new Map(cut);
+      this.#add({ ...row, left: new Set(attempts.keys()), out: new Set(), attempts, samples, cutting: new Map() });
     }
+    this.#cuts.restore(contents);
     for (const { device, stream, name, value } of contents.counters) {
       countSpooled(this.#d.counts, { device, stream }, [name], 0, value);
     }
@@ -85,8 +109,14 @@ export class Backlog {
       of.live = new Set();
       of.liveBytes = 0;
       of.loading = false;
+      this.#cuts.forget(name);
       void this.#pull(name);
     }
+  }
+
+  /** What a model takes is known, or is another thing now. */
+  modelChanged(name: string): void {
+    this.#cuts.modelChanged(name);
   }
 
   stop(): void {
@@ -105,11 +135,17 @@ export class Backlog {
     const of = this.#of(stream);
     const { rowsMax, bytesMax } = this.#limits;
     const rows = of.rows.size + of.entering;
-    return rows === 0 || (rows < rowsMax && of.bytes + of.enteringBytes + bytes <= bytesMax);
+    // Where nothing but more samples lets anything go, more are taken: a window may be longer than the limit.
+    const needsMore = of.live.size + of.entering === 0 && of.cursor === of.last && this.#isWindowed(stream);
+    return rows === 0 || needsMore || (rows < rowsMax && of.bytes + of.enteringBytes + bytes <= bytesMax);
+  }
+
+  #isWindowed(stream: string): boolean {
+    return this.#plan?.streams.get(stream)?.samples !== undefined;
   }
 
   /** Takes room for a frame that is on its way to the disk. @returns what gives it back, to be called when it is there or failed */
-  enter({ device, stream, boot, seq, bytes }: Omit<Spooled, 'id' | 'left' | 'out' | 'attempts'>): () => void {
+  enter({ device, stream, boot, seq, bytes }: Spooled): () => void {
     const of = this.#of(stream);
     const key = `${device}/${stream}/${boot}-${seq}`;
     this.#keys.add(key);
@@ -147,26 +183,48 @@ export class Backlog {
     void this.#tries(unit, unit.attempts);
   }
 
-  /** The end of one unit; after the last, the row goes. */
-  settle(
-    spooled: Spooled,
-    pipeline: string,
-    fate: 'decided' | 'expired' | 'dead' | 'dropped',
-    after?: () => void,
-  ): void {
-    const { id, device, stream } = spooled;
+  /** The end of one unit; after the last, the row goes, unless its samples are needed. */
+  settle(spooled: Spooled, { lane, part, kept }: Settled, fate: UnitFate, after?: () => void): void {
+    const { name: pipeline } = lane.pipeline;
+    const waiting = spooled.cutting.get(pipeline);
+    if (waiting !== undefined) {
+      waiting.push(() => this.settle(spooled, { lane, part, kept }, fate, after));
+      return;
+    }
+    const { id, device, stream, boot } = spooled;
     const counts = [`${pipeline}/${fate}`];
-    this.#d.spool.write({ device, stream, counts, settled: { frame: id, pipeline } }, (error) => {
-      if (error !== undefined) {
-        // The row is still there; at the worst the next process sends the same outcome once more.
-        this.#later(() => this.settle(spooled, pipeline, fate, after));
-        return;
-      }
+    const chain = kept === undefined ? undefined : { boot, pipeline, states: kept };
+    const settled = { frame: id, pipeline, part };
+    this.#write({ device, stream, counts, settled, ...(chain === undefined ? {} : { chain }) }, () => {
       countSpooled(this.#d.counts, spooled, counts, 0);
-      spooled.left.delete(pipeline);
-      if (spooled.left.size === 0) this.#remove(spooled);
+      if (chain !== undefined) this.#cuts.keep(spooled, chain);
+      spooled.left.delete(unitKey(pipeline, part));
+      if (spooled.left.size === 0) this.#quiet(spooled);
+      this.#cuts.settled(lane, spooled, part);
       after?.();
     });
+  }
+
+  /** Again after a pause where the disk fails: at the worst the next process does once more what this is about. */
+  #write(change: Change, done: () => void): void {
+    this.#d.spool.write(change, (error) => {
+      if (error === undefined) done();
+      else this.#later(() => this.#write(change, done));
+    });
+  }
+
+  /** Nothing of it is under way: it need not be in memory, and goes where nothing needs it. */
+  #quiet(spooled: Spooled): void {
+    const { id, stream, bytes, samples } = spooled;
+    if ((samples?.size ?? 0) === 0) {
+      this.#remove(spooled);
+      return;
+    }
+    if ([...(samples?.values() ?? [])].includes('uncut')) return;
+    const of = this.#of(stream);
+    if (of.live.delete(id)) of.liveBytes -= bytes;
+    this.#d.onRoom(stream);
+    void this.#pull(stream);
   }
 
   /** Whether a quarter of a stream's place is free: worth asking the broker for all that waits there. */
@@ -183,14 +241,15 @@ export class Backlog {
     }
   }
 
-  #tries({ frame, pipeline }: Unit, attempts: number): Promise<void> | undefined {
+  #tries({ frame, pipeline, part }: Unit, attempts: number): Promise<void> | undefined {
     const { spooled } = frame;
-    if (spooled === undefined || (spooled.attempts.get(pipeline.name) ?? 0) === attempts) return undefined;
+    const key = unitKey(pipeline.name, part);
+    if (spooled === undefined || (spooled.attempts.get(key) ?? 0) === attempts) return undefined;
     const { id, device, stream } = spooled;
-    spooled.attempts.set(pipeline.name, attempts);
+    spooled.attempts.set(key, attempts);
     const { promise, resolve } = Promise.withResolvers<void>();
     // Where the disk fails, nothing that ends can be committed either; the try itself does no harm.
-    const change = { device, stream, attempts: { frame: id, pipeline: pipeline.name, attempts } };
+    const change = { device, stream, attempts: { frame: id, pipeline: pipeline.name, part, attempts } };
     this.#d.spool.write(change, () => resolve());
     return promise;
   }
@@ -237,7 +296,8 @@ export class Backlog {
       id: { device: row.device, stream, boot: row.boot, seq: row.seq },
       plan: source.plan,
       payload: row.payload,
-      type: row.type as SniffedType,
+      type: row.type,
+      at: row.at,
       receivedMs: row.receivedMs,
       receivedAt: clock.monotonic() - ageMs,
       traceparent: row.traceparent,
@@ -253,18 +313,37 @@ export class Backlog {
   #offer(of: StreamRows, source: Source, frame: Frame, spooled: Spooled): void {
     of.live.add(spooled.id);
     of.liveBytes += spooled.bytes;
-    const wanted = [...spooled.left].filter((pipeline) => !spooled.out.has(pipeline));
-    this.#d.admission.enqueue(
-      frame,
-      source.lanes.filter((lane) => wanted.includes(lane.pipeline.name)),
-    );
-    for (const pipeline of wanted) {
-      if (source.plan.pipelines.some(({ name }) => name === pipeline)) continue;
-      spooled.out.add(pipeline);
-      this.#d.onDropped('configuration');
-      this.settle(spooled, pipeline, 'dropped');
+    this.#dropOthers(source, spooled);
+    if (spooled.samples !== undefined) this.#cuts.offer(source, frame, spooled);
+    else {
+      const wanted = source.lanes.filter(({ pipeline: { name } }) => spooled.left.has(name) && !spooled.out.has(name));
+      for (const lane of wanted) this.#cuts.resume(lane, frame);
+      this.#d.admission.enqueue(frame, wanted);
     }
     this.#d.onOffered(frame);
+  }
+
+  /** Units of pipelines that the configuration has no more, or has otherwise. */
+  #dropOthers(source: Source, spooled: Spooled): void {
+    const { device, stream } = spooled;
+    const isAsBefore = (source.plan.samples === undefined) === (spooled.samples === undefined);
+    const stays = (name: string) => isAsBefore && source.plan.pipelines.some((pipeline) => pipeline.name === name);
+    for (const key of spooled.left) {
+      const [name = '', part = '0'] = key.split('/');
+      if (stays(name) || spooled.out.has(key)) continue;
+      spooled.out.add(key);
+      this.#d.onDropped('configuration');
+      const pipeline = { name, model: '', priority: 0, deadlineMs: undefined, everyMs: undefined };
+      this.settle(spooled, { lane: createLane(pipeline, ''), part: Number(part), kept: undefined }, 'dropped');
+    }
+    for (const name of spooled.samples?.keys() ?? []) {
+      if (stays(name)) continue;
+      const cut = { frame: spooled.id, pipeline: name, parts: [] };
+      this.#write({ device, stream, cut, released: { frames: [spooled.id], pipeline: name } }, () => {
+        spooled.samples?.delete(name);
+        if (spooled.left.size === 0) this.#quiet(spooled);
+      });
+    }
   }
 
   #add(spooled: Spooled): void {
@@ -278,7 +357,7 @@ export class Backlog {
   #remove(spooled: Spooled): void {
     const { id, device, stream, boot, seq, bytes } = spooled;
     const of = this.#of(stream);
-    of.rows.delete(id);
+    if (!of.rows.delete(id)) return;
     of.bytes -= bytes;
     if (of.live.delete(id)) of.liveBytes -= bytes;
     this.#keys.delete(`${device}/${stream}/${boot}-${seq}`);

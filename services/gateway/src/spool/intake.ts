@@ -3,9 +3,11 @@ import type { Clock, Timer } from '@brink/runtime';
 import type { Arrival } from '../ingest/arrival.ts';
 import { outsideOf, typeOf } from '../ingest/checks.ts';
 import type { Frame, Spooled } from '../ingest/frame.ts';
+import type { StreamPlan } from '../ingest/plan.ts';
 import type { Refusals } from '../ingest/refusals.ts';
 import type { Source } from '../ingest/sources.ts';
 import { type Counts, countSpooled } from '../outcomes/counts.ts';
+import { type Samples, samplesOf } from '../window/samples.ts';
 import type { Backlog } from './backlog.ts';
 import { type Boot, createBoots, withNumbers } from './boots.ts';
 import type { Change, SpoolContents } from './messages.ts';
@@ -173,8 +175,10 @@ export class Intake {
       return;
     }
     const type = outsideOf(plan, arrival) ?? typeOf(plan, arrival);
-    if (type instanceof BrinkError) this.#refuse(source, arrival, type, found, answer);
-    else this.#take(source, arrival, type, found, answer);
+    const samples = type instanceof BrinkError ? type : samplesOf(plan, arrival.payload, type);
+    if (type instanceof BrinkError || samples instanceof BrinkError) {
+      this.#refuse(source, arrival, samples as BrinkError, found, answer);
+    } else this.#take(source, arrival, { type, samples }, found, answer);
   }
 
   /** It was taken before: still in the spool, or long decided. */
@@ -218,7 +222,7 @@ export class Intake {
   #take(
     source: Source,
     arrival: Arrival,
-    type: Frame['type'],
+    { type, samples }: Pick<Frame, 'type'> & { samples: Samples | undefined },
     found: { state: Boot; forget?: string } | undefined,
     answer: Answer,
   ): void {
@@ -229,17 +233,21 @@ export class Intake {
     const receivedAt = clock.monotonic();
     const id = ++this.#lastId;
     const payload = new Uint8Array(arrival.payload);
-    const { due, skipped } = dueNow(source, receivedAt);
+    const uncut = plan.samples !== undefined;
+    const { due, skipped } = uncut ? allOf(plan) : dueNow(source, receivedAt);
     const spooled: Spooled = {
       ...{ id, device, stream: plan.name, boot, seq, bytes: payload.byteLength },
-      ...{ left: new Set(due), out: new Set(), attempts: new Map() },
+      ...{ left: new Set(uncut ? [] : due), out: new Set(), attempts: new Map(), cutting: new Map() },
+      samples: uncut ? new Map(due.map((name) => [name, 'uncut'])) : undefined,
     };
-    const counts = ['received', 'accepted', ...plan.pipelines.map(({ name }) => `${name}/formed`)];
+    const counts = ['received', 'accepted', ...(uncut ? [] : plan.pipelines.map(({ name }) => `${name}/formed`))];
     for (const name of skipped) counts.push(`${name}/dropped`);
-    const { traceparent, onSettled } = arrival;
+    const { traceparent, onSettled, at } = arrival;
     const change: Change = {
       ...{ device, stream: plan.name, counts },
-      ...(due.length === 0 ? {} : { frame: { id, boot, seq, receivedMs, type, traceparent, payload, pipelines: due } }),
+      ...(due.length === 0
+        ? {}
+        : { frame: { id, boot, seq, receivedMs, type, traceparent, at, payload, pipelines: due, uncut } }),
       ...(found === undefined
         ? {}
         : { forget: found.forget, numbers: withNumbers(found.state, withNumber(found.state.tentative, seq)) }),
@@ -255,7 +263,7 @@ export class Intake {
       failpoint('ingest.after_commit');
       const frame: Frame = {
         ...{ id: { device, stream: plan.name, boot, seq }, plan, payload, type, receivedMs, receivedAt, traceparent },
-        ...{ formed: true, waiting: 0, onSettled, sha256: undefined, spooled },
+        ...{ at, samples, formed: true, waiting: 0, onSettled, sha256: undefined, spooled },
       };
       for (const _ of skipped) this.#d.onDropped('every_ms');
       answer.accepted(frame);
@@ -336,6 +344,11 @@ export class Intake {
 
 const fullOf = (stream: string) =>
   new BrinkError('E_BUSY', `stream "${stream}" is full: what it holds waits to be decided`);
+
+/** Windows are counted, and skipped, where they are cut. */
+function allOf({ pipelines }: StreamPlan): { due: string[]; skipped: string[] } {
+  return { due: pipelines.map(({ name }) => name), skipped: [] };
+}
 
 /** Which pipelines decide about a frame that comes now; `every_ms` says no to the others. */
 function dueNow(source: Source, now: number): { due: string[]; skipped: string[] } {

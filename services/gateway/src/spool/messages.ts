@@ -22,8 +22,12 @@ interface FrameRow {
   readonly receivedMs: number;
   readonly type: string;
   readonly traceparent: string | undefined;
+  /** Position of the first sample, where the device says it. */
+  readonly at?: number | undefined;
   readonly payload: Uint8Array;
   readonly pipelines: readonly string[];
+  /** It is to be cut into windows: its units are not known yet. */
+  readonly uncut?: boolean;
 }
 
 /** One thing that happened to a stream of a device; all of it is committed, or nothing. */
@@ -36,9 +40,36 @@ export interface Change {
   /** A boot that is too old to be remembered. */
   readonly forget?: string | undefined;
   readonly frame?: FrameRow;
-  readonly attempts?: { readonly frame: number; readonly pipeline: string; readonly attempts: number };
-  readonly settled?: { readonly frame: number; readonly pipeline: string };
+  readonly attempts?: UnitRow & { readonly attempts: number };
+  readonly settled?: UnitRow;
+  /** A frame was cut into windows: these units of it are to be decided. Its samples are needed until it is released. */
+  readonly cut?: { readonly frame: number; readonly pipeline: string; readonly parts: readonly number[] };
+  /** A pipeline needs the samples of these frames no more. */
+  readonly released?: { readonly frames: readonly number[]; readonly pipeline: string };
+  /** Where a pipeline stands after what is released or settled with it. */
+  readonly chain?: ChainRow;
+  /** This boot is over. */
+  readonly ended?: { readonly boot: string };
 }
+
+interface UnitRow {
+  readonly frame: number;
+  readonly pipeline: string;
+  /** default 0 */
+  readonly part?: number;
+}
+
+export interface ChainRow {
+  readonly boot: string;
+  readonly pipeline: string;
+  /** absent: as it was */
+  readonly mark?: Uint8Array;
+  readonly states?: Uint8Array;
+}
+
+/** Of a row of `unit` that is no unit. */
+export const UNCUT = -1;
+export const NEEDED = -2;
 
 export interface Group {
   /** Committed with it, so that whoever opens the spool after a crash knows whether it is there. */
@@ -63,7 +94,7 @@ export interface Failure {
   readonly detail: string;
 }
 
-export interface LoadedRow extends Omit<FrameRow, 'pipelines'> {
+export interface LoadedRow extends Omit<FrameRow, 'pipelines' | 'uncut'> {
   readonly device: string;
 }
 
@@ -86,7 +117,7 @@ export interface SpoolContents {
     readonly boot: string;
     readonly seq: number;
     readonly bytes: number;
-    readonly units: readonly (readonly [pipeline: string, attempts: number])[];
+    readonly units: readonly (readonly [pipeline: string, attempts: number, part: number])[];
   }[];
   readonly boots: readonly (Numbers & {
     readonly device: string;
@@ -94,6 +125,7 @@ export interface SpoolContents {
     readonly boot: string;
     readonly rejected: readonly Rejection[];
   })[];
+  readonly chains: readonly (ChainRow & { readonly device: string; readonly stream: string })[];
   readonly counters: readonly {
     readonly device: string;
     readonly stream: string;

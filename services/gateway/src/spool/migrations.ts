@@ -31,4 +31,23 @@ CREATE TABLE counter (
 CREATE TABLE last_group (n INTEGER NOT NULL) STRICT;
 INSERT INTO last_group VALUES (0);
 `,
+  `
+-- Where a frame's first sample lies, where the device says it.
+ALTER TABLE frame ADD COLUMN at REAL;
+
+-- part is which of its frame's units it is; -1: the frame is not cut into windows yet; -2: it is, and its samples are still needed.
+CREATE TABLE part (
+  frame INTEGER NOT NULL, pipeline TEXT NOT NULL, part INTEGER NOT NULL, attempts INTEGER NOT NULL DEFAULT 0,
+  PRIMARY KEY (frame, pipeline, part)
+) STRICT, WITHOUT ROWID;
+INSERT INTO part SELECT frame, pipeline, 0, attempts FROM unit;
+DROP TABLE unit;
+ALTER TABLE part RENAME TO unit;
+
+-- Where a pipeline stands in the samples of a boot, after the last frame that went, and the state that its last unit left.
+CREATE TABLE chain (
+  stream_id INTEGER NOT NULL, boot TEXT NOT NULL, pipeline TEXT NOT NULL, mark BLOB, states BLOB,
+  PRIMARY KEY (stream_id, boot, pipeline)
+) STRICT, WITHOUT ROWID;
+`,
 ];

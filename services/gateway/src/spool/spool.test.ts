@@ -61,12 +61,12 @@ describe('a spool', () => {
     const { spool } = spoolIn(path);
     const { rows, boots, counters, lastId } = await spool.open();
     expect(rows.map(({ id, units }) => [id, units])).toEqual([
-      [2, [['bits', 2]]],
+      [2, [['bits', 2, 0]]],
       [
         3,
         [
-          ['bits', 0],
-          ['more', 0],
+          ['bits', 0, 0],
+          ['more', 0, 0],
         ],
       ],
     ]);

@@ -1,5 +1,15 @@
 import type { DatabaseSync, SQLInputValue, StatementSync } from 'node:sqlite';
-import type { Change, Group, Load, LoadedRow, Numbers, Rejection, SpoolContents } from './messages.ts';
+import {
+  type Change,
+  type Group,
+  type Load,
+  type LoadedRow,
+  NEEDED,
+  type Numbers,
+  type Rejection,
+  type SpoolContents,
+  UNCUT,
+} from './messages.ts';
 
 /** Everything that is done to an open spool. Runs in the spool's thread. */
 export function createWriter(db: DatabaseSync) {
@@ -18,33 +28,54 @@ export function createWriter(db: DatabaseSync) {
     return id;
   }
 
+  function addFrame(stream: number, frame: NonNullable<Change['frame']>): void {
+    const { id, boot, seq, receivedMs, type, traceparent = null, payload, at = null, uncut } = frame;
+    const row = [id, stream, boot, seq, receivedMs, type, traceparent, payload, at];
+    run('INSERT INTO frame VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)', ...row);
+    for (const pipeline of frame.pipelines) addUnit(id, pipeline, uncut === true ? UNCUT : 0);
+  }
+
+  function addUnit(frame: number, pipeline: string, part: number): void {
+    run('INSERT OR IGNORE INTO unit (frame, pipeline, part) VALUES (?, ?, ?)', frame, pipeline, part);
+  }
+
+  /** A frame without anything to decide and without samples that are needed goes. */
+  function removeUnit(frame: number, pipeline: string, part: number): void {
+    run('DELETE FROM unit WHERE frame = ? AND pipeline = ? AND part = ?', frame, pipeline, part);
+    run('DELETE FROM frame WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM unit WHERE frame = ?1)', frame);
+  }
+
+  function keepChain(stream: number, { boot, pipeline, mark, states }: NonNullable<Change['chain']>): void {
+    const text = `INSERT INTO chain VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE
+      SET mark = coalesce(excluded.mark, mark), states = coalesce(excluded.states, states)`;
+    run(text, stream, boot, pipeline, mark ?? null, states ?? null);
+  }
+
   function apply(change: Change): void {
     const stream = streamOf(change.device, change.stream);
-    const { frame, attempts, settled, forget } = change;
+    const { frame, forget, ended } = change;
     if (forget !== undefined) run('DELETE FROM boot WHERE stream_id = ? AND boot = ?', stream, forget);
-    if (frame !== undefined) {
-      const { id, boot, seq, receivedMs, type, traceparent = null, payload } = frame;
-      run(
-        'INSERT INTO frame VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
-        id,
-        stream,
-        boot,
-        seq,
-        receivedMs,
-        type,
-        traceparent,
-        payload,
-      );
-      for (const pipeline of frame.pipelines) run('INSERT INTO unit (frame, pipeline) VALUES (?, ?)', id, pipeline);
-    }
-    if (attempts !== undefined) {
-      const { frame: id, pipeline } = attempts;
-      run('UPDATE unit SET attempts = ? WHERE frame = ? AND pipeline = ?', attempts.attempts, id, pipeline);
-    }
-    if (settled !== undefined) {
-      run('DELETE FROM unit WHERE frame = ? AND pipeline = ?', settled.frame, settled.pipeline);
-      run('DELETE FROM frame WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM unit WHERE frame = ?1)', settled.frame);
-    }
+    if (ended !== undefined) run('DELETE FROM chain WHERE stream_id = ? AND boot = ?', stream, ended.boot);
+    if (frame !== undefined) addFrame(stream, frame);
+    applyToUnits(stream, change);
+  }
+
+  function applyToUnits(stream: number, { attempts, settled, cut, released, chain }: Change): void {
+    if (attempts !== undefined) tried(attempts);
+    if (cut !== undefined) cutUp(cut);
+    if (settled !== undefined) removeUnit(settled.frame, settled.pipeline, settled.part ?? 0);
+    for (const id of released?.frames ?? []) removeUnit(id, released?.pipeline ?? '', NEEDED);
+    if (chain !== undefined) keepChain(stream, chain);
+  }
+
+  function tried({ frame, pipeline, part = 0, attempts }: NonNullable<Change['attempts']>): void {
+    const text = 'UPDATE unit SET attempts = ? WHERE frame = ? AND pipeline = ? AND part = ?';
+    run(text, attempts, frame, pipeline, part);
+  }
+
+  function cutUp({ frame, pipeline, parts }: NonNullable<Change['cut']>): void {
+    for (const part of [NEEDED, ...parts]) addUnit(frame, pipeline, part);
+    removeUnit(frame, pipeline, UNCUT);
   }
 
   /** What changes with each frame of a group is written once per group. */
@@ -138,6 +169,7 @@ function load(sql: Sql, { stream, after, rowsMax, bytesMax }: Load): LoadedRow[]
       receivedMs: Number(row['received_ms']),
       type: String(row['type']),
       traceparent: row['traceparent'] === null ? undefined : String(row['traceparent']),
+      at: row['at'] === null ? undefined : Number(row['at']),
       payload,
     });
   }
@@ -145,11 +177,11 @@ function load(sql: Sql, { stream, after, rowsMax, bytesMax }: Load): LoadedRow[]
 }
 
 function contentsOf(sql: Sql): SpoolContents {
-  const units = new Map<number, [string, number][]>();
+  const units = new Map<number, [string, number, number][]>();
   for (const row of sql('SELECT * FROM unit ORDER BY frame').iterate()) {
     const id = Number(row['frame']);
     const list = units.get(id) ?? [];
-    list.push([String(row['pipeline']), Number(row['attempts'])]);
+    list.push([String(row['pipeline']), Number(row['attempts']), Number(row['part'])]);
     units.set(id, list);
   }
   const where = (row: Record<string, unknown>) => ({ device: String(row['device']), stream: String(row['stream']) });
@@ -174,6 +206,14 @@ function contentsOf(sql: Sql): SpoolContents {
   const counters = sql('SELECT * FROM counter JOIN stream ON stream.id = stream_id')
     .all()
     .map((row) => ({ ...where(row), name: String(row['name']), value: Number(row['value']) }));
+  const blob = (value: unknown) => (value instanceof Uint8Array ? value : undefined);
+  const chains = sql('SELECT * FROM chain JOIN stream ON stream.id = stream_id')
+    .all()
+    .map((row) => {
+      const [mark, states] = [blob(row['mark']), blob(row['states'])];
+      const kept = { ...(mark === undefined ? {} : { mark }), ...(states === undefined ? {} : { states }) };
+      return { ...where(row), boot: String(row['boot']), pipeline: String(row['pipeline']), ...kept };
+    });
   const lastGroup = Number(sql('SELECT n FROM last_group').get()?.['n']);
-  return { lastGroup, lastId: rows.at(-1)?.id ?? 0, rows, boots, counters };
+  return { lastGroup, lastId: rows.at(-1)?.id ?? 0, rows, boots, chains, counters };
 }

@@ -3,7 +3,9 @@ import { BrinkError } from '@brink/protocol';
 import type { SamplesPlan } from '../ingest/plan.ts';
 import type { ServingModel } from '../models/models.ts';
 import type { FormedUnit } from './formed.ts';
+import { packMark, packStates, unpackMark, unpackStates } from './kept.ts';
 import type { Samples } from './samples.ts';
+import { Trail } from './trail.ts';
 
 /** More at once is a device that sends a night in one frame, and would hold up all others. */
 const UNITS_PER_FRAME_MAX = 4096;
@@ -44,10 +46,69 @@ export class Chain {
   #fresh = true;
   /** Which frames hold the samples that are still needed. */
   #segments: Segment[] = [];
+  /** Grows with every gap: positions of before mean nothing after it. */
+  #epoch = 0;
+  /** Of the assembler that the last process had, until it is known whether its passport is still the one. */
+  #marked: { bytes: Uint8Array; at: number } | undefined;
+  /** Of a durable stream: its rows. */
+  readonly trail = new Trail();
+  /** Units that hold the lane, in their order; each is settled after the one before, so that the state on the disk is never behind. */
+  #order: { readonly key: string; settle: (() => void) | undefined }[] = [];
 
   constructor(boot: string, plan: SamplesPlan | undefined) {
     this.boot = boot;
     this.#plan = plan;
+  }
+
+  /** Goes on where another process, or another configuration, stopped. */
+  restore({ mark, states }: { mark?: Uint8Array; states?: Uint8Array }): void {
+    if (states !== undefined) {
+      const kept = unpackStates(states);
+      this.states = kept.states;
+      this.statesOf = kept.passportSha256;
+      this.#lastSeq = kept.seq;
+    }
+    if (mark === undefined) return;
+    const { assembler, at, rateHz, inputsKey, lastSeq, fresh } = unpackMark(mark);
+    this.#lastSeq = lastSeq;
+    this.#rateHz = rateHz;
+    this.#inputsKey = inputsKey;
+    this.#fresh = fresh;
+    if (assembler !== undefined) this.#marked = { bytes: assembler, at };
+  }
+
+  /** Enough for `restore`, given all frames that come from here on. */
+  mark(): Uint8Array {
+    const [rateHz, inputsKey, fresh] = [this.#rateHz, this.#inputsKey, this.#fresh];
+    const assembler = this.#assembler?.mark() ?? this.#marked?.bytes;
+    const at = this.#assembler?.at ?? this.#marked?.at ?? 0;
+    return packMark({ assembler, at, rateHz, inputsKey, lastSeq: this.#lastSeq ?? 0, fresh });
+  }
+
+  /** The state after the unit that was decided last, for `restore`. */
+  keptStates(seq: number): Uint8Array {
+    return packStates({ states: this.states, passportSha256: this.statesOf, seq });
+  }
+
+  get standing(): { epoch: number; at: number; needed: number } {
+    const { at = 0, neededFrom = Number.POSITIVE_INFINITY } = this.#assembler ?? {};
+    return { epoch: this.#epoch, at, needed: neededFrom };
+  }
+
+  /** A unit holds the lane now. */
+  begin(key: string): void {
+    this.#order.push({ key, settle: undefined });
+  }
+
+  /** It has ended: it is settled when those before it are. */
+  inOrder(key: string, settle: () => void): void {
+    const entry = this.#order.find((one) => one.key === key);
+    if (entry === undefined) settle();
+    else entry.settle = settle;
+    for (let first = this.#order[0]; first?.settle !== undefined; first = this.#order[0]) {
+      this.#order.shift();
+      first.settle();
+    }
   }
 
   /** A unit of a frame that is no row of samples. @returns whether it is the first after a gap */
@@ -68,6 +129,8 @@ export class Chain {
     } catch (reason) {
       // Half of it may be in there: what comes next begins anew.
       this.#assembler = undefined;
+      this.#marked = undefined;
+      this.#epoch += 1;
       this.#lastSeq = part.seq;
       const frames = { first: part.seq, last: part.seq, received: 1 };
       return [
@@ -133,11 +196,26 @@ export class Chain {
 
   /** @returns the assembler, where the samples go on at this rate */
   #sameSource(rateHz: number, model: ServingModel): Assembler | undefined {
+    if (rateHz !== this.#rateHz) return undefined;
+    if (this.#marked !== undefined) this.#resume(this.#marked, model);
     const there = this.#assembler;
-    if (there === undefined || rateHz !== this.#rateHz) return undefined;
+    if (there === undefined) return undefined;
     // Another version that wants its input otherwise: from here on, at the same positions.
     if (model.inputsKey !== this.#inputsKey) this.#begin(there.at, rateHz, model, false);
     return this.#assembler;
+  }
+
+  /** From the mark of before; where the model wants its input otherwise now, from that position on. */
+  #resume({ bytes, at }: { bytes: Uint8Array; at: number }, model: ServingModel): void {
+    this.#marked = undefined;
+    const channels = this.#plan?.channels ?? [];
+    try {
+      const passport = { inputs: [...model.inputs] };
+      this.#assembler = createAssembler(passport, { channels, rateHz: this.#rateHz, mark: bytes });
+    } catch {
+      this.#begin(at, this.#rateHz, model, false);
+    }
+    this.#inputsKey = model.inputsKey;
   }
 
   #mayFill(missing: number, rateHz: number, model: ServingModel): boolean {
@@ -150,6 +228,8 @@ export class Chain {
     this.#rateHz = rateHz;
     this.#inputsKey = model.inputsKey;
     this.#segments = [];
+    this.#marked = undefined;
+    this.#epoch += 1;
     this.#fresh ||= fresh;
   }
 

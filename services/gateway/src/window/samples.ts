@@ -1,6 +1,6 @@
 import { readRaw, readSignal, readWav, sniff } from '@brink/decode';
 import { BrinkError, isRawEncoding } from '@brink/protocol';
-import type { SamplesPlan } from '../ingest/plan.ts';
+import type { SamplesPlan, StreamPlan } from '../ingest/plan.ts';
 
 /** What a frame of sound or of a signal says. */
 export interface Samples {
@@ -22,6 +22,16 @@ export function readSamples(plan: SamplesPlan, bytes: Uint8Array, type: string):
   if ((channels[0]?.length ?? 0) === 0)
     throw new BrinkError('E_SHAPE', 'a frame without a sample; expected one or more');
   return { rateHz: rateHz ?? plan.rateHz, channels };
+}
+
+/** @returns what the frame says, undefined where it is no row of samples; or why it cannot be read */
+export function samplesOf(plan: StreamPlan, payload: Uint8Array, type: string): Samples | BrinkError | undefined {
+  if (plan.samples === undefined) return undefined;
+  try {
+    return readSamples(plan.samples, payload, type);
+  } catch (reason) {
+    return BrinkError.from(reason, 'E_DECODE');
+  }
 }
 
 function readSound({ encoding, interleaved }: SamplesPlan, bytes: Uint8Array, type: string): Samples {

@@ -1,4 +1,4 @@
-import type { Unit, UnitAnswer } from '../decide/unit.ts';
+import type { Ending, Unit } from '../decide/unit.ts';
 import type { Lane } from '../ingest/lanes.ts';
 import type { StreamPlan } from '../ingest/plan.ts';
 import { Chain } from './chain.ts';
@@ -14,8 +14,9 @@ export function chainOf(lane: Lane, boot: string, plan: StreamPlan): Chain {
   chain ??= new Chain(boot, plan.samples);
   lane.chains.set(boot, chain);
   if (lane.chains.size > CHAINS_MAX) {
-    const oldest = lane.chains.keys().next().value;
-    if (oldest !== undefined) lane.chains.delete(oldest);
+    // One that still has rows in the spool stays: they are bounded there.
+    const oldest = [...lane.chains.values()].find(({ trail }) => trail.length === 0);
+    if (oldest !== undefined && oldest !== chain) lane.chains.delete(oldest.boot);
   }
   return chain;
 }
@@ -24,16 +25,21 @@ export function chainOf(lane: Lane, boot: string, plan: StreamPlan): Chain {
 // as it was; the first after a gap begins without one.
 
 /** A unit whose model has states was taken. */
-export function beginUnit({ lane, frame, formed }: Unit): void {
-  const chain = formed?.chain ?? chainOf(lane, frame.id.boot, frame.plan);
+export function beginUnit(unit: Unit): void {
+  const { lane, frame, formed } = unit;
+  const chain = chainOf(lane, frame.id.boot, frame.plan);
   const fresh = formed === undefined ? chain.next(frame.id.seq) : formed.fresh;
   if (fresh) chain.states = undefined;
+  if (frame.spooled !== undefined) chain.begin(unit.id);
 }
 
-/** It is decided: what it leaves is what the next one starts from. */
-export function keepState({ lane, frame, prepared }: Unit, { states }: UnitAnswer): void {
-  const chain = lane.chains.get(frame.id.boot);
-  if (chain === undefined || prepared === undefined) return;
-  chain.states = states;
-  chain.statesOf = prepared.model.passportSha256;
+/** It has ended. Where it was decided, what it left is what the next one starts from. */
+export function endUnit(unit: Unit, ending: Ending): void {
+  const { lane, frame, prepared } = unit;
+  const chain = chainOf(lane, frame.id.boot, frame.plan);
+  if (ending.outcome === 'decided' && prepared !== undefined) {
+    chain.states = ending.answer.states;
+    chain.statesOf = prepared.model.passportSha256;
+  }
+  if (frame.spooled !== undefined) unit.left = { chain, key: unit.id, states: chain.keptStates(frame.id.seq) };
 }

@@ -28,6 +28,7 @@ export async function startInference(path: string) {
   const peers = new Set<LinkPeer>();
   let models: ModelState[] = [];
   let result: object = CAT;
+  let compute: ((tensors: readonly Buffer[]) => Buffer[]) | undefined;
   let answer: (received: ReceivedDecide) => Promise<UnitResult[]> | UnitResult[] = (received) =>
     received.decide.units.map(decided);
 
@@ -40,6 +41,11 @@ export async function startInference(path: string) {
       handlers: {
         async decide(decide, tensors) {
           decides.push({ decide, tensors });
+          if (compute !== undefined) {
+            const answers = decide.units.map((_, i) => compute?.(ownTensors({ decide, tensors }, i)) ?? []);
+            const all = answers.map((payloads) => ({ ...decided(), payloads: payloads.length }));
+            return { body: { case: 'decided', value: { results: all } }, payloads: answers.flat() };
+          }
           const results = await answer({ decide, tensors });
           return { body: { case: 'decided', value: { results } }, payloads: resultPayloads(results, result) };
         },
@@ -65,6 +71,10 @@ export async function startInference(path: string) {
     answer(fn: typeof answer): void {
       answer = fn;
     },
+    /** A model: of the tensors of each unit its result as JSON, and its states. */
+    computes(fn: NonNullable<typeof compute>): void {
+      compute = fn;
+    },
     /** What is decided about every unit from now on. */
     says(next: object): void {
       result = next;
@@ -77,6 +87,11 @@ export async function startInference(path: string) {
   };
 }
 export type Inference = Awaited<ReturnType<typeof startInference>>;
+
+function ownTensors({ decide, tensors }: ReceivedDecide, index: number): Buffer[] {
+  const before = decide.units.slice(0, index).reduce((sum, { inputs }) => sum + inputs.length, 0);
+  return tensors.slice(before, before + (decide.units[index]?.inputs.length ?? 0));
+}
 
 /** A decision for "cat", in the words of inference. */
 export const decided = (): UnitResult => ({
@@ -156,7 +171,11 @@ export type Control = Awaited<ReturnType<typeof startControl>>;
 /** Writes a passport (no weights: the gateway reads none) and says what inference would announce of it. */
 export async function writePassport(
   modelsDir: string,
-  o: { name: string; version?: number; width?: number; height?: number; fit?: string; task?: string; card?: object },
+  o: { name: string; version?: number; width?: number; height?: number; fit?: string; task?: string; card?: object } & {
+    inputs?: object[];
+    state?: object[];
+    output?: object;
+  },
 ): Promise<ModelState> {
   const { name, version = 1, width = 4, height = 4, fit = 'stretch', task = 'classification', card = {} } = o;
   const boxes = { decoder: 'scores-boxes', tensors: { scores: 'scores', boxes: 'boxes' } };
@@ -167,9 +186,10 @@ export async function writePassport(
     version,
     task,
     files: [{ path: 'model.onnx', sha256: 'f'.repeat(64) }],
-    inputs: [{ tensor: 'image', image: { width, height, fit } }],
+    inputs: o.inputs ?? [{ tensor: 'image', image: { width, height, fit } }],
+    ...(o.state === undefined ? {} : { state: o.state }),
     batch_max: 8,
-    output: task === 'detection' ? boxes : classes,
+    output: o.output ?? (task === 'detection' ? boxes : classes),
     card,
   };
   const bytes = Buffer.from(JSON.stringify(passport));

@@ -1,0 +1,230 @@
+import { BrinkError } from '@brink/protocol';
+import type { Admission } from '../ingest/admission.ts';
+import { type Frame, type Spooled, unitKey } from '../ingest/frame.ts';
+import type { Lane, Piece } from '../ingest/lanes.ts';
+import type { Source } from '../ingest/sources.ts';
+import type { Models, ServingModel } from '../models/models.ts';
+import { type Counts, countSpooled } from '../outcomes/counts.ts';
+import type { Chain } from '../window/chain.ts';
+import { readSamples, type Samples } from '../window/samples.ts';
+import { chainOf } from '../window/state.ts';
+import type { Windows } from '../window/windows.ts';
+import type { ChainRow, Change, SpoolContents } from './messages.ts';
+
+export interface CutsDeps {
+  counts: Counts;
+  admission: Pick<Admission, 'enqueueFormed'>;
+  windows: Pick<Windows, 'cut'>;
+  models: Pick<Models, 'known'>;
+  /** Commits a change, however often the disk fails. @param done is called once, when it is there */
+  write(change: Change, done: () => void): void;
+  onDropped(reason: 'every_ms'): void;
+  /** For tests: called by name where a crash would hurt most. */
+  failpoint(name: string): void;
+  /** Nothing of the row is under way; it may still be needed. */
+  onQuiet(spooled: Spooled): void;
+  /** Something that was not there before can be taken. */
+  onOffered(frame: Frame): void;
+}
+
+/** A frame that waits for its pipeline's model to be known. */
+interface Waiting {
+  readonly source: Source;
+  readonly frame: Frame;
+  readonly spooled: Spooled;
+}
+
+/**
+ * Durable streams of sound and signals. Rows are cut in the order in which they came, each once: which units it has is committed
+ * before any of them is settled. What is cut again after a restart gives the same units, and those that are left are decided.
+ */
+export class Cuts {
+  readonly #d: CutsDeps;
+  /** What the disk holds of each chain. */
+  readonly #kept = new Map<string, { mark?: Uint8Array; states?: Uint8Array }>();
+  readonly #uncut = new Map<Lane, Waiting[]>();
+
+  constructor(d: CutsDeps) {
+    this.#d = d;
+  }
+
+  restore({ chains }: SpoolContents): void {
+    for (const { device, stream, boot, pipeline, ...kept } of chains) {
+      this.#kept.set(keyOf(device, stream, boot, pipeline), kept);
+    }
+  }
+
+  /** Of rows that begin again from the front: those that wait come again. */
+  forget(stream: string): void {
+    for (const [lane, [first]] of this.#uncut) if (first?.spooled.stream === stream) this.#uncut.delete(lane);
+  }
+
+  /** Puts a lane of a durable stream where it was: before anything of this boot is taken from it. */
+  resume(lane: Lane, { id, plan }: Frame): Chain {
+    const known = lane.chains.get(id.boot);
+    if (known !== undefined) return known;
+    const chain = chainOf(lane, id.boot, plan);
+    const kept = this.#kept.get(keyOf(id.device, id.stream, id.boot, lane.pipeline.name));
+    if (kept !== undefined) chain.restore(kept);
+    return chain;
+  }
+
+  /** A row is in memory: it is cut now, or when it is known what the model takes. */
+  offer(source: Source, frame: Frame, spooled: Spooled): void {
+    for (const lane of source.lanes) {
+      if (spooled.samples?.has(lane.pipeline.name) !== true) continue;
+      const model = this.#d.models.known(lane.pipeline.model);
+      const waiting = this.#uncut.get(lane);
+      if (model !== undefined && waiting === undefined) this.#cut(lane, { source, frame, spooled }, model);
+      else if (waiting === undefined) this.#uncut.set(lane, [{ source, frame, spooled }]);
+      else waiting.push({ source, frame, spooled });
+    }
+    this.#quiet(source, frame, spooled);
+  }
+
+  modelChanged(name: string): void {
+    const model = this.#d.models.known(name);
+    if (model === undefined) return;
+    for (const [lane, waiting] of [...this.#uncut]) {
+      if (lane.pipeline.model !== name) continue;
+      this.#uncut.delete(lane);
+      for (const one of waiting) {
+        this.#cut(lane, one, model);
+        this.#quiet(one.source, one.frame, one.spooled);
+        this.#d.onOffered(one.frame);
+      }
+    }
+  }
+
+  /** A unit's end is committed. */
+  settled(lane: Lane, spooled: Spooled, part: number): void {
+    const chain = lane.chains.get(spooled.boot);
+    if (chain === undefined) return;
+    chain.trail.settled(spooled.id, part);
+    this.#release(lane, chain);
+  }
+
+  /** What a settled unit left is on the disk. */
+  keep({ device, stream }: Spooled, { boot, pipeline, ...kept }: ChainRow): void {
+    const key = keyOf(device, stream, boot, pipeline);
+    this.#kept.set(key, { ...this.#kept.get(key), ...kept });
+  }
+
+  #quiet(source: Source, frame: Frame, spooled: Spooled): void {
+    const waits = source.lanes.some((lane) => this.#uncut.get(lane)?.some((one) => one.spooled === spooled) === true);
+    if (waits) return;
+    frame.samples = undefined;
+    frame.units ??= [];
+    frame.onSettled?.(undefined, 0, 'committed');
+    if (spooled.left.size === 0) this.#d.onQuiet(spooled);
+  }
+
+  #cut(lane: Lane, { frame, spooled }: Waiting, model: ServingModel): void {
+    const { name } = lane.pipeline;
+    const isNew = spooled.samples?.get(name) === 'uncut';
+    const chain = this.resume(lane, frame);
+    const formed = this.#formed(lane, frame, model);
+    const pieces = isNew ? this.#counted(lane, formed, frame) : leftOf(lane, formed, frame, spooled);
+    const { epoch, at } = chain.standing;
+    const units = pieces.map(({ part, formed: one }) => {
+      return { row: spooled.id, part, epoch, from: one?.window?.from ?? -1 };
+    });
+    chain.trail.add(spooled, { epoch, at, mark: chain.mark(), isCommitted: !isNew }, units);
+    if (isNew) this.#commit(lane, chain, spooled, formed.length, pieces);
+    frame.units = [...(frame.units ?? []), ...pieces.map(({ part }) => ({ pipeline: lane.pipeline, part }))];
+    this.#d.admission.enqueueFormed(pieces.filter(({ part }) => !spooled.out.has(unitKey(name, part))));
+    if (!isNew) this.#release(lane, chain);
+  }
+
+  #formed(lane: Lane, frame: Frame, model: ServingModel): Piece[] {
+    return this.#d.windows.cut(lane, frame, samplesOf(frame), model);
+  }
+
+  /** `every_ms` says no to all but one. */
+  #counted(lane: Lane, pieces: readonly Piece[], frame: Frame): readonly Piece[] {
+    const { everyMs } = lane.pipeline;
+    const last = pieces.at(-1);
+    if (everyMs === undefined || last === undefined) return pieces;
+    const isDue = frame.receivedAt >= lane.nextAt;
+    if (isDue) lane.nextAt = frame.receivedAt + everyMs;
+    return isDue ? [last] : [];
+  }
+
+  /** Which units it has is committed; until then none of them is settled. */
+  #commit(lane: Lane, chain: Chain, spooled: Spooled, formed: number, pieces: readonly Piece[]): void {
+    const { id, device, stream } = spooled;
+    const { name } = lane.pipeline;
+    const parts = pieces.map(({ part }) => part);
+    const dropped = formed - parts.length;
+    const counts = [
+      ...Array.from({ length: formed }, () => `${name}/formed`),
+      ...Array.from({ length: dropped }, () => `${name}/dropped`),
+    ];
+    for (const part of parts) spooled.left.add(unitKey(name, part));
+    for (let i = 0; i < dropped; i++) this.#d.onDropped('every_ms');
+    spooled.samples?.set(name, 'needed');
+    const waiting: (() => void)[] = [];
+    spooled.cutting.set(name, waiting);
+    this.#d.failpoint('cut.before_commit');
+    this.#d.write({ device, stream, counts, cut: { frame: id, pipeline: name, parts } }, () => {
+      this.#d.failpoint('cut.after_commit');
+      countSpooled(this.#d.counts, spooled, counts, 0);
+      spooled.cutting.delete(name);
+      chain.trail.committed(id);
+      for (const settle of waiting) settle();
+      this.#release(lane, chain);
+    });
+  }
+
+  /** Rows that nothing needs any more go, and where the chain stands behind them is kept. One such change at a time. */
+  #release(lane: Lane, chain: Chain): void {
+    const { trail } = chain;
+    const rows = trail.isReleasing ? [] : trail.releasable(chain.standing);
+    const last = rows.at(-1);
+    if (last === undefined) return;
+    trail.isReleasing = true;
+    const { name: pipeline } = lane.pipeline;
+    const { device, stream, boot } = last.spooled;
+    const row = { boot, pipeline, mark: last.mark };
+    const gone = rows.map(({ spooled }) => spooled);
+    const released = { frames: gone.map(({ id }) => id), pipeline };
+    this.#d.write({ device, stream, released, chain: row }, () => {
+      this.#d.failpoint('release.after_commit');
+      this.keep(last.spooled, row);
+      trail.released(gone.length);
+      trail.isReleasing = false;
+      for (const spooled of gone) {
+        spooled.samples?.delete(pipeline);
+        if (spooled.left.size === 0) this.#d.onQuiet(spooled);
+      }
+      this.#release(lane, chain);
+    });
+  }
+}
+
+const keyOf = (device: string, stream: string, boot: string, pipeline: string) =>
+  `${device}/${stream}/${boot}/${pipeline}`;
+
+/** Read when it came; again where it comes from the disk. It could be read then, so it can now. */
+function samplesOf(frame: Frame): Samples {
+  const { samples: plan } = frame.plan;
+  if (plan === undefined) throw new BrinkError('E_INTERNAL', `stream "${frame.plan.name}" has no samples`);
+  frame.samples ??= readSamples(plan, frame.payload, frame.type);
+  return frame.samples;
+}
+
+/** Of a row that was cut before: the units that are left. One that is not formed any more still needs an end. */
+function leftOf(lane: Lane, formed: readonly Piece[], frame: Frame, { left }: Spooled): readonly Piece[] {
+  const { name } = lane.pipeline;
+  const parts = [...left].flatMap((key) => {
+    const [pipeline, part = '0'] = key.split('/');
+    return pipeline === name ? [Number(part)] : [];
+  });
+  return parts.sort((a, b) => a - b).map((part) => formed[part] ?? { frame, lane, part, formed: goneUnit(frame) });
+}
+
+function goneUnit({ id: { seq } }: Frame): NonNullable<Piece['formed']> {
+  const error = new BrinkError('E_PASSPORT_CHANGED', 'the window is not there any more with what the model takes now');
+  const frames = { first: seq, last: seq, received: 1 };
+  return { window: undefined, error, chain: undefined, fresh: false, frames, inputsKey: '' };
+}
