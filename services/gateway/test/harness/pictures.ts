@@ -2,19 +2,32 @@ import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { crc32, deflateSync } from 'node:zlib';
 
-/** A PNG of one colour. @param depth 8: RGB; 1: black, a few kilobytes however many pixels it has */
+/** A PNG of one colour. @param depth 8, 16: RGB; 1: black, a few kilobytes however many pixels it has */
 export function png(
   width: number,
   height: number,
   colour: readonly [number, number, number] = [200, 40, 40],
-  depth: 1 | 8 = 8,
+  depth: 1 | 8 | 16 = 8,
+): Buffer {
+  return pngOf(width, height, colour, depth);
+}
+
+/** A PNG with one more chunk. */
+export const pngWith = (type: string, data: Buffer): Buffer => pngOf(8, 8, [200, 40, 40], 8, [chunk(type, data)]);
+
+function pngOf(
+  width: number,
+  height: number,
+  colour: readonly [number, number, number],
+  depth: 1 | 8 | 16,
+  more: Buffer[] = [],
 ): Buffer {
   const header = Buffer.alloc(13);
   header.writeUInt32BE(width, 0);
   header.writeUInt32BE(height, 4);
   header[8] = depth;
-  header[9] = depth === 8 ? 2 : 0;
-  const row = 1 + (depth === 8 ? width * 3 : Math.ceil(width / 8));
+  header[9] = depth === 1 ? 0 : 2;
+  const row = 1 + (depth === 1 ? Math.ceil(width / 8) : (width * 3 * depth) / 8);
   const rows = Buffer.alloc(row * height);
   if (depth === 8) {
     for (let y = 0; y < height; y++) for (let x = 0; x < width; x++) rows.set(colour, y * row + 1 + x * 3);
@@ -22,6 +35,7 @@ export function png(
   return Buffer.concat([
     Buffer.from([0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a]),
     chunk('IHDR', header),
+    ...more,
     chunk('IDAT', deflateSync(rows)),
     chunk('IEND', Buffer.alloc(0)),
   ]);
