@@ -10,8 +10,6 @@ const channels = ['ax', 'ay'];
 const ears = { tensor: 'x', audio: { rate_hz: 8000, window: 80, hop: 80 } };
 const nerves = { tensor: 'x', signal: { rate_hz: 100, window: 4, hop: 4, channels } };
 
-const DURABLE: ReadonlySet<string> = new Set(['image', 'tensor']);
-
 /** Every stream twice: `pump` keeps the latest, `pump-kept` everything. */
 function streams(): object {
   const all = {
@@ -40,7 +38,6 @@ function streams(): object {
     },
   };
   const twice = Object.entries(all).flatMap(([name, stream]) => {
-    if (!DURABLE.has(stream.format)) return [[name, { frame_age_ms_max: 20_000, ...stream }]];
     const [[pipeline, of] = []] = Object.entries(stream.pipelines);
     const kept = { ...stream, delivery: 'durable', pipelines: { [`${pipeline}-kept`]: of } };
     return [
@@ -114,11 +111,12 @@ async function isRefused({ code, says }: BadInput, device: string, stream: strin
   expect(row).toMatchObject({ received: 1, accepted: 0, duplicate: 0, rejected: 1, dropped: 0 });
 }
 
-async function ends({ fate, code, says }: BadInput, device: string, stream: string): Promise<void> {
+async function ends({ fate, code, says, quality }: BadInput, device: string, stream: string): Promise<void> {
   await until(() => outcomesOf(device, stream).length === 1, `an outcome of ${stream}`);
   const [outcome] = outcomesOf(device, stream);
   expect(outcome).toMatchObject({ outcome: fate });
   expect(outcome?.error?.code).toBe(code);
+  expect(outcome?.result?.quality).toBe(quality);
   if (says !== undefined) expect(outcome?.error?.detail).toMatch(says);
   expect(site.service.counts.frames(device, stream)).toMatchObject({ received: 1, accepted: 1, rejected: 0 });
 }

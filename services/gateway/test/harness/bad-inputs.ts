@@ -16,13 +16,15 @@ export interface BadInput {
   readonly code?: string;
   /** What its words must hold, so that a person knows what to do. */
   readonly says?: RegExp;
+  /** Of the decision. */
+  readonly quality?: 'bad';
 }
 
 const text = (value: string) => () => Buffer.from(value, 'latin1');
 const hex = (value: string) => () => Buffer.from(value, 'hex');
 const svg = '<svg xmlns="http://www.w3.org/2000/svg"><image href="file:///etc/passwd"/></svg>';
 
-type Rest = Omit<BadInput, 'title' | 'stream' | 'payload' | 'fate' | 'code'>;
+type Rest = Pick<BadInput, 'contentType'>;
 const refused = (
   title: string,
   stream: BadInput['stream'],
@@ -264,7 +266,7 @@ export const BAD_INPUTS: readonly BadInput[] = [
   ),
   dead('42. a tensor a byte short', 'raw', () => Buffer.alloc(47), 'E_SHAPE', /47 bytes.*48/),
   dead('42. a tensor of a picture', 'raw', jpeg, 'E_SHAPE', /48/),
-  decided('43. nothing but silence', 'mic', () => wav(new Int16Array(80))),
+  { ...decided('43. nothing but silence', 'mic', () => wav(new Int16Array(80))), quality: 'bad' },
   // The list decides about NaN, as bad; no number that is none reaches a model here.
   refused(
     '43. NaN in a WAV of floats',
