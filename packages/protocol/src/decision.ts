@@ -98,7 +98,11 @@ export const EvidenceSchema = z
       .optional(),
     attempts: z.number().int().optional(),
     gateway: z.string(),
-    traceparent: z.string().max(64).optional(),
+    traceparent: z.string().max(64).optional().describe("W3C trace context: the trace, and the gateway's span in it"),
+    spans: z
+      .strictObject({ infer: z.string().max(16) })
+      .optional()
+      .describe('of other hops of the same trace'),
   })
   .meta({ id: 'Evidence' });
 export type Evidence = z.infer<typeof EvidenceSchema>;

@@ -159,3 +159,4 @@ export {
   streamProblems,
 } from './streams.ts';
 export { createTopics, type Topic, type Topics } from './topics.ts';
+export { newSpanId, nextTraceparent, spanOf } from './trace.ts';

@@ -218,7 +218,7 @@ function createEntrances(o: ControlConfig, d: ServiceDeps, ground: Ground, core:
       models: () => readModelsFolder(o.modelsDir),
     },
   );
-  const feed = createFeed({ topics }, { mqtt, metrics });
+  const feed = createFeed({ topics }, { ...d, mqtt, metrics });
   ledger.onCommitted(({ decisions, actions }) => {
     feed.publish(decisions);
     states.take(decisions.map(({ decision }) => decision));

@@ -1,5 +1,5 @@
 import type { Decode } from '@brink/decoders';
-import { BrinkError, create, link } from '@brink/protocol';
+import { BrinkError, create, link, newSpanId } from '@brink/protocol';
 import type { Clock, LinkHandlers } from '@brink/runtime';
 import type { Repository } from './models/repository.ts';
 import type { LoadedModel, ModelVersion } from './models/version.ts';
@@ -20,7 +20,12 @@ interface UnitAnswer {
  * Units in, results out. Each unit waits for itself and is answered for itself; the request is answered when the last one is.
  * @param d language of label_text, now
  */
-export function createDecide(d: { repository: Repository; clock: Clock; language: () => string }): DecideHandler {
+export function createDecide(d: {
+  repository: Repository;
+  clock: Clock;
+  random: () => number;
+  language: () => string;
+}): DecideHandler {
   return (request, payloads, context) => {
     const version = d.repository.find(request.model, request.version);
     const taker = takerOf(version, request);
@@ -54,7 +59,10 @@ export function createDecide(d: { repository: Repository; clock: Clock; language
           payloads: own,
           done: (run, row) => {
             const of = { provider: version.status.provider, language: d.language(), clock: d.clock };
-            gather.settle(index, decided(job, run, row, taker, of), true);
+            const answer = decided(job, run, row, taker, of);
+            // The gateway puts it into the evidence, beside its own.
+            if (unit.traceparent !== '') answer.said.span = newSpanId(d.random);
+            gather.settle(index, answer, true);
           },
           failed: (error, attempt) => gather.settle(index, failed(error, attempt), false),
         };

@@ -92,7 +92,7 @@ export function createService(
     { repository, logger, clock, random, metrics, childMetrics, linkMetrics },
   );
   const linkServer = createLinkServer(linkOptions(config), {
-    handlers: { decide: createDecide({ repository, clock, language: () => site.language }) },
+    handlers: { decide: createDecide({ repository, clock, random, language: () => site.language }) },
     logger,
     clock,
     metrics: linkMetrics,

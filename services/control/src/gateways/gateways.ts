@@ -47,6 +47,8 @@ interface PostOptions {
   readonly stream: string;
   readonly contentType: string;
   readonly waitMs: number;
+  /** W3C trace context with our span; empty: not traced. */
+  readonly traceparent: string;
 }
 
 /** Where gateways dial in: outcomes and reports up, frames that came over HTTP down. */

@@ -39,6 +39,7 @@ export interface HttpConfig {
 export interface HttpDeps extends Pick<CatalogueDeps, 'models' | 'reports' | 'services'> {
   readonly logger: Logger;
   readonly clock: Clock;
+  readonly random: () => number;
   readonly metrics: Metrics;
   readonly ledger: Ledger;
   readonly configuration: ConfigurationKeeper;
@@ -82,7 +83,7 @@ export function createHttp(o: HttpConfig, d: HttpDeps): Http {
     addCatalogue(to, { ...d, configuration, read });
     addModels(to, d);
     addConfiguration(to, { configuration: d.configuration, read });
-    addFrames(to, { configuration, gateways: d.gateways, read, stopping: () => stopping.signal });
+    addFrames(to, { configuration, gateways: d.gateways, read, random: d.random, stopping: () => stopping.signal });
     addEvents(to, { events });
     addDocuments(to);
     addInference(to, o.inference);

@@ -29,7 +29,11 @@ export function committedOf(
   for (const [index, item] of items.entries()) {
     const n = ns[index] ?? 0;
     if (n === 0 || item.kind === 'dead') continue;
-    decisions.push({ decision: decisionOf(item.outcome, n, revision), json: texts[index] ?? '' });
+    decisions.push({
+      decision: decisionOf(item.outcome, n, revision),
+      json: texts[index] ?? '',
+      traceparent: item.outcome.evidence.traceparent,
+    });
   }
   return { result: { inserted: items.length - duplicates, duplicates }, decisions };
 }

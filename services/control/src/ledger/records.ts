@@ -29,6 +29,8 @@ export interface CommitResult {
 export interface CommittedDecision {
   readonly decision: Decision;
   readonly json: string;
+  /** W3C trace context as the gateway left it, where the frame is traced. */
+  readonly traceparent?: string | undefined;
 }
 
 /** What one COMMIT brought, in order of `n`. */

@@ -4,6 +4,8 @@ import {
   type Configuration,
   type Decision,
   NameSchema,
+  newSpanId,
+  nextTraceparent,
   type PostedFrameAnswer,
   PostedFrameSchema,
 } from '@brink/protocol';
@@ -30,17 +32,14 @@ export interface FramesDeps {
   readonly read: LedgerReads;
   /** Aborts when control stops. */
   readonly stopping: () => AbortSignal;
+  readonly random: () => number;
 }
 
 /** Frames from whoever speaks HTTP: they go to the gateway and from there the way of every other frame. */
 export function addFrames(app: App, d: FramesDeps): void {
   let underway = 0;
 
-  async function post(
-    frame: { device: string; stream: string; contentType: string; waitMs: number },
-    bytes: Buffer,
-    signal: AbortSignal,
-  ) {
+  async function post(frame: Parameters<Gateways['post']>[0], bytes: Buffer, signal: AbortSignal) {
     if (bytes.length === 0) throw new BrinkError('E_EMPTY', 'the body has no bytes; expected a picture or a tensor');
     if (underway >= UNDERWAY_MAX)
       throw new BrinkError('E_BUSY', `${underway} frames that came over HTTP are on their way`);
@@ -81,7 +80,9 @@ export function addFrames(app: App, d: FramesDeps): void {
         limitOf(d.configuration(), stream);
         const bytes = Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0);
         const contentType = UNTYPED.has(type) ? '' : type;
-        const answer = await post({ device, stream, contentType, waitMs }, bytes, whileWanted(reply, d.stopping()));
+        const traceparent = nextTraceparent(request.headers['traceparent'], () => newSpanId(d.random)) ?? '';
+        const frame = { device, stream, contentType, waitMs, traceparent };
+        const answer = await post(frame, bytes, whileWanted(reply, d.stopping()));
         return reply.code(waitMs === 0 || answer.pending.length > 0 ? 202 : 200).send(answer);
       },
     );

@@ -325,6 +325,13 @@ export declare type Unit = Message<"brink.v1.Unit"> & {
    * @generated from field: uint32 attempts = 4;
    */
   attempts: number;
+
+  /**
+   * W3C trace context with the gateway's span; empty: not traced
+   *
+   * @generated from field: string traceparent = 5;
+   */
+  traceparent: string;
 };
 
 /**
@@ -440,6 +447,13 @@ export declare type UnitResult = Message<"brink.v1.UnitResult"> & {
    * @generated from field: string top_json = 10;
    */
   topJson: string;
+
+  /**
+   * of a traced unit: the span of inference, 16 hex digits
+   *
+   * @generated from field: string span = 12;
+   */
+  span: string;
 };
 
 /**
@@ -637,6 +651,13 @@ export declare type PostFrame = Message<"brink.v1.PostFrame"> & {
    * @generated from field: uint32 wait_ms = 6;
    */
   waitMs: number;
+
+  /**
+   * W3C trace context with control's span; empty: not traced
+   *
+   * @generated from field: string traceparent = 7;
+   */
+  traceparent: string;
 };
 
 /**
