@@ -35,6 +35,12 @@ export const SettingsSchema = z.object({
   BRINK_LINK_TOKEN_FILE: z.string().optional().describe('file with what we present on the links; needed for tcp'),
   BRINK_DECODE_CHILDREN: count(1, 1, 64, 'processes that decode pictures, each one core at most'),
   BRINK_DECODE_MS_MAX: count(5000, 100, 60_000, 'ms; a decode that takes longer is ended with SIGKILL'),
+  BRINK_DECODE_MEMORY_MB_MAX: count(
+    512,
+    128,
+    65_536,
+    'MB that one of them may take beyond what it holds when it is up; what needs more ends it',
+  ),
   BRINK_PIXELS_MAX: count(16_000_000, 1, 268_402_689, 'pixels of a picture; more is refused by its header'),
   BRINK_SOURCES_MAX: count(10_000, 1, 10_000, 'streams of devices that are kept apart; frames of more are refused'),
   BRINK_OUTCOMES_MAX: count(20_000, 100, 1_000_000, 'outcomes that wait for control; beyond, the oldest is dropped'),
@@ -77,6 +83,7 @@ export function readConfig(env: Record<string, string | undefined>) {
       children: settings.BRINK_DECODE_CHILDREN,
       deadlineMs: settings.BRINK_DECODE_MS_MAX,
       pixelsMax: settings.BRINK_PIXELS_MAX,
+      memoryBytesMax: settings.BRINK_DECODE_MEMORY_MB_MAX * 2 ** 20,
     },
     sourcesMax: settings.BRINK_SOURCES_MAX,
     spool: {

@@ -3,17 +3,20 @@ import type { BrinkError } from '@brink/protocol';
 import { silentLogger, systemClock } from '@brink/runtime';
 import { expect, it } from 'vitest';
 import { createDecodePool, type DecodePool } from '../src/decode/pool.ts';
-import { jpeg } from './harness/pictures.ts';
+import { jpeg, png } from './harness/pictures.ts';
 import { until } from './harness/site.ts';
 
 const FRAGILE = fileURLToPath(new URL('./harness/fragile-child.ts', import.meta.url));
 const TARGET = { width: 2, height: 2, fit: 'stretch', pad: 0, kernel: 'bilinear', colour: 'rgb' } as const;
 
 async function startPool(
-  o: { children?: number; deadlineMs?: number; module?: string } = {},
+  o: { children?: number; deadlineMs?: number; memoryBytesMax?: number; module?: string } = {},
 ): Promise<DecodePool & AsyncDisposable> {
   const pool = createDecodePool(
-    { children: o.children ?? 1, deadlineMs: o.deadlineMs ?? 5000, pixelsMax: 1_000_000, instance: 'gateway-1' },
+    {
+      ...{ children: o.children ?? 1, deadlineMs: o.deadlineMs ?? 5000, pixelsMax: 1_000_000, instance: 'gateway-1' },
+      memoryBytesMax: o.memoryBytesMax ?? 512 * 2 ** 20,
+    },
     {
       logger: silentLogger,
       clock: systemClock,
@@ -69,3 +72,35 @@ it('with two children, one that crashes leaves the pictures of the other alone',
   await using pool = await startPool({ module: FRAGILE, children: 2 });
   expect(await Promise.all([decode(pool, 'crash'), decode(pool, 'good')])).toEqual(['E_CRASHED', 'decoded']);
 });
+
+it.skipIf(process.platform !== 'linux')(
+  'a child that takes more memory than it may is ended; its neighbour decodes on',
+  async () => {
+    await using pool = await startPool({ module: FRAGILE, children: 2, memoryBytesMax: 64 * 2 ** 20 });
+    const bomb = decode(pool, 'grow');
+    const beside = await Promise.all(Array.from({ length: 5 }, () => decode(pool, 'good')));
+    expect(beside.filter((word) => word === 'decoded').length).toBeGreaterThanOrEqual(4);
+    expect(await bomb).toBe('E_CRASHED');
+    await until(() => pool.hasRoom);
+    expect(await decode(pool, 'after')).toBe('decoded');
+  },
+);
+
+it.skipIf(process.platform !== 'linux')(
+  'a picture within the limits is decoded in that memory, whatever is done to it',
+  async () => {
+    await using pool = await startPool({ memoryBytesMax: 512 * 2 ** 20 });
+    const masks = [[0, 0, 0.5, 0.5]];
+  const eight = { ...TARGET, width: 8, height: 8 };
+    for (const bytes of [jpeg(), png(1000, 1000)]) {
+      const { kept, pictures } = await pool.decode(bytes, [eight], false, {
+        masks,
+        denoise: { median: 3 },
+        keepQuality: 80,
+      });
+      expect(kept?.subarray(0, 2)).toEqual(new Uint8Array([0xff, 0xd8]));
+      expect([...pictures[0]!.pixels.subarray(0, 3)]).toEqual([0, 0, 0]);
+      expect(pictures[0]!.pixels.at(-1)).toBeGreaterThan(0);
+    }
+  },
+);

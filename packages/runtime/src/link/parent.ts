@@ -16,7 +16,7 @@ export async function serveParent(
   o: LinkOptions,
   d: { handlers: LinkHandlers; onEnd?: () => void; watchParent?: boolean },
 ): Promise<LinkPeer> {
-  if (d.watchParent !== false) watchParent();
+  if (d.watchParent !== false) await watchParent();
   const socket = createSocket({ fd: LINK_FD, readable: true, writable: true });
   try {
     const peer = await createLink(socket, o, {
@@ -38,8 +38,12 @@ export async function serveParent(
 
 const WATCH_MS = 500;
 
-/** Ends the process within about half a second of its parent's end, whatever its main thread does. */
-function watchParent(): void {
+/**
+ * Ends the process within about half a second of its parent's end, whatever its main thread does.
+ * Resolves when the worker is there: its heap reserves half a gigabyte, which would count as the child's own if it came after the
+ * hello, where `memoryBytesMax` begins.
+ */
+function watchParent(): Promise<void> {
   const code = `setInterval(() => { if (process.ppid !== ${process.ppid}) process.kill(process.pid, 'SIGKILL'); }, ${WATCH_MS})`;
   const worker = new Worker(code, {
     eval: true,
@@ -49,6 +53,11 @@ function watchParent(): void {
     stderr: false,
     resourceLimits: { maxOldGenerationSizeMb: 8, maxYoungGenerationSizeMb: 2 },
   });
-  worker.on('error', () => {});
-  worker.unref();
+  return new Promise((resolve) => {
+    worker.once('online', () => {
+      worker.unref();
+      resolve();
+    });
+    worker.on('error', () => resolve());
+  });
 }

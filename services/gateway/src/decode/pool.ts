@@ -1,7 +1,14 @@
 import type { PictureTarget } from '@brink/decode';
 import { BrinkError } from '@brink/protocol';
 import { type Part, startAll, stopAll } from '@brink/runtime';
-import { createDecodeWorker, type DecodedFrame, type DecodeWorker, type DecodeWorkerDeps } from './worker.ts';
+import {
+  createDecodeWorker,
+  type DecodedFrame,
+  type DecodeWorker,
+  type DecodeWorkerConfig,
+  type DecodeWorkerDeps,
+  type Treatment,
+} from './worker.ts';
 
 export interface DecodePool extends Part {
   /** Whether a picture may be handed over now. */
@@ -10,14 +17,21 @@ export interface DecodePool extends Part {
   readonly problem: string | undefined;
   /**
    * @param alone with nothing beside it in its child: for a picture that was there when a child ended
+   * @param treatment what is done to the picture before any target is made of it; default nothing
    * @throws BrinkError what is wrong with the picture; E_CRASHED or E_TIMEOUT where the child ended: that is an attempt
    */
-  decode(bytes: Uint8Array, targets: readonly PictureTarget[], alone: boolean): Promise<DecodedFrame>;
+  decode(
+    bytes: Uint8Array,
+    targets: readonly PictureTarget[],
+    alone: boolean,
+    treatment?: Treatment,
+  ): Promise<DecodedFrame>;
 }
 
+type DecodeJob = Parameters<DecodeWorker['decode']>;
+
 interface Waiting {
-  readonly bytes: Uint8Array;
-  readonly targets: readonly PictureTarget[];
+  readonly job: DecodeJob;
   readonly done: PromiseWithResolvers<DecodedFrame>;
 }
 
@@ -26,7 +40,7 @@ const DEPTH = 2;
 
 /** Children that decode. What kills one of them costs what was in it an attempt, and nobody else notices. */
 export function createDecodePool(
-  config: { children: number; deadlineMs: number; pixelsMax: number; instance: string },
+  config: Omit<DecodeWorkerConfig, 'name'> & { children: number },
   d: DecodeWorkerDeps & {
     /** There may be room again. */
     onRoom(): void;
@@ -54,18 +68,14 @@ export function createDecodePool(
       if (worker === undefined) return;
       const next = alone.shift() as Waiting;
       worker.exclusive = true;
-      run(worker, next.bytes, next.targets).then(next.done.resolve, next.done.reject);
+      run(worker, next.job).then(next.done.resolve, next.done.reject);
     }
     d.onRoom();
   }
 
-  async function run(
-    worker: DecodeWorker,
-    bytes: Uint8Array,
-    targets: readonly PictureTarget[],
-  ): Promise<DecodedFrame> {
+  async function run(worker: DecodeWorker, job: DecodeJob): Promise<DecodedFrame> {
     try {
-      return await worker.decode(bytes, targets);
+      return await worker.decode(...job);
     } finally {
       worker.exclusive = false;
       queueMicrotask(roomAgain);
@@ -82,11 +92,12 @@ export function createDecodePool(
     get problem() {
       return workers.some((worker) => worker.up) ? undefined : 'no decode child is up';
     },
-    decode(bytes, targets, isAlone) {
+    decode(bytes, targets, isAlone, treatment) {
+      const job: DecodeJob = [bytes, targets, treatment];
       const worker = isAlone || alone.length > 0 ? undefined : freeWorker(DEPTH);
-      if (worker !== undefined) return run(worker, bytes, targets);
+      if (worker !== undefined) return run(worker, job);
       const done = Promise.withResolvers<DecodedFrame>();
-      alone.push({ bytes, targets, done });
+      alone.push({ job, done });
       roomAgain();
       return done.promise;
     },

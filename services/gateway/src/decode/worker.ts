@@ -1,5 +1,5 @@
-import { DECODE_CHILD, type DecodedPicture, type PictureTarget } from '@brink/decode';
-import { BrinkError } from '@brink/protocol';
+import { DECODE_CHILD, type DecodedPicture, type DecodeOptions, type PictureTarget } from '@brink/decode';
+import { BrinkError, type link, type MessageInitShape } from '@brink/protocol';
 import {
   type ChildMetrics,
   type Clock,
@@ -13,6 +13,20 @@ import {
 
 export interface DecodedFrame extends DecodedPicture {
   readonly decodeMs: number;
+  /** Part of it. */
+  readonly maskMs: number;
+}
+
+/** What is done to a picture before any target is made of it. */
+export type Treatment = Pick<DecodeOptions, 'masks' | 'denoise' | 'keepQuality'>;
+
+export interface DecodeWorkerConfig {
+  readonly name: string;
+  readonly deadlineMs: number;
+  readonly pixelsMax: number;
+  /** What a child may take beyond what it holds when it is up. */
+  readonly memoryBytesMax: number;
+  readonly instance: string;
 }
 
 export interface DecodeWorkerDeps {
@@ -31,16 +45,13 @@ export interface DecodeWorker extends Part {
   readonly inFlight: number;
   /** What it decodes now must have nothing beside it. */
   exclusive: boolean;
-  decode(bytes: Uint8Array, targets: readonly PictureTarget[]): Promise<DecodedFrame>;
+  decode(bytes: Uint8Array, targets: readonly PictureTarget[], treatment?: Treatment): Promise<DecodedFrame>;
 }
 
 const LINK_FRAME_BYTES_MAX = 64 * 1024 * 1024;
 
 /** @param d.onUp is called when the child is up, for the first time or again */
-export function createDecodeWorker(
-  config: { name: string; deadlineMs: number; pixelsMax: number; instance: string },
-  d: DecodeWorkerDeps & { onUp(): void },
-): DecodeWorker {
+export function createDecodeWorker(config: DecodeWorkerConfig, d: DecodeWorkerDeps & { onUp(): void }): DecodeWorker {
   /** From the hello until the first sign that it is gone: that comes before the process has ended. */
   let peer: LinkPeer | undefined;
   let inFlight = 0;
@@ -50,6 +61,7 @@ export function createDecodeWorker(
       module: d.module ?? DECODE_CHILD,
       env: { UV_THREADPOOL_SIZE: '1', VIPS_CONCURRENCY: '1' },
       stopMs: 1000,
+      memoryBytesMax: config.memoryBytesMax,
       // Never given up for long: a device that sends poison must not take the cameras beside it down.
       restart: { max: 10_000, withinMs: 60_000, baseMs: 20, capMs: 2000 },
       link: {
@@ -98,12 +110,12 @@ export function createDecodeWorker(
     get inFlight() {
       return inFlight;
     },
-    async decode(bytes, targets) {
+    async decode(bytes, targets, treatment) {
       const on = peer;
       if (on === undefined) throw new BrinkError('E_UNAVAILABLE', 'the decode child is not up');
       inFlight += 1;
       try {
-        const body = { case: 'decode' as const, value: { pixelsMax: config.pixelsMax, targets: [...targets] } };
+        const body = { case: 'decode' as const, value: decodeWords(config.pixelsMax, targets, treatment) };
         return decodedOf(await on.request(body, [bytes], { timeoutMs: config.deadlineMs }));
       } catch (reason) {
         throw childError(on, BrinkError.from(reason));
@@ -119,16 +131,35 @@ export function createDecodeWorker(
   };
 }
 
+function decodeWords(
+  pixelsMax: number,
+  targets: readonly PictureTarget[],
+  { masks = [], denoise, keepQuality = 0 }: Treatment = {},
+): MessageInitShape<typeof link.DecodeSchema> {
+  return {
+    pixelsMax,
+    targets: targets.map(({ region, ...target }) =>
+      region === undefined ? target : { ...target, region: [...region] },
+    ),
+    masks: masks.map((points) => ({ points: [...points] })),
+    keepQuality,
+    ...(denoise === undefined ? {} : { denoise: { median: denoise.median ?? 0, gaussian: denoise.gaussian ?? 0 } }),
+  };
+}
+
 function decodedOf({ body, payloads }: LinkReply): DecodedFrame {
   if (body.case !== 'decoded') {
     throw new BrinkError('E_LINK_PROTOCOL', `the decode child answered "${body.case}"; expected "decoded"`);
   }
-  const { type, width, height, transforms, decodeMs } = body.value;
+  const { type, width, height, transforms, decodeMs, maskMs, kept } = body.value;
   return {
     type: type as DecodedFrame['type'],
     width,
     height,
     decodeMs,
+    maskMs,
+    // A copy: the payloads of one reply lie in one piece of memory, and this one is kept for longer.
+    kept: kept ? new Uint8Array(payloads[transforms.length] as Uint8Array) : undefined,
     pictures: transforms.map((transform, i) => ({ pixels: payloads[i] as Uint8Array, transform })),
   };
 }
