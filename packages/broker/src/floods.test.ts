@@ -64,6 +64,7 @@ test('2: after 20 wrong passwords a source is refused unheard, even with the rig
     expect(await connack(await fleet.raw('127.0.0.2'), service)).toBe(0);
   }));
 
+// That the gateway makes one decision of it, and counts the other as a duplicate: services/gateway/test/{frames,durable}.test.ts.
 test('17: the same QoS 1 packet twice, marked as a duplicate, is acknowledged twice and keeps its name', () =>
   beside(async (fleet) => {
     const gateway = await fleet.connect(as('gateway'));

@@ -10,7 +10,7 @@ interface Held {
 
 /**
  * PUBACKs that are sent when somebody says so. This is the one file that reaches into MQTT.js (`handleMessage` is documented,
- * `_sendPacket` is not): its contract is tested against aedes, an MQTT 5 broker of a few lines, and Mosquitto.
+ * `_sendPacket` is not). Its contract, mqtt.testing.ts, is tried on the embedded broker (aedes) and on Mosquitto.
  *
  * - None is sent before `ack`; nothing waits for it meanwhile: PINGRESP, SUBACK and other messages go their way.
  * - They go out in the order in which the messages came [MQTT-4.6.0-2].

@@ -65,12 +65,16 @@ export function deferredAckContract({ name, url, versions, root = 'contract' }: 
       expect(ids).toEqual([...ids].sort((a, b) => a - b));
     });
 
-    test('while none is given, pings are answered, publishes go out, and the connection holds', async () => {
+    test('while handlers are slow and none is given, pings are answered, publishes go out, and the connection holds', async () => {
       const wire = await startTap(url());
       const receiver = await open('contract-slow', { url: wire.url, receiveMaximum: 3, keepaliveS: 1 });
       const got: DeferredMessage[] = [];
       let drops = 0;
-      receiver.subscribe(topic, { qos: 1, manualAck: true }, (message) => got.push(message));
+      receiver.subscribe(topic, { qos: 1, manualAck: true }, (message) => {
+        got.push(message);
+        // One after the other, a whole keepalive.
+        for (const end = performance.now() + 200; performance.now() < end; );
+      });
       receiver.onDisconnect(() => (drops += 1));
       await started(receiver);
       await send('1', '2', '3', '4', '5');
