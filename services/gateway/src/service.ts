@@ -133,6 +133,8 @@ export function createService(config: GatewayConfig, deps: Deps) {
     },
     /** For tests: the gateway's own numbers. */
     counts: path.counts,
+    /** For tests: a frame as the broker hands it over. */
+    receive: path.ingest.receive,
   };
 }
 

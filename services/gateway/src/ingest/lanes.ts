@@ -117,7 +117,7 @@ export class LaneQueues {
     const old = lane.waiting;
     if (old.length === 0) {
       for (const piece of pieces) this.push(piece);
-      return old;
+      return [];
     }
     lane.waiting = [...pieces];
     for (const { frame } of old) frame.waiting -= 1;

@@ -28,6 +28,7 @@ export async function startInference(path: string) {
   const peers = new Set<LinkPeer>();
   let models: ModelState[] = [];
   let result: object = CAT;
+  let holding: Promise<void> | undefined;
   let compute: ((tensors: readonly Buffer[]) => Buffer[]) | undefined;
   let answer: (received: ReceivedDecide) => Promise<UnitResult[]> | UnitResult[] = (received) =>
     received.decide.units.map(decided);
@@ -41,6 +42,7 @@ export async function startInference(path: string) {
       handlers: {
         async decide(decide, tensors) {
           decides.push({ decide, tensors });
+          await holding;
           if (compute !== undefined) {
             const answers = decide.units.map((_, i) => compute?.(ownTensors({ decide, tensors }, i)) ?? []);
             const all = answers.map((payloads) => ({ ...decided(), payloads: payloads.length }));
@@ -70,6 +72,10 @@ export async function startInference(path: string) {
     },
     answer(fn: typeof answer): void {
       answer = fn;
+    },
+    /** Answers nothing until then. */
+    hold(until: Promise<void>): void {
+      holding = until;
     },
     /** A model: of the tensors of each unit its result as JSON, and its states. */
     computes(fn: NonNullable<typeof compute>): void {
