@@ -46,6 +46,8 @@ async function readEvents(api: Api, o: Following, at: At): Promise<unknown> {
     const from = at.lastEventId === undefined ? {} : { lastEventId: at.lastEventId };
     for await (const event of api.events(path, { signal, ...from })) {
       at.connected = true;
+      // It read too slowly and lost some: from the last one that it has, control reads them from the ledger.
+      if (event.event === 'lagged' && at.lastEventId !== undefined) return undefined;
       if (event.id !== undefined && event.id !== '') at.lastEventId = event.id;
       const live = liveEvent(event);
       if (live !== undefined) o.seen(live);

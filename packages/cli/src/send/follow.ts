@@ -7,8 +7,8 @@ export interface Followed {
   /** So far. */
   readonly count: number;
   /**
-   * Waits for the decisions of the last frame: until some of it or of a later one has come and then none for a moment, `waitMs` at most.
-   * A window may end in an earlier frame: then it waits to the end.
+   * Waits for the decisions of the last frame: until some of it have come and then none for a moment, or none at all for `waitMs`.
+   * The last window may have ended in an earlier frame: then it takes that long.
    */
   settled(seq: number, waitMs: number, signal: AbortSignal): Promise<void>;
   stop(): Promise<void>;
@@ -51,8 +51,8 @@ export async function followDecisions(
       return count;
     },
     async settled(seq, waitMs, signal) {
-      const endMs = performance.now() + waitMs;
-      while (performance.now() < endMs && !signal.aborted) {
+      const startMs = performance.now();
+      while (performance.now() < Math.max(startMs, lastMs) + waitMs && !signal.aborted) {
         if (lastSeq >= seq && performance.now() - lastMs > GRACE_MS) return;
         await wait(LOOK_MS, systemClock, signal).catch(() => {});
       }
