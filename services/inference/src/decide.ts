@@ -1,4 +1,4 @@
-import type { Decode } from '@brink/decoders';
+import { type Decode, sliceOf } from '@brink/decoders';
 import { BrinkError, create, link, newSpanId } from '@brink/protocol';
 import type { Clock, LinkHandlers } from '@brink/runtime';
 import type { Repository } from './models/repository.ts';
@@ -58,7 +58,8 @@ export function createDecide(d: {
           alone: unit.attempts > 0,
           payloads: own,
           done: (run, row) => {
-            const of = { provider: version.status.provider, language: d.language(), clock: d.clock };
+            const { raw } = request;
+            const of = { raw, provider: version.status.provider, language: d.language(), clock: d.clock };
             const answer = decided(job, run, row, taker, of);
             // The gateway puts it into the evidence, beside its own.
             if (unit.traceparent !== '') answer.said.span = newSpanId(d.random);
@@ -147,14 +148,18 @@ function decided(
   run: FinishedRun,
   row: number,
   model: Taker,
-  of: { provider: string; language: string; clock: Clock },
+  of: { raw: boolean; provider: string; language: string; clock: Clock },
 ): UnitAnswer {
   const startedAt = of.clock.monotonic();
   try {
-    const { result, top } = model.decode(run.outputs, row, of.language);
-    const payloads = [Buffer.from(JSON.stringify(result)), ...statesOf(model, run, row)];
+    // Who goes on with the outputs does not ask what they mean.
+    const { result, top } = of.raw ? NO_DECISION : model.decode(run.outputs, row, of.language);
+    const outputs = of.raw ? outputsOf(model, run, row) : [];
+    const json = Buffer.from(JSON.stringify(result));
+    const payloads = [json, ...statesOf(model, run, row), ...outputs.map(({ bytes }) => bytes)];
     const said = create(link.UnitResultSchema, {
       payloads: payloads.length,
+      outputs: outputs.map(({ head }) => head),
       topJson: JSON.stringify(top),
       batch: run.outputs.batch,
       queueMs: run.startedAt - job.arrivedAt,
@@ -169,6 +174,18 @@ function decided(
     job.wrong = error.code;
     return failed(error, false);
   }
+}
+
+const NO_DECISION = { result: {}, top: [] };
+
+/** What a model that goes on with them gets: the outputs that the passport names, as float32. @throws BrinkError E_MODEL_OUTPUT */
+function outputsOf({ passport }: Taker, { outputs }: FinishedRun, row: number) {
+  return Object.values(passport?.output.tensors ?? {}).map((name) => {
+    const values = Float32Array.from(sliceOf(outputs, name, row));
+    const bytes = new Uint8Array(values.buffer);
+    if (!isFinite32(bytes)) throw new BrinkError('E_MODEL_OUTPUT', `output "${name}" is not finite`);
+    return { bytes, head: { name, dtype: 'float32', shape: [values.length] } };
+  });
 }
 
 /** What the unit's next one starts from: slices of the run's outputs. @throws BrinkError E_MODEL_OUTPUT */

@@ -290,6 +290,13 @@ export declare type Decide = Message<"brink.v1.Decide"> & {
    * @generated from field: bool shadow = 6;
    */
   shadow: boolean;
+
+  /**
+   * also the outputs themselves, for a model that goes on with them
+   *
+   * @generated from field: bool raw = 7;
+   */
+  raw: boolean;
 };
 
 /**
@@ -391,7 +398,7 @@ export declare const DecidedSchema: GenMessage<Decided>;
  */
 export declare type UnitResult = Message<"brink.v1.UnitResult"> & {
   /**
-   * 0 where it failed; else its Result as JSON, then its recurrent state, one payload each
+   * 0 where it failed; else its Result as JSON, its recurrent state, and where they were asked for its outputs, one payload each
    *
    * @generated from field: uint32 payloads = 11;
    */
@@ -447,6 +454,13 @@ export declare type UnitResult = Message<"brink.v1.UnitResult"> & {
    * @generated from field: string top_json = 10;
    */
   topJson: string;
+
+  /**
+   * of `raw`: those that the passport's output names, in its order, without the batch dimension
+   *
+   * @generated from field: repeated brink.v1.TensorHead outputs = 13;
+   */
+  outputs: TensorHead[];
 
   /**
    * of a traced unit: the span of inference, 16 hex digits
