@@ -15,6 +15,7 @@ export { type PreparedUnit, prepareFile } from './prepare.ts';
 export { type RawEncoding, readRaw } from './raw.ts';
 export { readSignal } from './signal.ts';
 export { type Envelope, isEnvelope, isPicture, type SniffedType, sniff } from './sniff.ts';
+export { createTextTensors, readText, type TextTensors } from './text.ts';
 export { type Recording, readWav } from './wav.ts';
 
 /** What `createChild` runs: a process that decodes what its parent sends. */

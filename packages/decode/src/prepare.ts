@@ -5,6 +5,7 @@ import { decodePicture } from './picture.ts';
 import { type RawEncoding, readRaw } from './raw.ts';
 import { readSignal } from './signal.ts';
 import { sniff } from './sniff.ts';
+import { createTextTensors, readText } from './text.ts';
 import { readWav } from './wav.ts';
 
 export interface PreparedUnit {
@@ -23,7 +24,8 @@ const UNITS_BYTES_MAX = 256 * 1024 * 1024;
  * A raw file → every unit of it, in order: what a frame of these bytes becomes, in one place for golden tests and tools.
  * `image` inputs take JPEG, PNG and WebP (one unit); `audio` inputs WAV, at any rate; `signal` inputs JSON, CBOR and CSV
  * (`readSignal`), resampled where the file says another rate than the passport. With several inputs a unit is where each
- * has its window.
+ * has its window. `text` inputs take UTF-8 (one unit).
+ * @param o.files of the model's folder by path, where the tokenizer is
  * @param o.encoding the bytes are raw samples, at the rate of the passport, in the order of its channels
  * @throws BrinkError E_TYPE where the file is of no kind that the inputs take; E_DECODE, E_IMAGE_TYPE, E_IMAGE_PIXELS,
  * E_IMAGE_CORRUPT, E_TOO_LARGE; E_SHAPE also where it is shorter than one window; E_PASSPORT
@@ -31,7 +33,7 @@ const UNITS_BYTES_MAX = 256 * 1024 * 1024;
 export async function prepareFile(
   bytes: Uint8Array,
   passport: Pick<Passport, 'inputs'>,
-  o: { pixelsMax?: number; encoding?: RawEncoding } = {},
+  o: { pixelsMax?: number; encoding?: RawEncoding; files?: ReadonlyMap<string, Uint8Array> } = {},
 ): Promise<readonly PreparedUnit[]> {
   if (bytes.byteLength === 0) throw new BrinkError('E_EMPTY', 'a file of 0 bytes');
   const inputs = passport.inputs.filter(isPrepared);
@@ -42,6 +44,9 @@ export async function prepareFile(
   if (audio.length === inputs.length) return collect(soundUnits(bytes, audio, o.encoding), unitBytes);
   const signals = inputs.flatMap((input) => ('signal' in input ? [input.signal] : []));
   if (signals.length === inputs.length) return collect(measuredUnits(bytes, signals, o.encoding), unitBytes);
+  if (inputs.every((input) => 'text' in input)) {
+    return [{ tensors: createTextTensors(passport, o.files ?? new Map())(readText(bytes)) }];
+  }
   throw new BrinkError('E_TYPE', 'the inputs are of several kinds; expected what one file can bring');
 }
 

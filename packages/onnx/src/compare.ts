@@ -1,4 +1,11 @@
-import { BrinkError, type ConstantInput, type InputSpec, type Passport, type StateSpec } from '@brink/protocol';
+import {
+  type AudioInput,
+  BrinkError,
+  type ConstantInput,
+  type InputSpec,
+  type Passport,
+  type StateSpec,
+} from '@brink/protocol';
 import { constantShape } from './derive/constant.ts';
 import { fitShape, takes } from './derive/fit.ts';
 import { pictureShape, shapeText } from './draft/part.ts';
@@ -52,7 +59,7 @@ function compareInput(input: InputSpec, path: string, heads: readonly Head[], in
   if ('constant' in input) return compareConstant(input, tensor, path);
   const wire = heads.find(({ name }) => name === input.tensor)?.shape ?? [];
   if (!('image' in input)) {
-    const form = 'audio' in input ? 'audio' : 'signal';
+    const form = ['audio', 'text', 'signal'].find((key) => key in input);
     return compareShape(`${path}.${form}`, wire, tensor, windowLine(input, tensor));
   }
   const { image } = input;
@@ -66,22 +73,24 @@ function compareInput(input: InputSpec, path: string, heads: readonly Head[], in
   return compareShape(`${path}.image`, shape, tensor, write);
 }
 
-/** The window with which the sound or signal would fit, where the graph has one dimension for it. */
+/** The window with which the sound or signal, or the length with which the text would fit, where the graph has one dimension for it. */
 function windowLine(
   input: Exclude<InputSpec, ConstantInput | { image: unknown }>,
   { shape }: TensorInfo,
 ): string | undefined {
   const sizes = (shape ?? []).slice(1).filter((size) => size !== 1);
   const numbers = sizes.filter((size) => typeof size === 'number');
-  if ('audio' in input) {
-    const [samples] = numbers;
-    if (input.audio.mfcc !== undefined || sizes.length !== 1 || samples === undefined) return undefined;
-    return samples > input.audio.context ? `"window": ${samples - input.audio.context}` : undefined;
-  }
+  const only = sizes.length === 1 ? numbers[0] : undefined;
+  if ('text' in input) return only === undefined ? undefined : `"length_max": ${only}`;
+  if ('audio' in input) return only === undefined ? undefined : samplesLine(input.audio, only);
   const { channels, layout } = input.signal;
   const [a, b] = layout === 'channels-time' ? sizes : sizes.toReversed();
   const window = channels.length === 1 ? numbers[0] : a === channels.length ? b : undefined;
   return typeof window === 'number' ? `"window": ${window}` : undefined;
+}
+
+function samplesLine({ mfcc, context }: AudioInput, samples: number): string | undefined {
+  return mfcc === undefined && samples > context ? `"window": ${samples - context}` : undefined;
 }
 
 function compareShape(

@@ -20,15 +20,17 @@ const signal = (over: object) =>
   SignalInputSchema.parse({ rate_hz: 100, window: 50, hop: 20, channels: ['x', 'y'], ...over });
 const mfcc = { bins: 5, mels: 10, frame: 400, stride: 160, fft: 512 };
 
-/** Beats of 0.9 to 1.1 s, with noise; from 12 to 18 s none. */
+/** Beats of 0.6 to 1.1 s with T waves, some of them small, with noise; from 12 to 18 s none. */
 function heart(length: number, rateHz: number, seed = 1): Float32Array {
   const random = seeded(seed);
   const out = Float32Array.from({ length }, () => 0.02 * (random() - 0.5));
-  for (let t = 0.4; t < length / rateHz; t += 0.9 + 0.2 * random()) {
+  for (let t = 0.4, beat = 0; t < length / rateHz; t += 0.6 + 0.5 * random(), beat++) {
     if (t > 12 && t < 18) continue;
-    for (let i = -20; i < 20; i++) {
-      const at = Math.round(t * rateHz) + i;
-      if (at >= 0 && at < length) out[at] = out[at]! + Math.exp(-((i / rateHz / 0.011) ** 2) / 2);
+    const height = beat % 5 === 3 ? 0.45 : 1;
+    for (let i = Math.round((t - 0.2) * rateHz); i < Math.min(length, (t + 0.5) * rateHz); i++) {
+      const s = i / rateHz - t;
+      const wave = Math.exp(-((s / 0.011) ** 2) / 2) + 0.5 * Math.exp(-(((s - 0.25) / 0.03) ** 2) / 2);
+      if (i >= 0) out[i] = out[i]! + height * wave;
     }
   }
   return out;

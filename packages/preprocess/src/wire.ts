@@ -7,8 +7,8 @@ import { checkMfcc } from './spectrum.ts';
 export interface WireHead {
   /** of the tensor that it becomes, as the graph of the file calls it */
   readonly name: string;
-  readonly dtype: 'uint8' | 'float32';
-  /** picture: [height, width, channels]; audio: [samples] or as `mfcc.layout` says; signal: as `layout` says; state: as in the passport */
+  readonly dtype: 'uint8' | 'float32' | 'int32';
+  /** picture: [height, width, channels]; audio: [samples] or as `mfcc.layout` says; signal: as `layout` says; text: [tokens]; state: as in the passport */
   readonly shape: readonly number[];
   readonly bytes: number;
 }
@@ -22,7 +22,9 @@ export function wireHeads(passport: Pick<Passport, 'inputs' | 'state'>): WireHea
   if (prepared.length > 1 && prepared.some((input) => 'signal' in input && input.signal.trigger !== undefined)) {
     throw new BrinkError('E_PASSPORT', 'inputs.signal.trigger stands beside other inputs; expected it alone');
   }
+  checkTexts(prepared);
   const inputs = prepared.map((input) => {
+    if ('text' in input) return headOf(input.tensor, 'int32', [input.text.length_max]);
     if ('image' in input) {
       const { height, width } = input.image;
       return headOf(input.tensor, 'uint8', [height, width, channelsOf(input.image)]);
@@ -34,6 +36,16 @@ export function wireHeads(passport: Pick<Passport, 'inputs' | 'state'>): WireHea
     return headOf(input.tensor, 'float32', shape);
   });
   return [...inputs, ...passport.state.map((state) => headOf(state.in, 'float32', state.shape))];
+}
+
+/** @throws BrinkError E_PASSPORT where a mask would not be that of the numbers beside it */
+function checkTexts(inputs: readonly InputSpec[]): void {
+  const texts = inputs.flatMap((input) => ('text' in input ? [input.text] : []));
+  for (const key of ['tokenizer', 'length_max'] as const) {
+    const values = [...new Set(texts.map((text) => text[key]))];
+    if (values.length <= 1) continue;
+    throw new BrinkError('E_PASSPORT', `inputs.text.${key} is ${values.join(' and ')}; expected one for all inputs`);
+  }
 }
 
 /** The inputs that are made of a frame. */

@@ -73,6 +73,7 @@ export {
   SeqSchema,
   type UnitId,
 } from './ids.ts';
+export { DenoiseSchema, FaceMaskSchema, FieldMaskSchema, type MaskConfig, MaskSchema } from './mask.ts';
 export {
   type Ack,
   AckSchema,
@@ -108,6 +109,8 @@ export {
   SignalInputSchema,
   StateSchema,
   type StateSpec,
+  type TextInput,
+  TextInputSchema,
 } from './passport/inputs.ts';
 export {
   DECODER_TASKS,

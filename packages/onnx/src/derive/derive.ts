@@ -21,20 +21,20 @@ export interface DerivedGraph {
 }
 
 interface Head {
-  readonly dtype: 'uint8' | 'float32';
+  readonly dtype: 'uint8' | 'float32' | 'int32';
   /** of one unit */
   readonly shape: readonly number[];
 }
 
 /** Raise it with every change of what `deriveGraph` makes: derived graphs are kept on disk, and older ones are of no use then. */
-export const DERIVER_VERSION = 1;
+export const DERIVER_VERSION = 2;
 
 /** Broadcasting of Mul and Add as it is used here came with operator set 7. */
 const OPSET_MIN = 7;
 
 /**
- * The graph that units run on: it takes what travels (every input batch first: uint8 pictures as they are decoded, float32 for all
- * else), brings layout, normalisation and type inside, and gives each state back the way it is taken. Constants are inside.
+ * The graph that units run on: it takes what travels (every input batch first: uint8 pictures as they are decoded, int32
+ * tokens, float32 for all else), brings layout, normalisation and type inside, and gives each state back the way it is taken. Constants are inside.
  * Outputs that neither decoder nor state asks for are left out; with `anomaly-reconstruction` there is RECONSTRUCTION_ERROR more.
  * @param heads of what a unit brings, as `wireHeads` of the passport: inputs that are no constants, then states
  * @throws BrinkError E_MODEL_PARSE, or E_PASSPORT where passport and graph do not go together

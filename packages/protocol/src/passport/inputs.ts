@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { ModelPath } from './path.ts';
 
 // How a frame becomes the input tensors of a model. Shapes and types stand in the ONNX file and are never asked for here.
 
@@ -107,6 +108,24 @@ export const SignalInputSchema = z.strictObject({
 });
 export type SignalInput = z.infer<typeof SignalInputSchema>;
 
+/** A text becomes numbers of tokens, always `length_max` of them: what is longer is cut, what is shorter padded on the right. */
+export const TextInputSchema = z.strictObject({
+  tokenizer: ModelPath.describe('tokenizer.json of Hugging Face, listed in `files`'),
+  length_max: Count.max(8192).describe('tokens, with those that the tokenizer puts around a text'),
+  as: z
+    .enum(['ids', 'mask', 'types'])
+    .default('ids')
+    .describe('numbers of the tokens · 1 for a token, 0 for padding · which sentence a token belongs to'),
+  pad: z
+    .number()
+    .int()
+    .min(0)
+    .max(2 ** 31 - 1)
+    .optional()
+    .describe('number of the token that fills up; default: that of the tokenizer, else 0'),
+});
+export type TextInput = z.infer<typeof TextInputSchema>;
+
 const tensor = z.string().min(1).max(200).describe('as the graph calls it');
 
 /** A tensor that is the same for every unit. */
@@ -136,6 +155,7 @@ export const InputSchema = z.union([
   z.strictObject({ tensor, image: ImageInputSchema }),
   z.strictObject({ tensor, audio: AudioInputSchema }),
   z.strictObject({ tensor, signal: SignalInputSchema }),
+  z.strictObject({ tensor, text: TextInputSchema }),
   ConstantInputSchema,
 ]);
 export type InputSpec = z.infer<typeof InputSchema>;

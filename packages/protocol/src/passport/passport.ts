@@ -40,5 +40,12 @@ export const PassportSchema = z
     message: 'at least one input that is no constant',
     path: ['inputs'],
   })
+  .superRefine(({ inputs, files }, context) => {
+    for (const [index, input] of inputs.entries()) {
+      if (!('text' in input) || files.some(({ path }) => path === input.text.tokenizer)) continue;
+      const message = `a file that \`files\` lists with its hash, not "${input.text.tokenizer}"`;
+      context.addIssue({ code: 'custom', path: ['inputs', index, 'text', 'tokenizer'], message });
+    }
+  })
   .meta({ id: 'Passport', description: 'What Brink must know of a model that its ONNX file does not say' });
 export type Passport = z.infer<typeof PassportSchema>;

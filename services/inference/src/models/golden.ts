@@ -56,10 +56,11 @@ async function resultsOf(
   { input, bytes }: { input: string; bytes: Uint8Array },
   passport: Passport,
   most: number,
-  d: Bench,
+  d: Bench & { files: ReadonlyMap<string, Buffer> },
 ): Promise<Result[]> {
   const encoding = RAW[extname(input)];
-  const units = await prepareFile(bytes, passport, encoding === undefined ? {} : { encoding });
+  const { files } = d;
+  const units = await prepareFile(bytes, passport, encoding === undefined ? { files } : { files, encoding });
   let states = passport.state.map(firstState);
   const results: Result[] = [];
   for (const unit of units.slice(0, most)) {
