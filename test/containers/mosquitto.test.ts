@@ -1,5 +1,8 @@
+import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
+import { type AddressInfo, connect, createServer } from 'node:net';
 import { join } from 'node:path';
+import { Transform } from 'node:stream';
 import { createDevice } from '@brink/device';
 import type { Decision } from '@brink/protocol';
 import { createMqtt, type Logger, silentLogger, systemClock, watchBrokerVersion } from '@brink/runtime';
@@ -99,6 +102,35 @@ describe.skipIf(reason !== undefined)(titled('on Mosquitto', reason), () => {
 
   deferredAckContract({ name: 'Mosquitto', url: () => fleet.mqttUrl, versions: [4, 5] });
 
+  it.skipIf(process.env['BRINK_TEST_SIZE'] !== 'long').each([
+    ['as little on its way as half a keepalive brings is no trouble', 4, 0],
+    ['negative control: ten times as much, and the answer to a ping comes too late', 40, 1],
+  ])(
+    'on a slow network, %s',
+    async (_, receiveMaximum, dropsAtLeast) => {
+      const slow = await startSlowNetwork(fleet.mqttUrl, 1_000_000);
+      const receiver = createMqtt(
+        { url: slow, clientId: `slow-${receiveMaximum}`, clean: false, keepaliveS: 1, receiveMaximum, baseMs: 5 },
+        { logger: silentLogger, clock: systemClock, random: Math.random },
+      );
+      onTestFinished(() => receiver.stop());
+      const topic = `slow/${receiveMaximum}`;
+      const got = new Set<string>();
+      let drops = 0;
+      receiver.onDisconnect(() => (drops += 1));
+      receiver.subscribe(topic, { qos: 1 }, ({ payload }) => void got.add(payload.toString('latin1', 0, 4)));
+      await receiver.start(AbortSignal.timeout(10_000));
+      const sender = await fleet.client();
+      for (let i = 0; i < 40; i++) {
+        await sender.publishAsync(topic, Buffer.alloc(100_000, String(1000 + i)), { qos: 1 });
+      }
+      await expect.poll(() => got.size === 40 || drops > 0, { timeout: 20_000 }).toBe(true);
+      if (dropsAtLeast === 0) expect(drops).toBe(0);
+      else expect(drops).toBeGreaterThanOrEqual(dropsAtLeast);
+    },
+    40_000,
+  );
+
   it('is not asked for a retained giant again and again: the broker leaves it out, and the connection stays', async () => {
     const client = await fleet.client();
     await client.publishAsync('giants/kept', Buffer.alloc(50_000), { qos: 1, retain: true });
@@ -126,6 +158,27 @@ describe.skipIf(reason !== undefined)(titled('on Mosquitto', reason), () => {
     expect(lines.filter(({ level }) => level === 'warn')).toEqual([]);
   });
 });
+
+/** A way to the broker on which what comes back is so slow. */
+async function startSlowNetwork(to: string, bytesPerSecond: number): Promise<string> {
+  const { hostname, port } = new URL(to);
+  const server = createServer((client) => {
+    const broker = connect({ host: hostname, port: Number(port) });
+    const slow = new Transform({
+      highWaterMark: 16 * 1024,
+      transform: (chunk: Buffer, _, done) => void setTimeout(done, (chunk.length * 1000) / bytesPerSecond, null, chunk),
+    });
+    for (const socket of [client, broker]) {
+      socket.on('error', () => {}).on('close', () => [client.destroy(), broker.destroy()]);
+    }
+    client.pipe(broker);
+    broker.pipe(slow).pipe(client);
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  onTestFinished(() => void server.close());
+  return `mqtt://127.0.0.1:${(server.address() as AddressInfo).port}`;
+}
 
 interface Line {
   readonly level: 'info' | 'warn';
