@@ -88,6 +88,10 @@ export const StreamCountsSchema = z.strictObject({
   rejected: z.number().int(),
   dropped: z.number().int(),
   last_at_ms: z.number(),
+  drops: z
+    .record(z.string(), z.number().int())
+    .optional()
+    .describe('why frames, and units of frames that were taken, were given up, since the start of the gateway'),
 });
 
 /** Counts of one pipeline: formed = decided + expired + dead + dropped + pending. */

@@ -4,6 +4,7 @@ export { type DataFolder, openDataFolder } from './datafolder.ts';
 export { type ChildMetrics, createChildMetrics, type ExitReason } from './exits.ts';
 export { formatLinkAddress, type LinkAddress, parseLinkAddress } from './link/address.ts';
 export { giveBack } from './link/buffers.ts';
+export { createPlainHistogram, type PlainHistogram } from './histogram.ts';
 export { createLinkClient, type LinkClient } from './link/client.ts';
 export type {
   HandlerContext,

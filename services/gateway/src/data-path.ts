@@ -22,7 +22,7 @@ import { createRefusals } from './ingest/refusals.ts';
 import { createSources, type Sources } from './ingest/sources.ts';
 import { createMetrics, type GatewayMetrics } from './metrics.ts';
 import { createModels, type Models } from './models/models.ts';
-import { createCounts } from './outcomes/counts.ts';
+import { type Counts, countDrop, createCounts } from './outcomes/counts.ts';
 import { createEndings } from './outcomes/endings.ts';
 import { createDeadLetters } from './outcomes/letters.ts';
 import { Outbox } from './outcomes/outbox.ts';
@@ -70,7 +70,8 @@ export interface DataPathDeps {
  */
 export function createDataPath(config: GatewayConfig & { topics: Topics }, d: DataPathDeps) {
   const counts = createCounts();
-  const admission = createAdmission({ counts, onUnitDropped: (reason) => metrics.unitsDropped.inc({ reason }) });
+  const onDropped = dropsInto(counts, () => metrics);
+  const admission = createAdmission({ counts, onUnitDropped: onDropped });
   const sources = createSources(config, { counts, admission });
   const discovered = createDiscovered(
     { entriesMax: DISCOVERED_MAX },
@@ -81,10 +82,8 @@ export function createDataPath(config: GatewayConfig & { topics: Topics }, d: Da
     { ...config.outcomes, ...BATCHES },
     { ...d, request: d.control, onLetterDropped: () => metrics.lettersDropped.inc({ reason: 'no_room' }) },
   );
-  const letters = createDeadLetters(LETTERS, {
-    outbox,
-    onSuppressed: () => metrics.lettersDropped.inc({ reason: 'rate' }),
-  });
+  const onSuppressed = () => metrics.lettersDropped.inc({ reason: 'rate' });
+  const letters = createDeadLetters(LETTERS, { outbox, onSuppressed });
   const spool = new Spool(
     { folder: config.dataDir, worker: d.spoolWorker },
     {
@@ -94,7 +93,6 @@ export function createDataPath(config: GatewayConfig & { topics: Topics }, d: Da
     },
   );
   const onRejected = (code: ErrorCode) => metrics.rejected.inc({ code });
-  const onDropped = (reason: UnitDropReason) => metrics.unitsDropped.inc({ reason });
   const refusals = createRefusals({ clock: d.clock, counts, discovered, foreign, letters, onRejected });
   const modelChanged = (name: string) => {
     backlog.modelChanged(name);
@@ -123,7 +121,7 @@ export function createDataPath(config: GatewayConfig & { topics: Topics }, d: Da
     { ...config.decode, instance: config.instance },
     { ...d, onRoom: () => dispatch.roomInPool() },
   );
-  const endings = createEndings(config, { ...d, counts, outbox, backlog, metrics: () => metrics });
+  const endings = createEndings(config, { ...d, counts, outbox, backlog, onDropped, metrics: () => metrics });
   const dispatch = new Dispatch(
     { decideTimeoutMs: DECIDE_TIMEOUT_MS },
     {
@@ -143,19 +141,12 @@ export function createDataPath(config: GatewayConfig & { topics: Topics }, d: Da
   const ingest = createIngest(
     { boot, topics: config.topics },
     {
-      clock: d.clock,
-      counts,
-      foreign,
-      refusals,
-      sources,
-      intake,
-      admission,
-      windows,
+      ...{ clock: d.clock, random: d.random, counts, foreign, refusals, sources, intake, admission, windows },
       onOffered: (frame) => dispatch.offered(frame),
     },
   );
   const metrics: GatewayMetrics = createMetrics(d.registry, {
-    ...{ counts, admission, dispatch, outbox, discovered, foreign, backlog, intake },
+    ...{ clock: d.clock, counts, admission, dispatch, outbox, discovered, foreign, backlog, intake },
   });
   return {
     counts,
@@ -175,6 +166,14 @@ export function createDataPath(config: GatewayConfig & { topics: Topics }, d: Da
   };
 }
 
+/** Counts why, by reason and by device and stream. */
+function dropsInto(counts: Counts, metrics: () => GatewayMetrics) {
+  return (reason: UnitDropReason, { device, stream }: { device: string; stream: string }): void => {
+    metrics().unitsDropped.inc({ reason });
+    countDrop(counts.frames(device, stream), reason);
+  };
+}
+
 export type DataPath = ReturnType<typeof createDataPath>;
 
 /** A new configuration, from this very moment on. */
@@ -182,7 +181,7 @@ export function applyPlan({ sources, discovered, models, backlog }: DataPath, pl
   sources.apply(plan);
   backlog.apply(plan);
   discovered.forget((device, stream) => typeof sources.find(device, stream) === 'object');
-  void models.learnVersions(modelsOf(plan));
+  void models.want(new Map([...modelsOf(plan)].map((name) => [name, plan.serve.get(name)])));
 }
 
 /** What the last process left in the spool. To be called before frames come in. @returns every stream that ever had a frame in it */

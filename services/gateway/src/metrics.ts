@@ -1,14 +1,22 @@
 import type { ErrorCode } from '@brink/protocol';
-import { Counter, Gauge, Histogram, type Registry } from '@brink/runtime';
+import { type Clock, Counter, createPlainHistogram, Gauge, Histogram, type Registry } from '@brink/runtime';
 import type { UnitDropReason } from './ingest/admission.ts';
+import type { Lane } from './ingest/lanes.ts';
 import type { Counts } from './outcomes/counts.ts';
+import { createStages } from './outcomes/stages.ts';
 
 /** What is only looked at when somebody asks. */
 export interface Observed {
   counts: Counts;
-  admission: { readonly waiting: number };
+  clock: Clock;
+  admission: { readonly waiting: number; waitingLanes(): Iterable<Lane> };
   dispatch: { readonly preparing: number; readonly ready: number; readonly deciding: number };
-  outbox: { readonly rows: number; readonly bytes: number; readonly letters: number };
+  outbox: {
+    readonly rows: number;
+    readonly bytes: number;
+    readonly letters: number;
+    readonly oldest: number | undefined;
+  };
   backlog: { streams(): Iterable<{ stream: string; rows: number; bytes: number }> };
   intake: { readonly held: number };
   discovered: { readonly size: number; readonly evicted: number };
@@ -34,6 +42,8 @@ export function createMetrics(registry: Registry, observed: Observed) {
   const { counts, admission, dispatch, outbox, discovered, intake } = observed;
   countedFrames(registers, counts);
   countedUnits(registers, counts);
+  countedDrops(registers, counts);
+  waitingPieces(registers, observed);
   gauge('brink_gateway_frames_waiting', 'Places in which a frame waits for a model', () => admission.waiting);
   gauge('brink_gateway_units_preparing', 'Units that are being decoded and resized', () => dispatch.preparing);
   gauge('brink_gateway_units_ready', 'Units that are prepared and not yet sent to inference', () => dispatch.ready);
@@ -41,6 +51,9 @@ export function createMetrics(registry: Registry, observed: Observed) {
   gauge('brink_gateway_outcomes_waiting', 'Outcomes that control has not committed', () => outbox.rows);
   gauge('brink_gateway_outcomes_waiting_bytes', 'Bytes of the same', () => outbox.bytes);
   gauge('brink_gateway_dead_letters_waiting', 'Dead letters that control has not taken', () => outbox.letters);
+  gauge('brink_gateway_outcomes_oldest_seconds', 'Age of the oldest outcome that control does not have', () =>
+    outbox.oldest === undefined ? 0 : (observed.clock.monotonic() - outbox.oldest) / 1000,
+  );
   spooledFrames(registers, observed.backlog);
   gauge('brink_gateway_spool_held', 'Frames that wait un-acked for room in the spool', () => intake.held);
   gauge('brink_gateway_discovered', 'Frame topics that no stream takes', () => discovered.size);
@@ -90,12 +103,13 @@ export function createMetrics(registry: Registry, observed: Observed) {
     }),
     receipts: new Counter({ name: 'brink_gateway_receipts_total', help: 'Receipts sent to devices', registers }),
     ...ofSpool(registers),
-    latency: new Histogram({
+    latency: createPlainHistogram(registry, {
       name: 'brink_gateway_unit_seconds',
       help: 'From the arrival of a frame to the outcome of its unit',
       buckets: LATENCY_BUCKETS,
-      registers,
-    }),
+      labelNames: [],
+    }).of({}),
+    stages: createStages(registry),
   };
 }
 
@@ -183,6 +197,56 @@ function countedUnits(registers: Registry[], counts: Counts): void {
     collect() {
       this.reset();
       for (const [pipeline, row] of counts.pipelines()) this.set({ pipeline }, row.pending);
+    },
+  });
+}
+
+/** By stream, which are few; by device they stand in /v1/status. */
+function countedDrops(registers: Registry[], counts: Counts): void {
+  new Counter<'stream' | 'reason'>({
+    name: 'brink_gateway_drops_total',
+    help: 'Frames, and units of frames that were taken, that were given up, by why',
+    labelNames: ['stream', 'reason'],
+    registers,
+    collect() {
+      this.reset();
+      for (const { stream, row } of counts.streams()) {
+        for (const [reason, count] of Object.entries(row.drops ?? {})) this.inc({ stream, reason }, count);
+      }
+    },
+  });
+}
+
+function waitingPieces(registers: Registry[], { admission, clock }: Pick<Observed, 'admission' | 'clock'>): void {
+  const streamsOf = (read: (sum: number | undefined, lane: Lane) => number) => {
+    const found = new Map<string, number>();
+    for (const lane of admission.waitingLanes()) {
+      const stream = lane.waiting[0]?.frame.id.stream;
+      if (stream !== undefined) found.set(stream, read(found.get(stream), lane));
+    }
+    return found;
+  };
+  new Gauge<'stream'>({
+    name: 'brink_gateway_stream_waiting',
+    help: 'Units, and frames that will be, that wait for a model',
+    labelNames: ['stream'],
+    registers,
+    collect() {
+      this.reset();
+      for (const [stream, count] of streamsOf((sum = 0, lane) => sum + lane.waiting.length))
+        this.set({ stream }, count);
+    },
+  });
+  new Gauge<'stream'>({
+    name: 'brink_gateway_stream_oldest_seconds',
+    help: 'Age of the oldest of them',
+    labelNames: ['stream'],
+    registers,
+    collect() {
+      this.reset();
+      const now = clock.monotonic();
+      const ageOf = (lane: Lane) => (now - (lane.waiting[0]?.frame.receivedAt ?? now)) / 1000;
+      for (const [stream, age] of streamsOf((most = 0, lane) => Math.max(most, ageOf(lane)))) this.set({ stream }, age);
     },
   });
 }

@@ -60,7 +60,7 @@ export class Dispatch {
   constructor(config: { decideTimeoutMs: number }, d: DispatchDeps) {
     this.#d = d;
     this.#decideTimeoutMs = config.decideTimeoutMs;
-    this.#preparer = createPreparer({ pool: d.pool, alsoWanted: (frame) => this.#alsoWanted(frame) });
+    this.#preparer = createPreparer({ clock: d.clock, pool: d.pool, alsoWanted: (frame) => this.#alsoWanted(frame) });
     this.#live = createLive({ ...d, onReleased: ({ pipeline }) => this.#pump(pipeline.model) });
   }
 

@@ -1,6 +1,7 @@
 import type { PictureTarget } from '@brink/decode';
 import { checkTensorBytes, firstState } from '@brink/preprocess';
 import { BrinkError, misfitOf } from '@brink/protocol';
+import type { Clock } from '@brink/runtime';
 import type { DecodePool } from '../decode/pool.ts';
 import type { DecodedFrame } from '../decode/worker.ts';
 import type { Frame } from '../ingest/frame.ts';
@@ -18,6 +19,7 @@ interface Decoding {
  * a unit that asks later for one of these models gets what was made for it.
  */
 export function createPreparer(d: {
+  clock: Clock;
   pool: DecodePool;
   /** Models for which this frame still waits and that could take it at once. */
   alsoWanted(frame: Frame): ServingModel[];
@@ -43,15 +45,19 @@ export function createPreparer(d: {
     /** @throws BrinkError E_UNSUPPORTED where the stream cannot feed the model, E_SHAPE, E_PASSPORT_CHANGED, what is wrong with the samples */
     tensor(unit: Unit, model: ServingModel): PreparedUnit {
       checkFit(unit, model);
-      const inputs = unit.formed === undefined ? sliced(unit.frame.payload, model) : windowOf(unit, model);
-      return { model, tensors: withStates(inputs, unit, model) };
+      if (unit.formed === undefined) {
+        return { model, tensors: withStates(sliced(unit.frame.payload, model), unit, model) };
+      }
+      const startedAt = d.clock.monotonic();
+      const inputs = windowOf(unit, model);
+      return { model, tensors: withStates(inputs, unit, model), windowMs: d.clock.monotonic() - startedAt };
     },
 
     /** @throws BrinkError what is wrong with the picture; E_CRASHED or E_TIMEOUT: an attempt; E_UNSUPPORTED */
     async picture(unit: Unit, model: ServingModel): Promise<PreparedUnit> {
       checkFit(unit, model);
       const { models, done } = decoding(unit, model);
-      const { pictures, width, height, decodeMs } = await done;
+      const { pictures, width, height, decodeMs, maskMs } = await done;
       let at = 0;
       for (const one of models) {
         if (one.passportSha256 === model.passportSha256) break;
@@ -65,7 +71,7 @@ export function createPreparer(d: {
         if (head !== undefined) checkTensorBytes(pixels.byteLength, head);
       });
       const tensors = own.map(({ pixels }) => pixels);
-      const picture = { transform: first.transform, width, height, decodeMs };
+      const picture = { transform: first.transform, width, height, decodeMs, maskMs };
       return { model, tensors: withStates(tensors, unit, model), picture };
     },
   };

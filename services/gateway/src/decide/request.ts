@@ -22,6 +22,7 @@ export function decideBody(model: ServingModel, units: readonly Unit[], now: num
         deadlineMs: remainingMs(unit, now),
         inputs,
         attempts: unit.attempts,
+        traceparent: unit.frame.traceparent ?? '',
       })),
     },
   };

@@ -47,7 +47,10 @@ export interface PreparedUnit {
     readonly width: number;
     readonly height: number;
     readonly decodeMs: number;
+    readonly maskMs: number;
   };
+  /** What it took to make the tensors of samples. */
+  readonly windowMs?: number;
 }
 
 export function createUnit({ frame, lane, part, formed }: Piece, takenAt: number, holds: boolean): Unit {
@@ -128,6 +131,7 @@ function evidenceJson(unit: Unit, ending: Ending, totalMs: number, gateway: stri
     gateway,
   };
   if (frame.traceparent !== undefined) evidence.traceparent = frame.traceparent;
+  if (result !== undefined && result.span !== '') evidence.spans = { infer: result.span };
   if (prepared !== undefined) describePreparation(evidence, prepared);
   if (result !== undefined) describeRun(evidence, result);
   const json = JSON.stringify(evidence);

@@ -1,3 +1,4 @@
+import type { FrameId } from '@brink/protocol';
 import {
   type Counts,
   countFormed,
@@ -19,7 +20,7 @@ export type UnitDropReason = 'replaced' | 'every_ms' | 'control_down' | 'refused
  * Counting: a frame that is replaced before any unit was formed of it is `dropped` in its stream. After that, its units
  * are formed one by one, and a unit whose frame is replaced is formed and dropped. Windows are formed when they are cut.
  */
-export function createAdmission(d: { counts: Counts; onUnitDropped(reason: UnitDropReason): void }) {
+export function createAdmission(d: { counts: Counts; onUnitDropped(reason: UnitDropReason, of: FrameId): void }) {
   const queues = new LaneQueues();
 
   /** It counts as a formed unit from here on, if it did not before. */
@@ -42,7 +43,7 @@ export function createAdmission(d: { counts: Counts; onUnitDropped(reason: UnitD
     const row = d.counts.units(lane.pipeline.name);
     if (!isCounted) countFormed(row);
     countSettled(row, 'dropped');
-    d.onUnitDropped(reason);
+    d.onUnitDropped(reason, frame.id);
     frame.onSettled?.(lane.pipeline, part, 'dropped');
   }
 
@@ -87,12 +88,11 @@ export function createAdmission(d: { counts: Counts; onUnitDropped(reason: UnitD
         countFrame(row, 'accepted', frame.receivedMs);
         return;
       }
-      countReplacement(row, frame.receivedMs);
+      countReplacement(row, frame.receivedMs, 'replaced');
       spent(replaced);
       for (const pipeline of replaced.plan.pipelines) replaced.onSettled?.(pipeline, 0, 'dropped');
     },
 
-    /** The same for what a frame completed; each is one of a single lane. */
     offerFormed: enterFormed,
 
     /** A frame of the spool, behind those that wait for the same pipelines. Its units are counted already. */
@@ -141,6 +141,7 @@ export function createAdmission(d: { counts: Counts; onUnitDropped(reason: UnitD
     },
 
     models: () => queues.models(),
+    waitingLanes: (): Iterable<Lane> => queues.full(),
     get waiting() {
       return queues.size;
     },

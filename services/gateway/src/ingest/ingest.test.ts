@@ -43,6 +43,7 @@ function entrance(o: { sourcesMax?: number; streams?: object } = {}) {
     { boot: 'gabcdefgh', topics: createTopics() },
     {
       clock,
+      random: () => 0.5,
       counts,
       foreign,
       sources,

@@ -1,4 +1,4 @@
-import { BrinkError, type Topics } from '@brink/protocol';
+import { BrinkError, newSpanId, nextTraceparent, type Topics } from '@brink/protocol';
 import type { Clock } from '@brink/runtime';
 import { type Counts, countFrame, countReplacement } from '../outcomes/counts.ts';
 import type { Answer, Intake } from '../spool/intake.ts';
@@ -12,10 +12,11 @@ import type { Frame } from './frame.ts';
 import type { Refusals } from './refusals.ts';
 import { type Source, type Sources, takeSeq } from './sources.ts';
 
-export type PostedArrival = Omit<Arrival, 'topic' | 'retain' | 'traceparent'>;
+export type PostedArrival = Omit<Arrival, 'topic' | 'retain'>;
 
 export interface IngestDeps {
   clock: Clock;
+  random: () => number;
   counts: Counts;
   foreign: Pick<ForeignTopics, 'read'>;
   refusals: Refusals;
@@ -35,9 +36,12 @@ export interface IngestDeps {
  */
 export function createIngest(config: { boot: string; topics: Topics }, d: IngestDeps) {
   const refused = d.refusals;
+  /** What comes after names us as its parent. */
+  const traceOf = (received: string) => nextTraceparent(received, () => newSpanId(d.random));
 
   /** @param answer hears what became of it, now or, where it has to be committed, later; it is counted in any case */
-  function admit(arrival: Arrival, answer: Answer): void {
+  function admit(came: Arrival, answer: Answer): void {
+    const arrival = came.traceparent === undefined ? came : { ...came, traceparent: traceOf(came.traceparent) };
     const source = d.sources.find(arrival.device, arrival.stream);
     if (typeof source === 'string') answer.refused(refused.source(source, arrival));
     else if (source.plan.durable) d.intake.admit(source, arrival, answer);
@@ -82,7 +86,7 @@ export function createIngest(config: { boot: string; topics: Topics }, d: Ingest
     if (samples === undefined) d.admission.offer(frame, source.lanes, source.row, frame.receivedAt);
     else if (d.windows.offer(frame, samples, source.lanes, frame.receivedAt))
       countFrame(source.row, 'accepted', receivedMs);
-    else countReplacement(source.row, receivedMs);
+    else countReplacement(source.row, receivedMs, 'unseen');
     d.onOffered(frame);
     d.admission.settleDown(frame);
     return frame;
@@ -122,7 +126,7 @@ export function createIngest(config: { boot: string; topics: Topics }, d: Ingest
       const { promise, resolve, reject } = Promise.withResolvers<Frame>();
       const topic = `/v1/frames/${posted.device}/${posted.stream}`;
       const answer: Answer = { accepted: resolve, refused: reject, failed: reject, mayWait: false };
-      admit({ ...posted, topic, retain: false, traceparent: undefined }, answer);
+      admit({ ...posted, topic, retain: false }, answer);
       return promise;
     },
   };

@@ -19,6 +19,7 @@ export function createPostFrame(d: { ingest: Ingest; clock: Clock }) {
       id: numbered(request),
       payload,
       contentType: request.contentType,
+      traceparent: request.traceparent === '' ? undefined : request.traceparent,
       onSettled: watch.settle,
     });
     const waitMs = Math.min(request.waitMs, WAIT_MS_MAX);

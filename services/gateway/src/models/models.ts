@@ -1,16 +1,9 @@
-import { BrinkError, type FleetStatus, type link } from '@brink/protocol';
+import type { FleetStatus, link } from '@brink/protocol';
 import type { Clock, Logger, Timer } from '@brink/runtime';
-import { highestVersion, type Preparation, readPreparation } from './passports.ts';
+import { highestVersion } from './passports.ts';
+import { resolveModels, type ServingModel } from './resolve.ts';
 
-/** One version of a model that inference serves and that units can be prepared for. */
-export interface ServingModel extends Preparation {
-  readonly name: string;
-  readonly version: number;
-  /** Units that run best together. */
-  readonly batchBest: number;
-  /** Runners that take batches side by side. */
-  readonly copies: number;
-}
+export type { ServingModel } from './resolve.ts';
 
 type ModelState = link.ModelState;
 
@@ -30,6 +23,8 @@ export function createModels(
   const problems = new Map<string, string>();
   const lastVersions = new Map<string, number>();
   let announced: readonly ModelState[] = [];
+  /** What the configuration asks for: by name the version that it says, where it says one. */
+  let wanted: ReadonlyMap<string, number | undefined> = new Map();
   let up = false;
   let reread: Timer | undefined;
   /** Announcements overtake each other while passports are read; only the latest counts. */
@@ -37,15 +32,7 @@ export function createModels(
 
   async function resolve(): Promise<void> {
     const mine = ++turn;
-    const found = new Map<string, ServingModel>();
-    const why = new Map<string, string>();
-    for (const state of announced.filter((one) => one.serving)) {
-      const model = await prepared(config.modelsDir, state, serving.get(state.name)).catch((reason: unknown) =>
-        BrinkError.from(reason),
-      );
-      if (model instanceof BrinkError) why.set(state.name, model.message);
-      else found.set(state.name, model);
-    }
+    const { found, why } = await resolveModels(config, { announced, wanted, serving });
     if (mine === turn && up) take(found, why);
   }
 
@@ -122,12 +109,15 @@ export function createModels(
     /** The version that an outcome without a run names: the serving one, the last that served, the highest in the folder, 1. */
     versionOf: (name: string): number => serving.get(name)?.version ?? lastVersions.get(name) ?? 1,
 
-    /** Looks the versions up once, for models that inference has not announced. */
-    async learnVersions(names: Iterable<string>): Promise<void> {
-      for (const name of names) {
+    /** The models of a configuration. Looks the versions up once, for those that inference has not announced. */
+    async want(names: ReadonlyMap<string, number | undefined>): Promise<void> {
+      wanted = names;
+      for (const name of names.keys()) {
         const highest = lastVersions.has(name) ? undefined : await highestVersion(config.modelsDir, name);
         if (highest !== undefined && !lastVersions.has(name)) lastVersions.set(name, highest);
       }
+      // Inference does not announce chains: they are known by being asked for.
+      if (up) await resolve();
     },
 
     /** Problems of the models that are asked for. */
@@ -142,29 +132,3 @@ export function createModels(
 }
 
 export type Models = ReturnType<typeof createModels>;
-
-/** @throws BrinkError E_MODEL_NOT_READY, E_MODEL_UNKNOWN, E_PASSPORT, E_PASSPORT_CHANGED */
-async function prepared(
-  modelsDir: string,
-  announced: ModelState,
-  known: ServingModel | undefined,
-): Promise<ServingModel> {
-  const { name, version, passportSha256, batchBest, copies, state, reason } = announced;
-  if (state !== 'ready') {
-    throw new BrinkError('E_MODEL_NOT_READY', `${name}@${version} is ${state}${reason === '' ? '' : `: ${reason}`}`);
-  }
-  // A model without a passport: there is nothing to prepare units by.
-  if (passportSha256 === '') throw new BrinkError('E_UNSUPPORTED', `${name}@${version}: ${reason}`);
-  const unchanged = known?.version === version && known.passportSha256 === passportSha256;
-  const preparation = unchanged ? known : await readPreparation(modelsDir, name, version);
-  if (preparation.passportSha256 !== passportSha256) {
-    const [here, there] = [preparation.passportSha256.slice(0, 12), passportSha256.slice(0, 12)];
-    throw new BrinkError(
-      'E_PASSPORT_CHANGED',
-      `the passport of ${name}@${version} here is ${here}…, inference loaded ${there}…`,
-    );
-  }
-  // 0 comes of an inference that does not say it yet.
-  const room = { batchBest: Math.max(1, batchBest), copies: Math.max(1, copies) };
-  return { ...preparation, name, version, ...room };
-}

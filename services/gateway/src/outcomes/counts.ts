@@ -1,4 +1,5 @@
 import type { GatewayReport } from '@brink/protocol';
+import type { UnitDropReason } from '../ingest/admission.ts';
 
 /** Messages on the frame topic of one stream of one device. received = accepted + duplicate + rejected + dropped. */
 export interface FrameCounts {
@@ -8,7 +9,12 @@ export interface FrameCounts {
   rejected: number;
   dropped: number;
   lastAtMs: number;
+  /** Why frames, and units of frames that were taken, were given up; since the start of this process. */
+  drops: Partial<Record<DropReason, number>> | undefined;
 }
+
+/** replaced: a newer one came. unseen: nobody knew yet what its models take. The others are those of units. */
+export type DropReason = UnitDropReason | 'unseen';
 
 /** Units of one pipeline. formed = decided + expired + dead + dropped + pending. */
 export interface UnitCounts {
@@ -30,6 +36,7 @@ const noFrames = (): FrameCounts => ({
   rejected: 0,
   dropped: 0,
   lastAtMs: 0,
+  drops: undefined,
 });
 const noUnits = (): UnitCounts => ({ formed: 0, decided: 0, expired: 0, dead: 0, dropped: 0, pending: 0 });
 
@@ -42,10 +49,17 @@ export function countFrame(row: FrameCounts, fate: FrameFate, nowMs: number): vo
 }
 
 /** The frame takes the place of one that was accepted and waited: that one is dropped, this one is accepted in its stead. */
-export function countReplacement(row: FrameCounts, nowMs: number): void {
+export function countReplacement(row: FrameCounts, nowMs: number, reason: 'replaced' | 'unseen'): void {
   row.received += 1;
   row.dropped += 1;
   row.lastAtMs = nowMs;
+  countDrop(row, reason);
+}
+
+/** Why something of this device's stream was given up. It is counted as dropped elsewhere. */
+export function countDrop(row: FrameCounts, reason: DropReason): void {
+  row.drops ??= {};
+  row.drops[reason] = (row.drops[reason] ?? 0) + 1;
 }
 
 export function countFormed(row: UnitCounts): void {
@@ -117,8 +131,8 @@ export function createCounts() {
     report(): Pick<GatewayReport, 'streams' | 'pipelines'> {
       return {
         streams: [...streams.values()].map(({ device, stream, row }) => {
-          const { lastAtMs, ...counts } = row;
-          return { device, stream, ...counts, last_at_ms: lastAtMs };
+          const { lastAtMs, drops, ...counts } = row;
+          return { device, stream, ...counts, last_at_ms: lastAtMs, ...(drops === undefined ? {} : { drops }) };
         }),
         pipelines: [...pipelines].map(([pipeline, row]) => ({ pipeline, ...row })),
       };

@@ -16,6 +16,7 @@ export function createEndings(
     outbox: Outbox;
     backlog: Pick<Backlog, 'settle' | 'notTried'>;
     failpoint(name: string): void;
+    onDropped(reason: UnitDropReason, of: { device: string; stream: string }): void;
     metrics: () => GatewayMetrics;
   },
 ) {
@@ -23,10 +24,12 @@ export function createEndings(
    * Made apart from `ended` so that it keeps hold of nothing but this: an outcome may wait for control for hours, and the
    * frame must not wait with it.
    */
-  function settler({ pipeline, part, frame: { onSettled } }: Unit, outcome: Ending['outcome']) {
+  function settler({ pipeline, part, frame: { onSettled, id } }: Unit, outcome: Ending['outcome']) {
+    const since = d.clock.monotonic();
     return (fate: 'committed' | UnitDropReason): void => {
       countSettled(d.counts.units(pipeline.name), fate === 'committed' ? outcome : 'dropped');
-      if (fate !== 'committed') d.metrics().unitsDropped.inc({ reason: fate });
+      if (fate === 'committed') d.metrics().stages.committed(pipeline.name, d.clock.monotonic() - since);
+      else d.onDropped(fate, id);
       onSettled?.(pipeline, part, fate === 'committed' ? 'committed' : 'dropped');
     };
   }
@@ -34,7 +37,8 @@ export function createEndings(
   /** Of a frame in the spool: its row goes when control has it, and stays when this process ends before. */
   function spooledSettler(spooled: Spooled, unit: Unit, { outcome }: Ending) {
     const { pipeline, lane, part, left, frame } = unit;
-    const { onSettled } = frame;
+    const { onSettled, id } = frame;
+    const since = d.clock.monotonic();
     const settle = (fate: 'committed' | UnitDropReason) =>
       d.backlog.settle(spooled, { lane, part, kept: left?.states }, fate === 'committed' ? outcome : 'dropped', () => {
         d.failpoint('outcome.after_settle');
@@ -43,7 +47,8 @@ export function createEndings(
     return (fate: 'committed' | UnitDropReason): void => {
       if (fate === 'control_down') return;
       d.failpoint('outcome.after_commit');
-      if (fate !== 'committed') d.metrics().unitsDropped.inc({ reason: fate });
+      if (fate === 'committed') d.metrics().stages.committed(pipeline.name, d.clock.monotonic() - since);
+      else d.onDropped(fate, id);
       // The state on the disk is that of the last unit that was settled, so they are settled one after the other.
       if (left === undefined) settle(fate);
       else left.chain.inOrder(left.key, () => settle(fate));
@@ -54,6 +59,7 @@ export function createEndings(
     ended(unit: Unit, ending: Ending): void {
       const now = d.clock.monotonic();
       d.metrics().latency.observe(Math.max(0, now - unit.frame.receivedAt) / 1000);
+      d.metrics().stages.ended(unit, ending);
       const json = outcomeJson(unit, ending, now, config.instance);
       const { frame } = unit;
       if (frame.spooled === undefined) d.outbox.add(json, settler(unit, ending.outcome));

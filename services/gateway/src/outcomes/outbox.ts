@@ -51,7 +51,7 @@ export class Outbox {
    * @param kept it is not dropped for others, only at the end of the process
    */
   add(json: string, onEnd: (fate: 'committed' | DropReason) => void, kept = false): void {
-    this.#queue.add({ payload: Buffer.from(json), onEnd, kept });
+    this.#queue.add({ payload: Buffer.from(json), onEnd, kept, since: this.#d.clock.monotonic() });
     this.#schedule();
   }
 
@@ -88,6 +88,10 @@ export class Outbox {
     while (this.#queue.waiting > this.#queue.letters) this.#queue.dropOldest();
   }
 
+  /** ms on the monotonic clock; undefined where nothing waits. */
+  get oldest(): number | undefined {
+    return this.#queue.oldest;
+  }
   get rows(): number {
     return this.#queue.rows;
   }

@@ -7,6 +7,8 @@ export interface Entry {
   readonly onEnd: ((fate: 'committed' | DropReason) => void) | undefined;
   /** It is in the spool, and never dropped for want of room: the spool has bounds of its own. */
   readonly kept?: boolean;
+  /** When it was made, on the monotonic clock. */
+  readonly since?: number;
 }
 
 export interface QueueLimits {
@@ -85,6 +87,11 @@ export class OutcomeQueue {
   dropOldest(): void {
     const entry = this.#outcomes.shift();
     if (entry !== undefined) this.#end(entry, 'control_down');
+  }
+
+  /** Of the outcomes that control does not have now: when the first was made. */
+  get oldest(): number | undefined {
+    return this.#outcomes[0]?.since;
   }
 
   get waiting(): number {

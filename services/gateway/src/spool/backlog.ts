@@ -52,7 +52,7 @@ export interface BacklogDeps {
   windows: Pick<Windows, 'cut'>;
   models: Pick<Models, 'known'>;
   onOffered(frame: Frame): void;
-  onDropped(reason: 'configuration' | 'every_ms'): void;
+  onDropped(reason: 'configuration' | 'every_ms', of: { device: string; stream: string }): void;
   /** For tests: called by name where a crash would hurt most. */
   failpoint(name: string): void;
   /** A stream that was full has room again. */
@@ -332,7 +332,7 @@ export class Backlog {
       const [name = '', part = '0'] = key.split('/');
       if (stays(name) || spooled.out.has(key)) continue;
       spooled.out.add(key);
-      this.#d.onDropped('configuration');
+      this.#d.onDropped('configuration', spooled);
       const pipeline = { name, model: '', priority: 0, deadlineMs: undefined, everyMs: undefined };
       this.settle(spooled, { lane: createLane(pipeline, ''), part: Number(part), kept: undefined }, 'dropped');
     }

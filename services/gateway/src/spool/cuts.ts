@@ -18,7 +18,7 @@ export interface CutsDeps {
   models: Pick<Models, 'known'>;
   /** Commits a change, however often the disk fails. @param done is called once, when it is there */
   write(change: Change, done: () => void): void;
-  onDropped(reason: 'every_ms'): void;
+  onDropped(reason: 'every_ms', of: { device: string; stream: string }): void;
   /** For tests: called by name where a crash would hurt most. */
   failpoint(name: string): void;
   /** Nothing of the row is under way; it may still be needed. */
@@ -161,7 +161,7 @@ export class Cuts {
       ...Array.from({ length: dropped }, () => `${name}/dropped`),
     ];
     for (const part of parts) spooled.left.add(unitKey(name, part));
-    for (let i = 0; i < dropped; i++) this.#d.onDropped('every_ms');
+    for (let i = 0; i < dropped; i++) this.#d.onDropped('every_ms', spooled);
     spooled.samples?.set(name, 'needed');
     const waiting: (() => void)[] = [];
     spooled.cutting.set(name, waiting);

@@ -35,7 +35,7 @@ export interface IntakeDeps {
   refusals: Refusals;
   receipt: SendReceipt;
   onRejected(code: ErrorCode): void;
-  onDropped(reason: 'every_ms'): void;
+  onDropped(reason: 'every_ms', of: { device: string; stream: string }): void;
   /** The broker keeps what comes for a stream, until it is asked for all of it. */
   gate: Gate;
   /** For tests: called by name where a crash would hurt most. */
@@ -265,7 +265,7 @@ export class Intake {
         ...{ id: { device, stream: plan.name, boot, seq }, plan, payload, type, receivedMs, receivedAt, traceparent },
         ...{ at, samples, formed: true, waiting: 0, onSettled, sha256: undefined, spooled },
       };
-      for (const _ of skipped) this.#d.onDropped('every_ms');
+      for (const _ of skipped) this.#d.onDropped('every_ms', frame.id);
       answer.accepted(frame);
       failpoint('ingest.after_ack');
       if (due.length > 0) backlog.accept(source, frame, spooled);
