@@ -6,6 +6,7 @@ import {
   type PassportDraft,
   readModel,
   type TensorInfo,
+  takesText,
 } from '@brink/onnx';
 import { wireHeads } from '@brink/preprocess';
 import { BrinkError, type Passport } from '@brink/protocol';
@@ -85,6 +86,7 @@ export async function draftOf(
   const labels = await bytesOf(await beside(folder, 'labels.txt'));
   const files = [{ path: 'model.onnx', sha256: sha256(onnx), bytes: onnx.length }];
   if (labels !== undefined) files.push({ path: 'labels.txt', sha256: sha256(labels), bytes: labels.length });
+  files.push(...(await tokenizerOf(folder, info)));
   return draftPassport(info, {
     name: place.name ?? 'my-model',
     version: place.version ?? 1,
@@ -93,6 +95,16 @@ export async function draftOf(
     preprocessor: await jsonOf(folder, 'preprocessor_config.json'),
     ...over,
   });
+}
+
+/** Where the graph takes what a tokenizer makes of a text, and there is one. */
+export async function tokenizerOf(
+  folder: string,
+  info: ModelInfo,
+): Promise<{ path: string; sha256: string; bytes: number }[]> {
+  const path = 'tokenizer.json';
+  const bytes = takesText(info) ? await bytesOf(await beside(folder, path)) : undefined;
+  return bytes === undefined ? [] : [{ path, sha256: sha256(bytes), bytes: bytes.length }];
 }
 
 function readGraph(bytes: Buffer, problems: ModelProblem[]): ModelInfo | undefined {

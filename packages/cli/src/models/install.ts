@@ -4,7 +4,7 @@ import { copyFile, mkdir, open, rename, rm, stat, writeFile } from 'node:fs/prom
 import { basename, dirname, join } from 'node:path';
 import type { PassportDraft } from '@brink/onnx';
 import { BrinkError, isName } from '@brink/protocol';
-import { draftOf, type Examination, examine, type ModelCheck } from './check.ts';
+import { draftOf, type Examination, examine, type ModelCheck, tokenizerOf } from './check.ts';
 import { beside, bytesOf, sha256 } from './source.ts';
 import {
   ADDING,
@@ -38,7 +38,7 @@ export interface Installed {
 }
 
 /** What else is worth keeping, if it lies there: of a single file only what says something about it. */
-const BESIDE_FILE = ['labels.txt', 'config.json', 'preprocessor_config.json'];
+const BESIDE_FILE = ['labels.txt', 'config.json', 'preprocessor_config.json', 'tokenizer.json'];
 const BESIDE = [...BESIDE_FILE, 'README.md', 'LICENSE'];
 
 type Content = { readonly from: string } | { readonly text: string };
@@ -124,7 +124,10 @@ async function withDraft(
 ): Promise<Parcel> {
   const { folder, onnx, onnxFile } = source;
   if (info === undefined || onnx === undefined) throw new BrinkError('E_NOT_FOUND', `${onnxFile} is not there`);
-  const files = [{ path: 'model.onnx', sha256: sha256(onnx), bytes: onnx.length }];
+  const files = [
+    { path: 'model.onnx', sha256: sha256(onnx), bytes: onnx.length },
+    ...(await tokenizerOf(folder, info)),
+  ];
   const listed = await bytesOf(await beside(folder, 'labels.txt'));
   const known = (await draftOf(source, info, onnx, { name, version })).labels;
   // What lies there was put there by a person; else what the file's metadata or Hugging Face's say.

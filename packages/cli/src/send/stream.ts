@@ -28,7 +28,7 @@ export interface StreamOptions extends AskOptions, SourceOptions {
 }
 
 /** What was sent, and what came of it. */
-export interface Summary {
+interface Summary {
   frames: number;
   bytes: number;
   /** Not sent: a newer picture took their place, or there was no connection. */

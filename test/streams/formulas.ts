@@ -1,0 +1,118 @@
+import { encode, graph, model, node, tensor, value } from '@brink/onnx';
+
+// Stand-ins where no model is trained yet: a formula each, as a graph of a few nodes, which says something true about its stream.
+// Nothing in them was learned, and nothing about people or machines should be concluded from them.
+
+export interface Formula {
+  readonly graph: Uint8Array;
+  /** Without `files`. */
+  readonly passport: Record<string, unknown> & { readonly name: string; readonly version: number };
+}
+
+const TIME = { axes: [2] };
+const one = (name: string) => value(name, 'float32', ['batch', 1]);
+const flat = () => tensor('flat', [2], BigInt64Array.of(-1n, 1n));
+
+/** How much the wrist moves: standard deviation over one second of each channel of the accelerometer, their mean. */
+const motionEnergy: Formula = {
+  graph: encode(
+    model(
+      graph({
+        inputs: [value('x', 'float32', ['batch', 3, 10])],
+        outputs: [one('energy')],
+        tensors: [flat()],
+        nodes: [
+          node('ReduceMean', ['x'], ['mean'], TIME),
+          node('Sub', ['x', 'mean'], ['swing']),
+          node('Mul', ['swing', 'swing'], ['squared']),
+          node('ReduceMean', ['squared'], ['variance'], TIME),
+          node('Sqrt', ['variance'], ['deviation']),
+          node('ReduceMean', ['deviation'], ['all'], { axes: [1, 2] }),
+          node('Reshape', ['all', 'flat'], ['energy']),
+        ],
+      }),
+    ),
+  ),
+  passport: {
+    ...{ passport: 1, name: 'motion-energy', version: 1, task: 'regression', licence: 'Apache-2.0' },
+    inputs: [{ tensor: 'x', signal: { rate_hz: 10, window: 10, hop: 10, channels: ['ax', 'ay', 'az'] } }],
+    batch_max: 8,
+    output: { decoder: 'regression', tensors: { energy: 'energy' }, names: ['energy'] },
+  },
+};
+
+/** How far the last hour of a day lies from its mean, in standard deviations of the day. */
+const dayDeviation: Formula = {
+  graph: encode(
+    model(
+      graph({
+        inputs: [value('x', 'float32', ['batch', 1, 288])],
+        outputs: [one('score')],
+        tensors: [
+          flat(),
+          tensor('from', [1], BigInt64Array.of(276n)),
+          tensor('to', [1], BigInt64Array.of(288n)),
+          tensor('axis', [1], BigInt64Array.of(2n)),
+          tensor('little', [], Float32Array.of(0.001)),
+        ],
+        nodes: [
+          node('ReduceMean', ['x'], ['day'], TIME),
+          node('Sub', ['x', 'day'], ['swing']),
+          node('Mul', ['swing', 'swing'], ['squared']),
+          node('ReduceMean', ['squared'], ['variance'], TIME),
+          node('Sqrt', ['variance'], ['deviation']),
+          node('Slice', ['x', 'from', 'to', 'axis'], ['last']),
+          node('ReduceMean', ['last'], ['hour'], TIME),
+          node('Sub', ['hour', 'day'], ['apart']),
+          node('Abs', ['apart'], ['distance']),
+          node('Add', ['deviation', 'little'], ['divisor']),
+          node('Div', ['distance', 'divisor'], ['ratio']),
+          node('Reshape', ['ratio', 'flat'], ['score']),
+        ],
+      }),
+    ),
+  ),
+  passport: {
+    ...{ passport: 1, name: 'day-deviation', version: 1, task: 'anomaly', licence: 'Apache-2.0' },
+    // Every 5 minutes; a day, looked at every hour.
+    inputs: [{ tensor: 'x', signal: { rate_hz: 1 / 300, window: 288, hop: 12, channels: ['value'] } }],
+    batch_max: 8,
+    output: { decoder: 'anomaly-score', tensors: { score: 'score' }, activation: 'ratio', threshold: 2.5 },
+  },
+};
+
+/** From the lowest to the highest sample of one heartbeat; the rate comes from the distance of the R peaks. */
+const beatHeight: Formula = {
+  graph: encode(
+    model(
+      graph({
+        inputs: [value('x', 'float32', ['batch', 1, 187])],
+        outputs: [one('height')],
+        tensors: [flat()],
+        nodes: [
+          node('ReduceMax', ['x'], ['high'], TIME),
+          node('ReduceMin', ['x'], ['low'], TIME),
+          node('Sub', ['high', 'low'], ['between']),
+          node('Reshape', ['between', 'flat'], ['height']),
+        ],
+      }),
+    ),
+  ),
+  passport: {
+    ...{ passport: 1, name: 'beat-height', version: 1, task: 'regression', licence: 'Apache-2.0' },
+    inputs: [
+      {
+        tensor: 'x',
+        signal: {
+          ...{ rate_hz: 125, window: 187, channels: ['ecg'] },
+          trigger: { peaks: { band_hz: [5, 15], refractory_ms: 250 } },
+          ...{ before: 0, until: 'next-peak', pad: 'zero', rate_as: 'bpm' },
+        },
+      },
+    ],
+    batch_max: 8,
+    output: { decoder: 'regression', tensors: { height: 'height' }, names: ['height'] },
+  },
+};
+
+export const formulas: readonly Formula[] = [motionEnergy, dayDeviation, beatHeight];

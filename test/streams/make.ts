@@ -1,0 +1,41 @@
+import { createHash } from 'node:crypto';
+import { cpSync, mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { installOther, noOthers } from '../harness/others.ts';
+import { formulas } from './formulas.ts';
+
+const repository = join(import.meta.dirname, '../..');
+
+// node test/streams/make.ts <folder>: the site of docs/streams.md, a stream of every kind with something that decides on it.
+
+const OTHERS = ['keyword-spotting', 'silero-vad', 'ultraface'];
+
+export function makeSite(folder: string): { config: string; models: string } {
+  const models = join(folder, 'models');
+  const config = join(folder, 'config');
+  mkdirSync(models, { recursive: true });
+  cpSync(join(repository, 'models/cifar-net'), join(models, 'cifar-net'), { recursive: true });
+  for (const { graph, passport } of formulas) {
+    const place = join(models, passport.name, String(passport.version));
+    mkdirSync(place, { recursive: true });
+    writeFileSync(join(place, 'model.onnx'), graph);
+    const files = [{ path: 'model.onnx', sha256: createHash('sha256').update(graph).digest('hex') }];
+    writeFileSync(join(place, 'model.json'), JSON.stringify({ ...passport, files }, null, 2));
+  }
+  for (const name of noOthers === undefined ? OTHERS : []) installOther(models, name);
+  mkdirSync(config, { recursive: true });
+  cpSync(join(import.meta.dirname, 'streams.yaml'), join(config, 'streams.yaml'));
+  return { config, models };
+}
+
+if (process.argv[1] === import.meta.filename) {
+  const [, , folder] = process.argv;
+  if (folder === undefined) {
+    process.stderr.write('node test/streams/make.ts <folder>\n');
+    process.exit(2);
+  }
+  const { config, models } = makeSite(folder);
+  if (noOthers !== undefined)
+    process.stdout.write(`${noOthers}: the streams "words", "voice" and "door" have no model\n`);
+  process.stdout.write(`npm start -- --no-demo --config ${config} --models ${models}\n`);
+}
