@@ -2,6 +2,7 @@ import { batchGain } from './batch-gain.ts';
 import { batcher } from './batcher.ts';
 import type { Bench } from './bench.ts';
 import { connections } from './connections.ts';
+import { durable } from './durable.ts';
 import { inGraph } from './in-graph.ts';
 import { jpeg } from './jpeg.ts';
 import { loop } from './loop.ts';
@@ -22,6 +23,7 @@ const benches: Record<string, Bench> = {
   oip,
   jpeg,
   connections,
+  durable,
 };
 
 const [name] = process.argv.slice(2);

@@ -50,7 +50,7 @@ export class Keeper {
     return this.#outbox.size;
   }
 
-  /** @throws BrinkError E_STORAGE_READONLY, E_STORAGE_NEWER */
+  /** @throws BrinkError E_STORAGE_READONLY, E_STORAGE_NEWER, E_STORAGE_CORRUPT, E_STORAGE_FULL, E_LOCKED */
   async open(): Promise<void> {
     await this.#outbox.open();
     this.#running = true;
@@ -113,6 +113,14 @@ export class Keeper {
     return dueMs;
   }
 
+  /** Somebody gives receipts: what waited longer and longer for them need not wait so long. */
+  #isBack(now: number): void {
+    for (const one of this.#sent.values()) {
+      if (one.times > 1) one.dueMs = Math.min(one.dueMs, now + RECEIPT_MS * (1 + this.#d.random()));
+      one.times = 1;
+    }
+  }
+
   #retire(stream: string, boot: string, below: number): void {
     const { topics, device } = this.#config;
     const topic = topics.format({ kind: 'retired', device, stream });
@@ -135,7 +143,9 @@ export class Keeper {
       const code = refused.get(seq);
       for (const fn of code === undefined ? [] : this.#rejectedFns) fn({ stream, boot, seq, code: code as ErrorCode });
     }
-    if (busy_ms > 0) this.#pausedUntil.set(stream, this.#d.clock.monotonic() + busy_ms);
+    const now = this.#d.clock.monotonic();
+    if (busy_ms > 0) this.#pausedUntil.set(stream, now + busy_ms);
+    else this.#isBack(now);
     // What is no longer here will never come: it was given up, or sent without being kept.
     const lowest = mine.find(({ seq }) => seq > through)?.seq;
     if (lowest !== undefined && lowest > through + 1) this.#retire(stream, boot, lowest);

@@ -1,5 +1,5 @@
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
-import { BrinkError } from '@brink/protocol';
+import { BrinkError, type ErrorCode } from '@brink/protocol';
 import type { FrameName } from './frame-name.ts';
 
 export interface OutboxConfig {
@@ -24,6 +24,8 @@ const SCHEMA = `
 CREATE TABLE IF NOT EXISTS frame (id INTEGER PRIMARY KEY, stream TEXT NOT NULL, boot TEXT NOT NULL, seq INTEGER NOT NULL,
   type TEXT, payload BLOB NOT NULL) STRICT`;
 const VERSION = 1;
+/** "Brob": says whose file it is to `file(1)` and to us. */
+const APPLICATION_ID = 0x42726f62;
 
 /** Frames on the disk of the device until the gateway gave a receipt for them. */
 export class Outbox {
@@ -38,33 +40,29 @@ export class Outbox {
     this.#config = { framesMax: 10_000, bytesMax: 64 * 1024 * 1024, whenFull: 'reject-new', ...config };
   }
 
-  /** @throws BrinkError E_STORAGE_READONLY, E_STORAGE_NEWER */
+  /** @throws BrinkError E_STORAGE_READONLY, E_STORAGE_NEWER, E_STORAGE_CORRUPT, E_STORAGE_FULL, E_LOCKED */
   async open(): Promise<void> {
     const { file } = this.#config;
     const { DatabaseSync } = await import('node:sqlite');
     try {
       this.#db = new DatabaseSync(file, { timeout: 1000 });
-      this.#db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL');
-      const version = Number(this.#db.prepare('PRAGMA user_version').get()?.['user_version']);
-      if (version > VERSION)
-        throw new BrinkError('E_STORAGE_NEWER', `${file} has schema ${version}; expected ${VERSION}`);
-      this.#db.exec(`${SCHEMA}; PRAGMA user_version = ${VERSION}`);
+      prepare(this.#db, file);
+      this.#insert = this.#db.prepare('INSERT INTO frame VALUES (?, ?, ?, ?, ?, ?)');
+      const all = 'SELECT id, stream, boot, seq, length(payload) AS bytes FROM frame ORDER BY id';
+      for (const row of this.#db.prepare(all).iterate()) {
+        const [id, seq, bytes] = [Number(row['id']), Number(row['seq']), Number(row['bytes'])];
+        this.#remember({ id, stream: String(row['stream']), boot: String(row['boot']), seq, bytes });
+      }
     } catch (error) {
       this.close();
-      throw BrinkError.from(error, 'E_STORAGE_READONLY');
-    }
-    this.#insert = this.#db.prepare('INSERT INTO frame VALUES (?, ?, ?, ?, ?, ?)');
-    for (const row of this.#db
-      .prepare('SELECT id, stream, boot, seq, length(payload) AS bytes FROM frame ORDER BY id')
-      .iterate()) {
-      const [id, seq, bytes] = [Number(row['id']), Number(row['seq']), Number(row['bytes'])];
-      this.#remember({ id, stream: String(row['stream']), boot: String(row['boot']), seq, bytes });
+      throw outboxError(error, file);
     }
   }
 
   close(): void {
     this.#db?.close();
     this.#db = undefined;
+    this.#insert = undefined;
     this.#frames.clear();
     this.#bytes = 0;
   }
@@ -103,7 +101,7 @@ export class Outbox {
       if (this.#insert === undefined) throw new BrinkError('E_UNAVAILABLE', 'the device has not been started');
       this.#insert.run(id, stream, boot, seq, contentType ?? null, payload);
     } catch (error) {
-      throw BrinkError.from(error, 'E_STORAGE_FULL');
+      throw outboxError(error, this.#config.file);
     }
     const frame = { id, stream, boot, seq, bytes: payload.byteLength };
     this.#remember(frame);
@@ -117,12 +115,19 @@ export class Outbox {
     return { payload: row['payload'] as Uint8Array, contentType: type === null ? undefined : String(type) };
   }
 
+  /** @throws BrinkError E_STORAGE_FULL, and all of them are still there */
   remove(frames: readonly KeptFrame[]): void {
-    if (frames.length === 0 || this.#db === undefined) return;
-    const gone = this.#db.prepare('DELETE FROM frame WHERE id = ?');
-    this.#db.exec('BEGIN IMMEDIATE');
-    for (const { id } of frames) gone.run(id);
-    this.#db.exec('COMMIT');
+    const db = this.#db;
+    if (frames.length === 0 || db === undefined) return;
+    try {
+      const gone = db.prepare('DELETE FROM frame WHERE id = ?');
+      db.exec('BEGIN IMMEDIATE');
+      for (const { id } of frames) gone.run(id);
+      db.exec('COMMIT');
+    } catch (error) {
+      if (db.isTransaction) db.exec('ROLLBACK');
+      throw outboxError(error, this.#config.file);
+    }
     for (const { id, bytes } of frames) if (this.#frames.delete(id)) this.#bytes -= bytes;
   }
 
@@ -136,4 +141,46 @@ export class Outbox {
     this.#bytes += frame.bytes;
     this.#lastId = frame.id;
   }
+}
+
+function prepare(db: DatabaseSync, file: string): void {
+  // One process: a second one would send, and number, the same frames.
+  db.exec('PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL');
+  const owner = Number(db.prepare('PRAGMA application_id').get()?.['application_id']);
+  const tables = Number(db.prepare("SELECT count(*) AS n FROM sqlite_schema WHERE type = 'table'").get()?.['n']);
+  // Files of the first version have no owner.
+  if (tables > 0 && owner !== APPLICATION_ID && owner !== 0)
+    throw new BrinkError('E_STORAGE_CORRUPT', `${file} is a database, but no outbox; expected a new file or Brink's`);
+  const version = Number(db.prepare('PRAGMA user_version').get()?.['user_version']);
+  if (version > VERSION) throw new BrinkError('E_STORAGE_NEWER', `${file} has schema ${version}; expected ${VERSION}`);
+  const said = db.prepare('PRAGMA quick_check(1)').get()?.['quick_check'];
+  if (said !== 'ok') throw new BrinkError('E_STORAGE_CORRUPT', damaged(file, String(said)));
+  db.exec(
+    `BEGIN IMMEDIATE; PRAGMA application_id = ${APPLICATION_ID}; ${SCHEMA}; PRAGMA user_version = ${VERSION}; COMMIT`,
+  );
+}
+
+const damaged = (file: string, why: string) =>
+  `${file}: ${why}; expected an undamaged outbox: move the file away, and the device starts with an empty one`;
+
+// Primary result codes: https://sqlite.org/rescode.html
+const CODES: Record<number, ErrorCode> = {
+  3: 'E_STORAGE_READONLY', // SQLITE_PERM
+  5: 'E_LOCKED', // SQLITE_BUSY
+  8: 'E_STORAGE_READONLY', // SQLITE_READONLY
+  11: 'E_STORAGE_CORRUPT', // SQLITE_CORRUPT
+  13: 'E_STORAGE_FULL', // SQLITE_FULL
+  14: 'E_STORAGE_READONLY', // SQLITE_CANTOPEN
+  26: 'E_STORAGE_CORRUPT', // SQLITE_NOTADB
+};
+
+/** What SQLite says, in Brink's words. */
+function outboxError(error: unknown, file: string): BrinkError {
+  if (error instanceof BrinkError) return error;
+  const { errcode, message = '' } = error as { errcode?: number; message?: string };
+  const code = errcode === undefined ? undefined : CODES[errcode & 0xff];
+  if (code === undefined) return BrinkError.from(error, 'E_STORAGE_FULL');
+  if (code === 'E_STORAGE_CORRUPT') return new BrinkError(code, damaged(file, message), { cause: error });
+  const what = code === 'E_LOCKED' ? 'another process has it; expected one device per outbox' : message;
+  return new BrinkError(code, `${file}: ${what}`, { cause: error });
 }
