@@ -59,7 +59,7 @@ function compareInput(input: InputSpec, path: string, heads: readonly Head[], in
   if ('constant' in input) return compareConstant(input, tensor, path);
   const wire = heads.find(({ name }) => name === input.tensor)?.shape ?? [];
   if (!('image' in input)) {
-    const form = ['audio', 'text', 'signal'].find((key) => key in input);
+    const form = Object.keys(input).find((key) => key !== 'tensor');
     return compareShape(`${path}.${form}`, wire, tensor, windowLine(input, tensor));
   }
   const { image } = input;
@@ -83,6 +83,8 @@ function windowLine(
   const only = sizes.length === 1 ? numbers[0] : undefined;
   if ('text' in input) return only === undefined ? undefined : `"length_max": ${only}`;
   if ('audio' in input) return only === undefined ? undefined : samplesLine(input.audio, only);
+  if (!('signal' in input)) return undefined;
+  if ('features' in input) return undefined;
   const { channels, layout } = input.signal;
   const [a, b] = layout === 'channels-time' ? sizes : sizes.toReversed();
   const window = channels.length === 1 ? numbers[0] : a === channels.length ? b : undefined;

@@ -84,6 +84,38 @@ describe('add', () => {
     expect((await checkModel(join(modelsDir, 'others/7'))).problems).toEqual([]);
   });
 
+  test('takes a language model with its tokenizer, as Hugging Face lays them out', async () => {
+    const folder = join(root, 'sentiment');
+    await mkdir(join(folder, 'onnx'), { recursive: true });
+    const names = ['input_ids', 'attention_mask'];
+    const parts = {
+      inputs: names.map((name) => value(name, 'int64', ['n', 's'])),
+      outputs: [value('logits', 'float32', ['n', 2])],
+      nodes: [node('Cast', ['input_ids'], ['logits'], { to: 1 })],
+    };
+    await writeFile(join(folder, 'onnx/model.onnx'), encode(model(graph(parts))));
+    const config = { architectures: ['BertForSequenceClassification'], id2label: { 0: 'calm', 1: 'angry' } };
+    await writeFile(join(folder, 'config.json'), JSON.stringify(config));
+    const without = await add(join(folder, 'onnx'));
+    expect(without.installed).toMatchObject({ name: 'sentiment', version: 1, passport: false });
+    expect(without.installed?.draft?.missing).toEqual([expect.stringContaining('there is no tokenizer.json')]);
+    await writeFile(join(folder, 'tokenizer.json'), '{}');
+    expect((await add(join(folder, 'onnx'))).installed).toMatchObject({ version: 2, passport: true });
+    const path = join(modelsDir, 'sentiment/2');
+    const { inputs, files } = await passportAt(path);
+    expect(inputs).toEqual(
+      ['ids', 'mask'].map((as, i) => ({
+        tensor: names[i],
+        text: { tokenizer: 'tokenizer.json', length_max: 128, as },
+      })),
+    );
+    expect(files.map((file) => file.path)).toEqual(['model.onnx', 'tokenizer.json', 'labels.txt']);
+    expect((await checkModel(path)).problems).toEqual([]);
+    // Another tokenizer makes other numbers: it must not change unnoticed.
+    await writeFile(join(path, 'tokenizer.json'), '{"a":1}');
+    expect((await checkModel(path)).problems).toMatchObject([{ path: 'files[1].sha256' }]);
+  });
+
   test('refuses a version that is there, and leaves it as it was', async () => {
     const folder = await trained();
     await add(folder);

@@ -245,11 +245,45 @@ describe("Hugging Face's files", () => {
     expect(of(later, boxes)).toMatchObject({ output: { activation: 'sigmoid', nms: 'none' } });
   });
 
-  it('of language models say that text is not taken yet', () => {
+  describe('of language models', () => {
     const text = { architectures: ['BertForSequenceClassification'], id2label: { 0: 'a', 1: 'b' } };
-    const { complete, missing } = draft(info({ input_ids: ['n', 's'] }, { logits: ['n', 2] }), { config: text });
-    expect(complete).toBe(false);
-    expect(missing.join('\n')).toMatch(/text is not taken yet/);
+    const bert = (length: Dimension) =>
+      info(
+        { input_ids: ['n', length], token_type_ids: ['n', length], attention_mask: ['n', length] },
+        { logits: ['n', 2] },
+      );
+    const tokenizer = { path: 'tokenizer.json', sha256: '1'.repeat(64), bytes: 2 };
+
+    it('say what becomes of a text, each input in its role', () => {
+      const made = draft(bert('s'), { config: text, files: [...files, tokenizer] });
+      expect(made.missing).toEqual([]);
+      expect(made.complete).toBe(true);
+      expect(made.doubts).toEqual([expect.stringMatching(/length_max is 128: longer texts are cut/)]);
+      const passport = PassportSchema.parse(made.draft);
+      const of = { tokenizer: 'tokenizer.json', length_max: 128 };
+      expect(passport.inputs).toEqual([
+        { tensor: 'input_ids', text: { ...of, as: 'ids' } },
+        { tensor: 'attention_mask', text: { ...of, as: 'mask' } },
+        { tensor: 'token_type_ids', text: { ...of, as: 'types' } },
+      ]);
+      expect(passport.output).toMatchObject({ decoder: 'text-classification', labels: { file: 'labels.txt' } });
+    });
+
+    it('take the length that the graph has, or no more than the model has places for', () => {
+      const lengthOf = (length: Dimension, more: object = {}) => {
+        const made = draft(bert(length), { config: { ...text, ...more }, files: [...files, tokenizer] });
+        return PassportSchema.parse(made.draft).inputs.map((input) => 'text' in input && input.text.length_max);
+      };
+      expect(lengthOf(48)).toEqual([48, 48, 48]);
+      expect(lengthOf('s', { max_position_embeddings: 64 })).toEqual([64, 64, 64]);
+      expect(lengthOf('s', { max_position_embeddings: 'x' })).toEqual([128, 128, 128]);
+    });
+
+    it('miss their tokenizer where it is not there', () => {
+      const { complete, missing } = draft(bert('s'), { config: text });
+      expect(complete).toBe(false);
+      expect(missing).toEqual(['inputs[0].text.tokenizer: there is no tokenizer.json beside the model']);
+    });
   });
 
   it.each([[null], [7], ['x'], [[]], [{}], [{ id2label: [] }]])('that are %j are none', (config) => {
@@ -280,7 +314,7 @@ describe('the graph alone', () => {
       ),
     );
     expect(missing.slice(1)).toEqual([
-      'inputs: the graph takes "input" float32 [?, ?]; say image, audio, signal, constant, or state',
+      'inputs: the graph takes "input" float32 [?, ?]; say image, audio, signal, text, constant, or state',
       'inputs: the graph takes "state" float32 [2, ?, 128]; write "state": [{ "in": "state", "out": "stateN", "shape": [2, 1, 128] }]',
       'inputs: the graph takes "sr" float32 []; write { "tensor": "sr", "constant": 0, "dtype": "float32" }',
     ]);

@@ -38,7 +38,7 @@ const BATCH_MAX = 8;
  * Nothing is invented: what no source says is missing. Pure.
  */
 export function draftPassport(info: ModelInfo, o: DraftOptions): PassportDraft {
-  const part = ultralyticsPart(info) ?? huggingFacePart(info, o.config, o.preprocessor) ?? shapesPart(info);
+  const part = ultralyticsPart(info) ?? huggingFacePart(info, o.config, o.preprocessor, o.files) ?? shapesPart(info);
   const output = outputOf(info, part, o);
   const missing = [...part.missing, ...forgotten(info, part), ...output.missing];
   const draft: Record<string, unknown> = {
@@ -80,7 +80,7 @@ function forgotten(info: ModelInfo, { inputs }: Part): string[] {
     .filter(({ name }) => !said.has(name))
     .map((tensor) => {
       const line = lineFor(tensor, info);
-      const hint = line === undefined ? 'say image, audio, signal, constant, or state' : `write ${line}`;
+      const hint = line === undefined ? 'say image, audio, signal, text, constant, or state' : `write ${line}`;
       return `inputs: the graph takes "${tensor.name}" ${shapeText(tensor)}; ${hint}`;
     });
 }

@@ -1,30 +1,48 @@
 import type { ModelInfo } from '../read.ts';
-import { isRecord, type Part, type PictureShape, pictureInput, shapeText } from './part.ts';
+import { isRecord, lastSize, type Part, type PictureShape, pictureInput, shapeText } from './part.ts';
 
 /** Pillow's numbers of its filters, as `resample` has them. */
 const KERNELS: Readonly<Record<number, string>> = { 0: 'nearest', 1: 'lanczos3', 2: 'bilinear', 3: 'bicubic' };
 /** DETR's first descendants end in a softmax with a last column for "nothing"; the later ones score each class by itself. */
 const SOFTMAX_DETECTORS = new Set(['detr', 'yolos', 'table-transformer']);
 
+/** What their exporters call the inputs of language models. */
+const TEXT_INPUTS = { input_ids: 'ids', attention_mask: 'mask', token_type_ids: 'types' } as const;
+const TOKENIZER = 'tokenizer.json';
+/** Enough for some sentences; the work grows with it. */
+const LENGTH_MAX = 128;
+
+/** Whether a text becomes what the graph takes. */
+export const takesText = (info: ModelInfo) => info.inputs.some(({ name }) => name === 'input_ids');
+
 /**
  * What Hugging Face's `config.json` and `preprocessor_config.json` say.
- * @param config as parsed; unknown keys are passed over @returns undefined where it is none of theirs
+ * @param config as parsed; unknown keys are passed over
+ * @param files of the folder @returns undefined where it is none of theirs
  */
-export function huggingFacePart(info: ModelInfo, config: unknown, preprocessor: unknown): Part | undefined {
+export function huggingFacePart(
+  info: ModelInfo,
+  config: unknown,
+  preprocessor: unknown,
+  files: readonly { readonly path: string }[] = [],
+): Part | undefined {
   if (!isRecord(config) || !(isRecord(config['id2label']) || Array.isArray(config['architectures']))) return undefined;
   const architecture = Array.isArray(config['architectures']) ? String(config['architectures'][0]) : '';
   const labels = labelsOf(config['id2label']);
   const head = headOf(info, architecture, config, labels);
   const source = typeof config['_name_or_path'] === 'string' ? config['_name_or_path'].slice(0, 200) : '';
+  const shared = { ...(source === '' ? {} : { source }), ...head.part, labels };
+  if (takesText(info)) {
+    const text = textOf(info, config, files);
+    return { ...shared, ...text, missing: [...text.missing, ...head.missing] };
+  }
   const picture = pictureInput(info);
   const seen =
     picture === undefined ? undefined : imageOf(picture.shape, isRecord(preprocessor) ? preprocessor : undefined);
   const other = `inputs: ${architecture || 'the model'} takes no picture; say audio, signal or constant for each of its inputs`;
   return {
-    ...(source === '' ? {} : { source }),
-    ...head.part,
+    ...shared,
     inputs: picture === undefined || seen === undefined ? [] : [{ tensor: picture.tensor.name, image: seen.image }],
-    labels,
     missing: [...(seen === undefined ? [other] : seen.missing), ...head.missing],
     doubts: seen?.doubts ?? [],
   };
@@ -59,7 +77,7 @@ function headOf(
     case 'ImageClassification':
     case 'AudioClassification':
     case 'SequenceClassification':
-      return classifier(String(config['problem_type'] ?? ''), scores, kind === 'SequenceClassification');
+      return classifier(String(config['problem_type'] ?? ''), scores, takesText(info));
     case 'SemanticSegmentation':
       return { part: { task: 'segmentation', output: { decoder: 'segmentation', tensors: { scores } } }, missing: [] };
     case 'ObjectDetection': {
@@ -96,9 +114,25 @@ function classifier(problem: string, scores: string, text: boolean): HeadPart {
     return { part: { task: 'regression', output: { decoder: 'regression', tensors } }, missing: [] };
   const multi = problem === 'multi_label_classification';
   const decoder = multi ? 'multi-label' : text ? 'text-classification' : 'classification';
+  return { part: { task: 'classification', output: { decoder, tensors } }, missing: [] };
+}
+
+/** Numbers of tokens, and what goes with them, as far as the graph takes it. */
+function textOf(info: ModelInfo, config: Record<string, unknown>, files: readonly { readonly path: string }[]) {
+  const fixed = lastSize(info.inputs.find(({ name }) => name === 'input_ids'));
+  const most = Number(config['max_position_embeddings'] ?? LENGTH_MAX);
+  const length = fixed ?? (most >= 1 ? Math.min(LENGTH_MAX, most) : LENGTH_MAX);
+  const inputs = Object.entries(TEXT_INPUTS)
+    .filter(([tensor]) => info.inputs.some(({ name }) => name === tensor))
+    .map(([tensor, as]) => ({ tensor, text: { tokenizer: TOKENIZER, length_max: length, as } }));
+  const there = files.some(({ path }) => path === TOKENIZER);
   return {
-    part: { task: 'classification', output: { decoder, tensors } },
-    missing: text ? ['inputs: text is not taken yet; the Open Inference Protocol takes token ids'] : [],
+    inputs,
+    missing: there ? [] : [`inputs[0].text.tokenizer: there is no ${TOKENIZER} beside the model`],
+    doubts:
+      fixed !== undefined
+        ? []
+        : [`inputs[].text.length_max is ${length}: longer texts are cut; every unit costs as much`],
   };
 }
 

@@ -1,3 +1,4 @@
+import { createTextTensors } from '@brink/decode';
 import { createDecoder, type Decode, type Labels, parseLabels } from '@brink/decoders';
 import { deriveGraph, type ModelInfo, readModel } from '@brink/onnx';
 import { BrinkError, type InputSpec, labelFiles, type Passport, PassportSchema } from '@brink/protocol';
@@ -58,6 +59,8 @@ export async function prepare(
     files,
     input: pictureSize(passport),
   });
+  // A tokenizer that cannot be used is said now, not with the first text.
+  if (passport.inputs.some((input) => 'text' in input)) createTextTensors(passport, files);
   const { graph, inputs, states } = await derived.get(derivedKey(modelSha256, passport), () =>
     deriveGraph(bytes, passport, agreement.heads),
   );
