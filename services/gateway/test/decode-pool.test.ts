@@ -91,7 +91,7 @@ it.skipIf(process.platform !== 'linux')(
   async () => {
     await using pool = await startPool({ memoryBytesMax: 512 * 2 ** 20 });
     const masks = [[0, 0, 0.5, 0.5]];
-  const eight = { ...TARGET, width: 8, height: 8 };
+    const eight = { ...TARGET, width: 8, height: 8 };
     for (const bytes of [jpeg(), png(1000, 1000)]) {
       const { kept, pictures } = await pool.decode(bytes, [eight], false, {
         masks,

@@ -1,7 +1,6 @@
 import { brotliCompressSync, gzipSync, zstdCompressSync } from 'node:zlib';
 import { BrinkError } from '@brink/protocol';
 import { describe, expect, it } from 'vitest';
-import type { Arrival } from './arrival.ts';
 import { typeOf } from './checks.ts';
 
 const JPEG = Buffer.from([0xff, 0xd8, 0xff, 0xe0, 1, 2, 3]);
@@ -18,7 +17,7 @@ const signal = { name: 's', format: 'signal', samples: { encoding: 'json' } } as
 const text = { name: 's', format: 'text' } as unknown as Plan;
 
 function typed(plan: Plan, payload: Uint8Array, contentType?: string): string {
-  const type = typeOf(plan, { contentType, payload } as Arrival);
+  const type = typeOf(plan, { contentType, payload });
   return type instanceof BrinkError ? type.message : type;
 }
 

@@ -65,6 +65,7 @@ const ENCODED: Readonly<Record<string, string>> = {
 const RAW = 'application/octet-stream';
 const TEXTUAL: ReadonlySet<string> = new Set(['text/plain', 'application/json', 'image/svg+xml']);
 
+type Said = Partial<Pick<Arrival, 'contentType'>> & Pick<Arrival, 'payload'>;
 type Typed = Pick<StreamPlan, 'name' | 'format' | 'samples'>;
 
 /**
@@ -72,7 +73,7 @@ type Typed = Pick<StreamPlan, 'name' | 'format' | 'samples'>;
  * @returns E_ENCODING for what is compressed or wrapped, E_TYPE for what the stream does not take or what is not what it is said to
  * be, E_IMAGE_TYPE for pictures that are none
  */
-export function typeOf(plan: Typed, { contentType = '', payload }: Arrival): string | BrinkError {
+export function typeOf(plan: Typed, { contentType = '', payload }: Said): string | BrinkError {
   const named = namedBy(contentType, plan.format);
   const wrong = named === undefined ? undefined : refusedByName(plan, named);
   if (wrong !== undefined) return wrong;
