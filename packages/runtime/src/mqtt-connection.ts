@@ -207,7 +207,7 @@ class Connection implements Mqtt {
     this.#backoff.up();
     // The broker was told; MQTT.js would end the connection over a packet that is larger, see packetBytesMax.
     delete client.options.properties?.maximumPacketSize;
-    this.#outbox.open(client, packet.properties?.receiveMaximum);
+    this.#outbox.open(client, packet.properties);
     this.#logger.info({ protocol: this.#version, session: packet.sessionPresent }, 'connected to the broker');
     await this.#subscriptions.open(client, this.#version);
     if (client !== this.#client || !this.#connected) return;

@@ -18,6 +18,30 @@ interface Entry {
 }
 
 /**
+ * [MQTT-3.2.2-15] A broker ends the connection over a packet that is too large for it, and whoever keeps what was not acknowledged
+ * would send it again with the next one, for ever. MQTT.js does not look.
+ * @returns the length of the PUBLISH, never too small
+ */
+function packetBytesOf(topic: string, payload: Buffer, { properties = {} }: PublishOptions): number {
+  // Type and lengths of packet, topic and properties, and the packet id.
+  let bytes = 1 + 4 + 2 + 4 + 2 + Buffer.byteLength(topic) + payload.byteLength;
+  for (const value of Object.values(properties)) {
+    // [MQTT-2.2.2] An identifier, then at most four bytes, or text or binary data behind its length, or pairs of texts.
+    if (typeof value === 'string' || Buffer.isBuffer(value)) bytes += 3 + Buffer.byteLength(value);
+    else if (typeof value !== 'object') bytes += 5;
+    else bytes += pairBytes(value);
+  }
+  return bytes;
+}
+
+function pairBytes(pairs: object): number {
+  const all = Object.entries(pairs).flatMap(([key, values]) =>
+    [values].flat().map((text) => [key, String(text)] as const),
+  );
+  return all.reduce((sum, [key, text]) => sum + 5 + Buffer.byteLength(key) + Buffer.byteLength(text), 0);
+}
+
+/**
  * What waits to go out over one connection: bounded in number and bytes, and at most as many QoS 1 messages un-acked as the broker
  * said it takes. (MQTT.js does not look at the broker's receive maximum; Mosquitto ends the connection of who exceeds it.)
  */
@@ -28,6 +52,7 @@ export class Outbox {
   #queue: Entry[] = [];
   #client: MqttClient | undefined;
   #unackedMax = 0;
+  #packetBytesMax = Number.POSITIVE_INFINITY;
   #unacked = 0;
   #bytes = 0;
   #onEmpty: (() => void)[] = [];
@@ -41,10 +66,11 @@ export class Outbox {
     return this.#sent.size + this.#queue.length;
   }
 
-  /** @param receiveMaximum of the CONNACK; absent in MQTT 3.1.1 and where the broker states none */
-  open(client: MqttClient, receiveMaximum = 65_535): void {
+  /** @param told in the CONNACK; absent in MQTT 3.1.1, and what the broker has no limit for */
+  open(client: MqttClient, told: { receiveMaximum?: number; maximumPacketSize?: number } = {}): void {
     this.#client = client;
-    this.#unackedMax = receiveMaximum;
+    this.#unackedMax = told.receiveMaximum ?? 65_535;
+    this.#packetBytesMax = told.maximumPacketSize ?? Number.POSITIVE_INFINITY;
   }
 
   /** Everything that was not acknowledged is rejected: it is its sender's again. */
@@ -74,6 +100,12 @@ export class Outbox {
 
   publish(topic: string, payload: Buffer, options: PublishOptions): Promise<void> {
     return new Promise((resolve, reject) => {
+      const packetBytes = packetBytesOf(topic, payload, options);
+      if (packetBytes > this.#packetBytesMax) {
+        const limit = `the broker takes packets of at most ${this.#packetBytesMax} bytes`;
+        reject(new BrinkError('E_TOO_LARGE', `${topic}: a packet of ${packetBytes} bytes; ${limit}`));
+        return;
+      }
       const { countMax, bytesMax } = this.#limits;
       const count = this.waiting;
       if (count >= countMax || (count > 0 && this.#bytes + payload.byteLength > bytesMax)) {

@@ -69,7 +69,8 @@ export interface Mqtt extends Part {
   readonly protocolVersion: 4 | 5 | undefined;
   /**
    * QoS 1 resolves at PUBACK, QoS 0 when the bytes were handed to the socket. Never await it inside a message handler.
-   * @throws BrinkError E_BROKER (not connected, connection lost, refused), E_BUSY (the bounded queue is full)
+   * @throws BrinkError E_BROKER (not connected, connection lost, refused), E_BUSY (the bounded queue is full), E_TOO_LARGE (for the
+   *   broker, where it says so, over MQTT 5)
    */
   publish(topic: string, payload: string | Uint8Array, o?: PublishOptions): Promise<void>;
   /**

@@ -198,6 +198,27 @@ describe.skipIf(codec === undefined)('an MQTT 5 connection', () => {
     ['EMQX 5.8', false],
   ])('%s is too old: %s', (text, old) => expect(brokerVersionProblem(text) !== undefined).toBe(old));
 
+  test('refuses what the broker would end the connection over, to the byte, and sends the rest', async () => {
+    const on = await broker({ maximumPacketSize: 1000 });
+    const mqtt = client({ url: on.url });
+    await mqtt.start(never);
+    const properties = { contentType: 'image/jpeg', userProperties: { at: '9' } };
+    const send = (bytes: number) => mqtt.publish('topic', Buffer.alloc(bytes), { qos: 1, properties });
+    await expect(send(1000)).rejects.toMatchObject({ code: 'E_TOO_LARGE' });
+    const going = [send(950)];
+    await expect.poll(() => on.of('publish').length).toBe(1);
+    // Its remaining length; type and length before it take three bytes more.
+    const { length } = on.of('publish')[0] as unknown as { length: number };
+    const most = 950 + 1000 - (length + 3);
+    await expect(send(most + 1)).rejects.toMatchObject({ code: 'E_TOO_LARGE' });
+    // At most a few bytes too careful: lengths that could be shorter.
+    going.push(send(most - 8));
+    await expect.poll(() => on.of('publish').length).toBe(2);
+    for (const { messageId } of on.of('publish')) on.send({ cmd: 'puback', messageId, reasonCode: 0 });
+    await Promise.all(going);
+    expect([on.connections(), mqtt.connected]).toEqual([1, true]);
+  });
+
   test('names the filter that was refused, and why', async () => {
     const on = await broker();
     const mqtt = client({ url: on.url });
