@@ -4,6 +4,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
+import { fileURLToPath } from 'node:url';
 import mqtt from 'mqtt';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { soon, startSite, until } from './device.testing.ts';
@@ -11,7 +12,7 @@ import { Outbox } from './outbox.ts';
 
 const CONTROL = { username: 'control', role: 'control', password: 'c' } as const;
 const GATEWAY = { username: 'gateway', role: 'gateway', password: 'g' } as const;
-const CHILD = join(import.meta.dirname, 'outbox-child.testing.ts');
+const CHILD = fileURLToPath(new URL('./outbox-child.testing.ts', import.meta.url));
 const LONG = process.env['BRINK_TEST_SIZE'] === 'long';
 const KILLS = LONG ? 20 : 4;
 

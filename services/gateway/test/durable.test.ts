@@ -110,8 +110,11 @@ describe('a durable stream', () => {
     expectLaws(site);
   });
 
-  it('that is full takes no more, says so, and goes on without a loss when there is room', async () => {
-    const config = { spool: { rowsMax: 3, bytesMax: 1_000_000, ageMsMax: 1_000_000 } };
+  it.each([
+    ['rows', { rowsMax: 3, bytesMax: 1_000_000 }],
+    ['bytes', { rowsMax: 1000, bytesMax: 3 * 48 }],
+  ])('that is full of %s takes no more, says so, and goes on without a loss when there is room', async (_, limits) => {
+    const config = { spool: { ...limits, ageMsMax: 1_000_000 } };
     await using site = await startSite({ configuration: durable(), config, inference: false });
     await site.hears('i.sock');
     const got = await receipts(site, 'dev-1');
@@ -142,6 +145,38 @@ describe('a durable stream', () => {
     site.inference.hangUp();
     await until(() => site.control.outcomes.length === 1);
     expect(site.control.outcomes[0]).toMatchObject({ outcome: 'decided', evidence: { attempts: 0 } });
+    expectLaws(site);
+  });
+
+  it('tries a unit again, alone, that took its runner down, and gives it up after three tries; the others are decided', async () => {
+    await using site = await startSite({ configuration: durable() });
+    await site.ready();
+    const crash = { failure: { code: 'E_MODEL_CRASH', detail: 'said the test' }, attempt: true };
+    site.inference.answer(({ decide }) =>
+      decide.units.map(() => (decide.units.some(({ id }) => id.startsWith('poison')) ? crash : decided())),
+    );
+    await Promise.all(['poison', 'dev-1', 'dev-2'].map((device) => site.frame(device, 'raw', tensor(), 'k3v9-1')));
+    await until(() => site.control.outcomes.length === 3);
+    const poison = site.control.outcomes.find(({ device }) => device === 'poison');
+    expect(poison).toMatchObject({ outcome: 'dead', error: { code: 'E_ATTEMPTS' }, evidence: { attempts: 3 } });
+    expect(site.control.outcomes.filter(({ outcome }) => outcome === 'decided')).toHaveLength(2);
+    await until(async () => (await site.metric(/spool_rows\{.*raw/)) === 0);
+    expectLaws(site);
+  });
+
+  it('sends outcomes again that control did not confirm, and computes nothing again', async () => {
+    await using site = await startSite({ configuration: durable() });
+    await site.ready();
+    let batches = 0;
+    site.control.beforeCommit(() => {
+      batches += 1;
+      return batches <= 2 ? Promise.reject(new Error('killed before it committed')) : Promise.resolve();
+    });
+    for (let seq = 1; seq <= 5; seq++) await site.frame('dev-1', 'raw', tensor(), `k3v9-${seq}`);
+    await until(() => site.service.counts.units('bits').decided === 5);
+    expect(batches).toBeGreaterThan(2);
+    expect(site.inference.units).toHaveLength(5);
+    expect(new Set(decisionsOf(site, 'dev-1')).size).toBe(5);
     expectLaws(site);
   });
 
