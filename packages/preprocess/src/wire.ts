@@ -25,6 +25,7 @@ export function wireHeads(passport: Pick<Passport, 'inputs' | 'state'>): WireHea
   checkTexts(prepared);
   const inputs = prepared.map((input) => {
     if ('text' in input) return headOf(input.tensor, 'int32', [input.text.length_max]);
+    if ('features' in input) return headOf(input.tensor, 'float32', input.features.shape);
     if ('image' in input) {
       const { height, width } = input.image;
       return headOf(input.tensor, 'uint8', [height, width, channelsOf(input.image)]);

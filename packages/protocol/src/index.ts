@@ -93,6 +93,14 @@ export {
   RetiredSchema,
   StreamCountsSchema,
 } from './messages.ts';
+export {
+  type ChainPassport,
+  ChainPassportSchema,
+  isChain,
+  type Step,
+  StepSchema,
+  stepModel,
+} from './passport/chain.ts';
 export { type Expect, ExpectSchema, type Golden, GoldenSchema } from './passport/golden.ts';
 export {
   type AudioInput,

@@ -10,6 +10,7 @@ import {
   ReceiptSchema,
   RetiredSchema,
 } from './messages.ts';
+import { ChainPassportSchema } from './passport/chain.ts';
 import { PassportSchema } from './passport/passport.ts';
 import { ProblemSchema } from './problem.ts';
 import {
@@ -24,6 +25,7 @@ const SCHEMAS = {
   config: ConfigurationSchema,
   'published-config': PublishedConfigurationSchema,
   passport: PassportSchema,
+  'chain-passport': ChainPassportSchema,
   decision: DecisionSchema,
   evidence: EvidenceSchema,
   outcome: OutcomeSchema,

@@ -126,6 +126,11 @@ export const TextInputSchema = z.strictObject({
 });
 export type TextInput = z.infer<typeof TextInputSchema>;
 
+/** Numbers as they are: what the step before it in a chain gives, or a stream of tensors. */
+export const FeaturesInputSchema = z.strictObject({
+  shape: z.array(Count.max(65_536)).min(1).max(8).describe('of one unit; in a chain, rows of the step before first'),
+});
+
 const tensor = z.string().min(1).max(200).describe('as the graph calls it');
 
 /** A tensor that is the same for every unit. */
@@ -156,6 +161,7 @@ export const InputSchema = z.union([
   z.strictObject({ tensor, audio: AudioInputSchema }),
   z.strictObject({ tensor, signal: SignalInputSchema }),
   z.strictObject({ tensor, text: TextInputSchema }),
+  z.strictObject({ tensor, features: FeaturesInputSchema }),
   ConstantInputSchema,
 ]);
 export type InputSpec = z.infer<typeof InputSchema>;

@@ -1,7 +1,15 @@
 import { type Dirent, watch } from 'node:fs';
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { BrinkError, isName, type ModelNeeds, needsOf, PassportSchema } from '@brink/protocol';
+import {
+  BrinkError,
+  ChainPassportSchema,
+  isName,
+  type ModelNeeds,
+  needsOf,
+  PassportSchema,
+  stepModel,
+} from '@brink/protocol';
 import type { Clock, Logger, Part } from '@brink/runtime';
 import type { ModelsOnDisk } from './crosschecks.ts';
 import { configError } from './problems.ts';
@@ -71,16 +79,21 @@ export async function readModels(dir: string): Promise<ModelsOnDisk> {
   const needs = new Map<string, ModelNeeds>();
   for (const [name, versions] of models.versions) {
     for (const version of versions) {
-      const of = await readNeeds(join(dir, name, String(version), 'model.json')).catch(() => undefined);
+      const of = await readNeeds(dir, name, version).catch(() => undefined);
       if (of !== undefined) needs.set(`${name}/${version}`, of);
     }
   }
   return { ...models, needs };
 }
 
-async function readNeeds(file: string): Promise<ModelNeeds | undefined> {
+/** Of a chain: those of its first step. */
+async function readNeeds(dir: string, name: string, version: number, inChain = false): Promise<ModelNeeds | undefined> {
+  const file = join(dir, name, String(version), 'model.json');
   if ((await stat(file)).size > FILE_BYTES_MAX) return undefined;
-  const { data } = PassportSchema.safeParse(JSON.parse(await readFile(file, 'utf8')));
+  const json: unknown = JSON.parse(await readFile(file, 'utf8'));
+  const [first] = inChain ? [] : (ChainPassportSchema.safeParse(json).data?.steps ?? []);
+  if (first !== undefined) return readNeeds(dir, stepModel(first).name, stepModel(first).version, true);
+  const { data } = PassportSchema.safeParse(json);
   return data === undefined ? undefined : needsOf(data.inputs);
 }
 

@@ -4,7 +4,10 @@ import { join } from 'node:path';
 import { type ImageTarget, imageTarget, isPrepared, type WireHead, wireHeads } from '@brink/preprocess';
 import {
   BrinkError,
+  type ChainPassport,
+  ChainPassportSchema,
   type InputSpec,
+  isChain,
   type ModelNeeds,
   needsOf,
   type Passport,
@@ -34,6 +37,8 @@ export interface Preparation {
   readonly states: readonly StateSpec[];
   /** What its results say. */
   readonly task: Passport['task'];
+  /** What it finds with a lower score it leaves out; undefined where it finds nothing in pictures. */
+  readonly scoreMin: number | undefined;
 }
 
 /**
@@ -41,21 +46,45 @@ export interface Preparation {
  * @throws BrinkError E_MODEL_UNKNOWN where there is none, E_PASSPORT where it cannot be used
  */
 export async function readPreparation(modelsDir: string, name: string, version: number): Promise<Preparation> {
+  const { path, json, sha256 } = await readModelJson(modelsDir, name, version);
+  const passport = PassportSchema.safeParse(json);
+  if (passport.success) return { passportSha256: sha256, ...preparationOf(passport.data) };
+  const [issue] = passport.error.issues;
+  throw new BrinkError('E_PASSPORT', `${path}: ${issue?.path.join('.')}: ${issue?.message}`);
+}
+
+/**
+ * The same of a chain of models.
+ * @returns undefined where it is none @throws BrinkError E_PASSPORT
+ */
+export async function readChain(
+  modelsDir: string,
+  name: string,
+  version: number,
+): Promise<{ passport: ChainPassport; sha256: string } | undefined> {
+  const read = await readModelJson(modelsDir, name, version).catch(() => undefined);
+  if (read === undefined || !isChain(read.json)) return undefined;
+  const passport = ChainPassportSchema.safeParse(read.json);
+  if (passport.success) return { passport: passport.data, sha256: read.sha256 };
+  const [issue] = passport.error.issues;
+  throw new BrinkError('E_PASSPORT', `${read.path}: ${issue?.path.join('.')}: ${issue?.message}`);
+}
+
+async function readModelJson(
+  modelsDir: string,
+  name: string,
+  version: number,
+): Promise<{ path: string; json: unknown; sha256: string }> {
   const path = join(modelsDir, name, String(version), 'model.json');
-  let bytes: Buffer;
   try {
-    bytes = await readFile(path);
+    const bytes = await readFile(path);
+    return { path, json: parseJson(bytes, path), sha256: createHash('sha256').update(bytes).digest('hex') };
   } catch (reason) {
+    if (reason instanceof BrinkError) throw reason;
     throw new BrinkError('E_MODEL_UNKNOWN', `${path} cannot be read: ${BrinkError.from(reason).detail}`, {
       cause: reason,
     });
   }
-  const passport = PassportSchema.safeParse(parseJson(bytes, path));
-  if (!passport.success) {
-    const [issue] = passport.error.issues;
-    throw new BrinkError('E_PASSPORT', `${path}: ${issue?.path.join('.')}: ${issue?.message}`);
-  }
-  return { passportSha256: createHash('sha256').update(bytes).digest('hex'), ...preparationOf(passport.data) };
 }
 
 /** @throws BrinkError E_PASSPORT where its numbers cannot be together */
@@ -74,6 +103,7 @@ function preparationOf(passport: Passport): Omit<Preparation, 'passportSha256'> 
     hopSeconds,
     states: passport.state,
     task: passport.task,
+    scoreMin: 'score_min' in passport.output ? passport.output.score_min : undefined,
   };
 }
 

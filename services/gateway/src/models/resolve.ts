@@ -84,7 +84,8 @@ async function stepOf(
   announced: readonly ModelState[],
 ): Promise<ServingModel> {
   const state = announced.find((one) => one.name === name && one.version === version);
-  if (state === undefined) throw new BrinkError('E_MODEL_UNKNOWN', `step ${name}@${version} is not loaded by inference`);
+  if (state === undefined)
+    throw new BrinkError('E_MODEL_UNKNOWN', `step ${name}@${version} is not loaded by inference`);
   return prepared(modelsDir, state, undefined);
 }
 

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { constants } from 'node:fs';
 import { lstat, open, readdir, realpath } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { BrinkError, isName, type Passport, PassportSchema, passportProblems } from '@brink/protocol';
+import { BrinkError, isChain, isName, type Passport, PassportSchema, passportProblems } from '@brink/protocol';
 import { z } from 'zod';
 
 /** One `models/<name>/<version>/`. */
@@ -34,12 +34,22 @@ export async function listVersions(dir: string, only?: string): Promise<VersionF
     for (const version of await subfolders(join(dir, name))) {
       if (!/^[1-9]\d{0,8}$/.test(version)) continue;
       const path = join(dir, name, version);
-      if ((await isThere(path, 'model.json')) || (await isThere(path, MODEL))) {
-        found.push({ name, version: Number(version), path });
-      }
+      if (await isVersion(path)) found.push({ name, version: Number(version), path });
     }
   }
   return found.sort((a, b) => (a.name === b.name ? a.version - b.version : a.name < b.name ? -1 : 1));
+}
+
+/** A chain of other models has no graph of its own: whoever has the frames runs its steps. */
+async function isVersion(path: string): Promise<boolean> {
+  if (await isThere(path, MODEL)) return true;
+  if (!(await isThere(path, 'model.json'))) return false;
+  const bytes = await readPlainFile(join(path, 'model.json'), PASSPORT_BYTES_MAX, 'E_PASSPORT').catch(() => undefined);
+  try {
+    return !isChain(JSON.parse(bytes?.toString('utf8') ?? 'null'));
+  } catch {
+    return true;
+  }
 }
 
 /** The stamp of a folder that is not there. */
