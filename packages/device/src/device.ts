@@ -14,12 +14,11 @@ import {
   type Mqtt,
   type MqttMessage,
   type Part,
-  type PublishOptions,
   silentLogger,
   systemClock,
 } from '@brink/runtime';
 import { type CommandHandler, createCommands } from './commands.ts';
-import type { FrameName } from './frame-name.ts';
+import { type FrameName, propertiesOf } from './frame.ts';
 import { Keeper, type KeeperDeps, type RejectedFrame } from './keeper.ts';
 import { createKeys } from './keys.ts';
 import type { OutboxConfig } from './outbox.ts';
@@ -78,7 +77,7 @@ export interface Device extends Part {
    * restart, until the gateway's receipt says that it has it.
    * @throws BrinkError E_STORAGE_FULL, E_NAME; E_SETTING without an `outbox` in the configuration
    */
-  keep(stream: string, bytes: Uint8Array, o?: Pick<PublishFrame, 'contentType'>): Promise<FrameName>;
+  keep(stream: string, bytes: Uint8Array, o?: Pick<PublishFrame, 'contentType' | 'at'>): Promise<FrameName>;
   /** Kept frames without a receipt. */
   readonly waiting: number;
   /** Kept frames that the gateway refused by name; they are not sent again. */
@@ -159,9 +158,9 @@ export function createDevice(
       await mqtt.publish(topic, bytes, { qos: o.qos ?? 0, properties: propertiesOf(o) });
       return id;
     },
-    async keep(stream, bytes, { contentType } = {}) {
+    async keep(stream, bytes, { contentType, at } = {}) {
       if (keeper === undefined) throw new BrinkError('E_SETTING', 'outbox is not set; expected the file of the outbox');
-      return keeper.keep(named(stream), () => nextFrame(stream), bytes, contentType);
+      return keeper.keep(named(stream), () => nextFrame(stream), bytes, { contentType, at });
     },
     get waiting() {
       return keeper?.waiting ?? 0;
@@ -211,13 +210,6 @@ function connectionOf(
     },
     d,
   );
-}
-
-function propertiesOf({ contentType, at }: PublishFrame): NonNullable<PublishOptions['properties']> {
-  return {
-    ...(contentType === undefined ? {} : { contentType }),
-    ...(at === undefined ? {} : { userProperties: { at: String(at) } }),
-  };
 }
 
 function named(stream: string): string {

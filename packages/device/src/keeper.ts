@@ -1,7 +1,7 @@
 import { BrinkError, type ErrorCode, ReceiptSchema, type Topics } from '@brink/protocol';
 import type { Clock, Logger, Mqtt, Timer } from '@brink/runtime';
-import type { FrameName } from './frame-name.ts';
-import { type KeptFrame, Outbox, type OutboxConfig } from './outbox.ts';
+import { type FrameName, propertiesOf } from './frame.ts';
+import { type Aside, type KeptFrame, Outbox, type OutboxConfig } from './outbox.ts';
 
 /** A frame that the gateway refused by name: it is not sent again. */
 export interface RejectedFrame extends FrameName {
@@ -68,13 +68,13 @@ export class Keeper {
   }
 
   /** @throws BrinkError E_STORAGE_FULL, E_UNAVAILABLE */
-  keep(stream: string, name: () => FrameName, bytes: Uint8Array, contentType?: string): FrameName {
+  keep(stream: string, name: () => FrameName, bytes: Uint8Array, aside: Aside = {}): FrameName {
     if (!this.#running) throw new BrinkError('E_UNAVAILABLE', 'the device is not running');
     for (const given of this.#outbox.makeRoom(stream, bytes.byteLength)) {
       this.#sent.delete(given.id);
       this.#retire(stream, given.boot, given.seq + 1);
     }
-    const { boot, seq } = this.#outbox.add(stream, name(), bytes, contentType);
+    const { boot, seq } = this.#outbox.add(stream, name(), bytes, aside);
     this.#pump();
     return { boot, seq };
   }
@@ -107,9 +107,8 @@ export class Keeper {
     const { stream, boot, seq } = frame;
     const { topics, device } = this.#config;
     const topic = topics.format({ kind: 'frame', device, stream, id: { boot, seq } });
-    const properties = kept.contentType === undefined ? {} : { properties: { contentType: kept.contentType } };
     // Lost with the connection, or no room to wait: it is sent again.
-    this.#d.mqtt.publish(topic, kept.payload, { qos: 1, ...properties }).catch(() => {});
+    this.#d.mqtt.publish(topic, kept.payload, { qos: 1, properties: propertiesOf(kept) }).catch(() => {});
     return dueMs;
   }
 

@@ -1,11 +1,12 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import mqtt from 'mqtt';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { soon, startSite, until } from './device.testing.ts';
 import type { Device } from './device.ts';
-import type { OutboxConfig } from './outbox.ts';
+import { Outbox, type OutboxConfig } from './outbox.ts';
 
 const CONTROL = { username: 'control', role: 'control', password: 'c' } as const;
 const GATEWAY = { username: 'gateway', role: 'gateway', password: 'g' } as const;
@@ -89,5 +90,26 @@ describe('a device with an outbox', () => {
     const retired = () => site.up('dev-1', 'retired').map(({ payload }) => payload.toString());
     await until(() => retired().length === 1, 'it is retired');
     expect(JSON.parse(retired()[0] ?? '')).toEqual({ boot: newest.boot, below: 2 });
+  });
+
+  test('takes over the file of the first version, and keeps positions from then on', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'brink-outbox-'));
+    onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+    const file = join(folder, 'outbox.db');
+    const old = new DatabaseSync(file);
+    old.exec(`CREATE TABLE frame (id INTEGER PRIMARY KEY, stream TEXT NOT NULL, boot TEXT NOT NULL, seq INTEGER NOT NULL,
+      type TEXT, payload BLOB NOT NULL) STRICT; PRAGMA user_version = 1`);
+    old.prepare('INSERT INTO frame VALUES (1, ?, ?, 7, ?, ?)').run('pump', 'k3v9', 'audio/wav', bytes('one'));
+    old.close();
+    for (const count of [1, 2]) {
+      const outbox = new Outbox({ file });
+      await outbox.open();
+      const frames = [...outbox.frames()];
+      expect(frames).toHaveLength(count);
+      expect(outbox.read(frames[0]!)).toEqual({ payload: new Uint8Array(bytes('one')), contentType: 'audio/wav' });
+      if (count === 1) outbox.add('pump', { boot: 'k3v9', seq: 8 }, bytes('two'), { at: 160 });
+      else expect(outbox.read(frames[1]!)).toEqual({ payload: new Uint8Array(bytes('two')), at: 160 });
+      outbox.close();
+    }
   });
 });

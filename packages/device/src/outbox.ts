@@ -1,6 +1,6 @@
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import { BrinkError, type ErrorCode } from '@brink/protocol';
-import type { FrameName } from './frame-name.ts';
+import type { FrameName } from './frame.ts';
 
 export interface OutboxConfig {
   /** SQLite file; made where there is none. One device per file. */
@@ -20,10 +20,19 @@ export interface KeptFrame extends FrameName {
   readonly bytes: number;
 }
 
+/** What a frame brings along besides its bytes. */
+export interface Aside {
+  readonly contentType?: string | undefined;
+  /** Position of its first sample. */
+  readonly at?: number | undefined;
+}
+
 const SCHEMA = `
 CREATE TABLE IF NOT EXISTS frame (id INTEGER PRIMARY KEY, stream TEXT NOT NULL, boot TEXT NOT NULL, seq INTEGER NOT NULL,
-  type TEXT, payload BLOB NOT NULL) STRICT`;
-const VERSION = 1;
+  type TEXT, payload BLOB NOT NULL, at INTEGER) STRICT`;
+/** Files of the first version have no positions. */
+const SINCE_1 = 'ALTER TABLE frame ADD COLUMN at INTEGER';
+const VERSION = 2;
 /** "Brob": says whose file it is to `file(1)` and to us. */
 const APPLICATION_ID = 0x42726f62;
 
@@ -47,7 +56,9 @@ export class Outbox {
     try {
       this.#db = new DatabaseSync(file, { timeout: 1000 });
       prepare(this.#db, file);
-      this.#insert = this.#db.prepare('INSERT INTO frame VALUES (?, ?, ?, ?, ?, ?)');
+      this.#insert = this.#db.prepare(
+        'INSERT INTO frame (id, stream, boot, seq, type, payload, at) VALUES (?, ?, ?, ?, ?, ?, ?)',
+      );
       const all = 'SELECT id, stream, boot, seq, length(payload) AS bytes FROM frame ORDER BY id';
       for (const row of this.#db.prepare(all).iterate()) {
         const [id, seq, bytes] = [Number(row['id']), Number(row['seq']), Number(row['bytes'])];
@@ -95,11 +106,11 @@ export class Outbox {
   }
 
   /** On the disk when it returns. @throws BrinkError E_STORAGE_FULL */
-  add(stream: string, { boot, seq }: FrameName, payload: Uint8Array, contentType?: string): KeptFrame {
+  add(stream: string, { boot, seq }: FrameName, payload: Uint8Array, { contentType, at }: Aside = {}): KeptFrame {
     const id = this.#lastId + 1;
     try {
       if (this.#insert === undefined) throw new BrinkError('E_UNAVAILABLE', 'the device has not been started');
-      this.#insert.run(id, stream, boot, seq, contentType ?? null, payload);
+      this.#insert.run(id, stream, boot, seq, contentType ?? null, payload, at ?? null);
     } catch (error) {
       throw outboxError(error, this.#config.file);
     }
@@ -108,11 +119,15 @@ export class Outbox {
     return frame;
   }
 
-  read({ id }: KeptFrame): { payload: Uint8Array; contentType: string | undefined } | undefined {
-    const row = this.#db?.prepare('SELECT type, payload FROM frame WHERE id = ?').get(id);
+  read({ id }: KeptFrame): (Aside & { payload: Uint8Array }) | undefined {
+    const row = this.#db?.prepare('SELECT type, payload, at FROM frame WHERE id = ?').get(id);
     if (row === undefined) return undefined;
-    const type = row['type'];
-    return { payload: row['payload'] as Uint8Array, contentType: type === null ? undefined : String(type) };
+    const { type, at } = row;
+    return {
+      payload: row['payload'] as Uint8Array,
+      ...(type === null ? {} : { contentType: String(type) }),
+      ...(at === null ? {} : { at: Number(at) }),
+    };
   }
 
   /** @throws BrinkError E_STORAGE_FULL, and all of them are still there */
@@ -155,8 +170,9 @@ function prepare(db: DatabaseSync, file: string): void {
   if (version > VERSION) throw new BrinkError('E_STORAGE_NEWER', `${file} has schema ${version}; expected ${VERSION}`);
   const said = db.prepare('PRAGMA quick_check(1)').get()?.['quick_check'];
   if (said !== 'ok') throw new BrinkError('E_STORAGE_CORRUPT', damaged(file, String(said)));
+  const change = version === 1 ? SINCE_1 : SCHEMA;
   db.exec(
-    `BEGIN IMMEDIATE; PRAGMA application_id = ${APPLICATION_ID}; ${SCHEMA}; PRAGMA user_version = ${VERSION}; COMMIT`,
+    `BEGIN IMMEDIATE; PRAGMA application_id = ${APPLICATION_ID}; ${change}; PRAGMA user_version = ${VERSION}; COMMIT`,
   );
 }
 

@@ -104,20 +104,6 @@ describe('files at a pace', () => {
     expect(statuses).toEqual([]);
   });
 
-  test('keep to it: by the clock, not by pauses', async () => {
-    const { write, send, summaryAfter } = await withTimes();
-    const file = write('one.txt', 'x');
-    await send([file, '--fps', '20', '--repeat', '0', '--count', '7']);
-    expect(summaryAfter()).toBeGreaterThanOrEqual(295);
-  });
-
-  async function withTimes() {
-    const here = await scene();
-    const times: number[] = [];
-    here.onHeard(() => times.push(performance.now()));
-    return { ...here, summaryAfter: () => (times.at(-1) ?? 0) - (times[0] ?? 0) };
-  }
-
   test('rows of stdin go out as they come', async () => {
     const { send, frames, onHeard } = await scene();
     const second = Promise.withResolvers<string>();
@@ -248,13 +234,15 @@ describe('snapshots', () => {
   ];
   test.each(troubles)('of a camera that %s are told once, and go on when it is well', async (_, said, bad) => {
     const { send, frames } = await scene();
+    // A busy machine must not make a time-out of another trouble.
+    const ms = said.source.includes('E_TIMEOUT') ? '100' : '5000';
     let asked = 0;
     const url = await camera((request, response) => {
       asked += 1;
       if (asked <= 2) bad(request, response);
       else response.writeHead(200, { 'content-type': 'image/jpeg' }).end(jpeg(7), 'latin1');
     });
-    const { code, err } = await send(['--snapshot', url, '--every', '10', '--count', '1', '--timeout-ms', '100']);
+    const { code, err } = await send(['--snapshot', url, '--every', '10', '--count', '1', '--timeout-ms', ms]);
     expect(code).toBe(0);
     expect(err).toMatch(said);
     expect(err.match(/trying again/g)).toHaveLength(1);

@@ -47,9 +47,8 @@ export function eachInTurn(o: WayConfig): Way {
 
   /** @returns why it did not go out, where it is worth another try */
   async function failure(frame: Outgoing, as: FrameName): Promise<BrinkError | undefined> {
-    const position = at && frame.at !== undefined ? { at: frame.at } : {};
     try {
-      await device.publish(stream, frame.bytes, { qos: 1, as, ...typeOf(frame), ...position });
+      await device.publish(stream, frame.bytes, { qos: 1, as, ...typeOf(frame), ...positionOf(frame, at) });
       return undefined;
     } catch (reason) {
       const error = BrinkError.from(reason);
@@ -70,11 +69,11 @@ export function eachInTurn(o: WayConfig): Way {
 }
 
 /** On the disk, until there is a receipt. Where it is full, receipts make room. @throws BrinkError E_STORAGE_FULL */
-export function kept({ device, stream, signal }: WayConfig): Way {
+export function kept({ device, stream, at, signal }: WayConfig): Way {
   return async (frame) => {
     while (!signal.aborted) {
       try {
-        return await device.keep(stream, frame.bytes, typeOf(frame));
+        return await device.keep(stream, frame.bytes, { ...typeOf(frame), ...positionOf(frame, at) });
       } catch (reason) {
         const error = BrinkError.from(reason);
         if (error.code !== 'E_STORAGE_FULL' || !(await fewerWait(device, signal))) throw error;
@@ -105,6 +104,7 @@ async function holds(condition: () => boolean, ms: number, signal: AbortSignal):
   return condition();
 }
 
+const positionOf = ({ at }: Outgoing, wanted: boolean) => (wanted && at !== undefined ? { at } : {});
 const typeOf = ({ contentType }: Outgoing) => (contentType === undefined ? {} : { contentType });
 
 function unwanted(error: BrinkError, { from, bytes }: Outgoing): BrinkError {

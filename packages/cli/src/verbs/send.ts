@@ -125,7 +125,6 @@ function refuseMix(command: Command): void {
     [options.http === true && streams(options), '--http posts files one by one; it goes with none of these options'],
     [stdins > 1 || (stdins > 0 && options.repeat !== 1), 'stdin can be read once; expected one "-", without --repeat'],
     [options.at === true && !cut, '--at says positions of samples; it needs --chunk or --rows'],
-    [options.at === true && options.keep !== undefined, '--at and --keep: an outbox keeps no positions yet'],
     [options.pcm !== undefined && options.chunk === undefined, '--pcm says how to cut; it needs --chunk'],
   ];
   for (const [holds, text] of wrong) if (holds) command.error(`error: ${text}`, { exitCode: 2 });
