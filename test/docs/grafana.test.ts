@@ -114,6 +114,14 @@ describe.each(dashboards)('the dashboard %s', (_, dashboard) => {
     const own = [...series.keys()].filter((name) => name.startsWith('brink_inference_')).map(familyOf);
     expect([...new Set(own)].filter((name) => !shown.has(name))).toEqual([]);
   });
+
+  it.each(['stage_seconds', 'drops_total', 'stream_oldest_seconds', 'stream_waiting', 'outcomes_oldest_seconds'])(
+    'shows where the time of units goes, what waits for how long, and why it was dropped: brink_gateway_%s',
+    (name) => {
+      const shown = queries.flatMap(([, query]) => namedIn(query).map(({ metric }) => familyOf(metric)));
+      expect(shown).toContain(`brink_gateway_${name}`);
+    },
+  );
 });
 
 const familyOf = (name: string) => name.replace(/_(bucket|sum|count)$/, '');
