@@ -178,6 +178,14 @@ test('21: mutated packets are survived, cost no memory, and each is counted once
   await ended();
 });
 
+test('bad inputs of the wire and the broker, 1 to 21: each number has its test', () => {
+  const titles = ['attacks.test.ts', 'floods.test.ts'].flatMap((file) => [
+    ...readFileSync(join(import.meta.dirname, file), 'utf8').matchAll(/^ *test\('(\d+): /gm),
+  ]);
+  const numbers = new Set(titles.map(([, number]) => Number(number)));
+  expect([...numbers].sort((a, b) => a - b)).toEqual(Array.from({ length: 21 }, (_, i) => i + 1));
+});
+
 /** The broker as `brink up` starts it, in a process of its own: its memory is what counts, not that of the attackers. */
 async function startProcess() {
   const folder = mkdtempSync(join(tmpdir(), 'brink-floods-'));
