@@ -217,7 +217,7 @@ test('discovered prints what to paste, and nothing that could not be pasted', as
 });
 
 const complaint =
-  'config/streams.yaml:6:13: streams.front.format: found "imag"; expected one of image, audio, signal, tensor';
+  'config/streams.yaml:6:13: streams.front.format: found "imag"; expected one of image, audio, signal, text, tensor';
 const law = { holds: true, law: 'a = b', items: [] };
 const healthy = {
   ...{ site: 'plant-7', version: '1.0.0', now: '', started_at: '', ready: true, problems: [] as string[] },

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { join } from 'node:path';
 import { systemClock, wait } from '@brink/runtime';
 import { describe, expect, it } from 'vitest';
-import { writePassport } from './harness/neighbours.ts';
+import { writeChain, writePassport } from './harness/neighbours.ts';
 import { expectLaws, SITE, type Site, startSite, until } from './harness/site.ts';
 
 // Windows that lie across frames, and a model that remembers: a gateway that is killed while they are under way decides the same
@@ -25,7 +25,7 @@ const DURABLE = {
       format: 'signal' as const,
       delivery: 'durable' as const,
       signal: { encoding: 'f32le' as const, fields: ['x'] },
-      pipelines: { plain: { model: 'mean' }, memory: { model: 'moving' } },
+      pipelines: { plain: { model: 'mean' }, memory: { model: 'moving' }, chain: { model: 'chained' } },
     },
   },
 };
@@ -40,8 +40,12 @@ async function withModels(site: Site): Promise<void> {
   const state = [{ in: 's', out: 't', shape: [1] }];
   const band_pass = { low_hz: 5, high_hz: 20 };
   const moving = await writePassport(site.modelsDir, { ...o, name: 'moving', inputs: [signal({ band_pass })], state });
-  await site.inference.announce([site.cats, mean, moving]);
-  site.inference.computes(([window = Buffer.alloc(0), before]) => {
+  // Three windows of the mean, and what they were before: a model behind a model, both with a memory.
+  const features = [{ tensor: 'x', features: { shape: [3, 1] } }];
+  const behind = await writePassport(site.modelsDir, { ...o, name: 'behind', inputs: features, state });
+  await writeChain(site.modelsDir, 'chained', [{ model: 'moving@1' }, { model: 'behind@1', window: 3, hop: 2 }]);
+  await site.inference.announce([site.cats, mean, moving, behind]);
+  site.inference.computes(([window = Buffer.alloc(0), before], raw) => {
     const values = new Float32Array(new Uint8Array(window).buffer);
     const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
     const state = before === undefined ? 0 : before.readFloatLE(0);
@@ -49,7 +53,9 @@ async function withModels(site: Site): Promise<void> {
     const after = Buffer.alloc(4);
     after.writeFloatLE(y * 0.5);
     const result = Buffer.from(JSON.stringify({ task: 'regression', values: { y } }));
-    return before === undefined ? [result] : [result, after];
+    const output = Buffer.alloc(4);
+    output.writeFloatLE(y);
+    return before === undefined ? [result] : [result, after, ...(raw ? [output] : [])];
   });
 }
 
@@ -73,7 +79,7 @@ function decisionsOf(site: Site, device: string): Map<string, string> {
   const found = new Map<string, string>();
   for (const one of site.control.outcomes.filter((outcome) => outcome.device === device)) {
     const key = `${one.pipeline} ${one.seq}.${one.part}`;
-    const said = JSON.stringify([one.outcome, one.frames, one.result?.values, one.error?.code]);
+    const said = JSON.stringify([one.outcome, one.frames, one.result?.values, one.result?.quality, one.error?.code]);
     expect(found.get(key) ?? said, key).toBe(said);
     found.set(key, said);
   }
@@ -94,7 +100,7 @@ async function dies(site: Site, device: string, argv: string[]): Promise<boolean
   const { child, gone } = gateway(site, ...argv);
   await send(site, device);
   const died = gone.then(() => true);
-  const decided = until(() => decisionsOf(site, device).size >= 2 * UNITS, 'decided', 15_000).catch(() => {});
+  const decided = until(() => decisionsOf(site, device).size >= 3 * UNITS, 'decided', 15_000).catch(() => {});
   // Its last points come after the decision.
   const lived = decided.then(() => wait(300, systemClock)).then(() => false);
   if (await Promise.race([died, lived])) return true;
@@ -105,7 +111,7 @@ async function dies(site: Site, device: string, argv: string[]): Promise<boolean
 
 async function recover(site: Site, device: string): Promise<void> {
   await site.restart();
-  await until(() => decisionsOf(site, device).size >= 2 * UNITS, device, 20_000);
+  await until(() => decisionsOf(site, device).size >= 3 * UNITS, device, 20_000);
   await site.service.stop();
 }
 
@@ -131,25 +137,25 @@ describe('a gateway that is killed while windows are under way', () => {
     await site.ready();
     await send(site, 'calm');
     await until(
-      () => decisionsOf(site, 'calm').size >= 2 * UNITS,
+      () => decisionsOf(site, 'calm').size >= 3 * UNITS,
       () => `${decisionsOf(site, 'calm').size} units`,
     );
     const calm = decisionsOf(site, 'calm');
-    expect(calm.size).toBe(2 * UNITS);
+    expect(calm.size).toBe(3 * UNITS);
     await site.service.stop();
     const devices: string[] = [];
     for (const [index, point] of POINTS.entries()) devices.push(...(await sweep(site, point, index)));
     await site.restart();
     for (const device of devices) {
       await until(
-        () => decisionsOf(site, device).size >= 2 * UNITS,
+        () => decisionsOf(site, device).size >= 3 * UNITS,
         () => `${device}: ${decisionsOf(site, device).size}`,
       );
       expect([device, sorted(decisionsOf(site, device))]).toEqual([device, sorted(calm)]);
     }
-    await until(() => site.service.counts.units('memory').pending === 0);
+    await until(() => ['plain', 'memory', 'chain'].every((name) => site.service.counts.units(name).pending === 0));
     const formed = (devices.length + 1) * UNITS;
-    for (const pipeline of ['plain', 'memory']) {
+    for (const pipeline of ['plain', 'memory', 'chain']) {
       expect(site.service.counts.units(pipeline)).toMatchObject({ formed, decided: formed });
     }
     expectLaws(site);

@@ -80,7 +80,7 @@ describe('each mistake is named with file, line, column, path, what was found an
     [
       'a word that is none of the choices',
       withChange('format: image', 'format: imag'),
-      'a.yaml:6:13: streams.front.format: found "imag"; expected one of image, audio, signal, tensor; did you mean "image"? (example: format: image)',
+      'a.yaml:6:13: streams.front.format: found "imag"; expected one of image, audio, signal, text, tensor; did you mean "image"? (example: format: image)',
     ],
     [
       "a topic of Brink's own",
@@ -110,7 +110,7 @@ describe('each mistake is named with file, line, column, path, what was found an
     [
       'something missing',
       withChange('    format: image\n', ''),
-      'a.yaml:4:3: streams.front.format: found nothing; expected one of image, audio, signal, tensor (example: format: image)',
+      'a.yaml:4:3: streams.front.format: found nothing; expected one of image, audio, signal, text, tensor (example: format: image)',
     ],
     [
       'a name that is none',

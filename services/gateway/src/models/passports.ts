@@ -1,6 +1,7 @@
-import { createHash } from 'node:crypto';
+import { createHash, hash } from 'node:crypto';
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { createTextTensors, type TextTensors } from '@brink/decode';
 import { type ImageTarget, imageTarget, isPrepared, type WireHead, wireHeads } from '@brink/preprocess';
 import {
   BrinkError,
@@ -35,6 +36,8 @@ export interface Preparation {
   /** The least time between two windows. */
   readonly hopSeconds: number;
   readonly states: readonly StateSpec[];
+  /** Of a model that takes text: its words as numbers, one tensor per input. */
+  readonly textTensors: TextTensors | undefined;
   /** What its results say. */
   readonly task: Passport['task'];
   /** What it finds with a lower score it leaves out; undefined where it finds nothing in pictures. */
@@ -48,9 +51,24 @@ export interface Preparation {
 export async function readPreparation(modelsDir: string, name: string, version: number): Promise<Preparation> {
   const { path, json, sha256 } = await readModelJson(modelsDir, name, version);
   const passport = PassportSchema.safeParse(json);
-  if (passport.success) return { passportSha256: sha256, ...preparationOf(passport.data) };
+  if (passport.success) {
+    const textTensors = await readTokenizer(join(path, '..'), passport.data);
+    return { passportSha256: sha256, ...preparationOf(passport.data), textTensors };
+  }
   const [issue] = passport.error.issues;
   throw new BrinkError('E_PASSPORT', `${path}: ${issue?.path.join('.')}: ${issue?.message}`);
+}
+
+/** @returns undefined where the model takes no text @throws BrinkError E_MODEL_HASH where the tokenizer is not the one of the passport */
+async function readTokenizer(folder: string, passport: Passport): Promise<TextTensors | undefined> {
+  const [first] = passport.inputs.flatMap((input) => ('text' in input ? [input.text.tokenizer] : []));
+  if (first === undefined) return undefined;
+  const bytes = await readFile(join(folder, first));
+  const listed = passport.files.find(({ path }) => path === first)?.sha256;
+  if (hash('sha256', bytes, 'hex') !== listed) {
+    throw new BrinkError('E_MODEL_HASH', `${join(folder, first)} is not the file that its passport lists`);
+  }
+  return createTextTensors(passport, new Map([[first, bytes]]));
 }
 
 /**
@@ -88,7 +106,7 @@ async function readModelJson(
 }
 
 /** @throws BrinkError E_PASSPORT where its numbers cannot be together */
-function preparationOf(passport: Passport): Omit<Preparation, 'passportSha256'> {
+function preparationOf(passport: Passport): Omit<Preparation, 'passportSha256' | 'textTensors'> {
   const inputs = passport.inputs.filter(isPrepared);
   const heads = wireHeads(passport);
   const { rateHz, hopSeconds } = paceOf(inputs);

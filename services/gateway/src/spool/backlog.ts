@@ -334,7 +334,7 @@ export class Backlog {
       spooled.out.add(key);
       this.#d.onDropped('configuration', spooled);
       const pipeline = { name, model: '', priority: 0, deadlineMs: undefined, everyMs: undefined };
-      this.settle(spooled, { lane: createLane(pipeline, ''), part: Number(part), kept: undefined }, 'dropped');
+      this.settle(spooled, { lane: createLane(pipeline, source.plan), part: Number(part), kept: undefined }, 'dropped');
     }
     for (const name of spooled.samples?.keys() ?? []) {
       if (stays(name)) continue;

@@ -1,4 +1,4 @@
-import { readRaw, readSignal, readWav, sniff } from '@brink/decode';
+import { readRaw, readSignal, readText, readWav, sniff } from '@brink/decode';
 import { BrinkError, isRawEncoding } from '@brink/protocol';
 import type { SamplesPlan, StreamPlan } from '../ingest/plan.ts';
 
@@ -24,10 +24,14 @@ export function readSamples(plan: SamplesPlan, bytes: Uint8Array, type: string):
   return { rateHz: rateHz ?? plan.rateHz, channels };
 }
 
-/** @returns what the frame says, undefined where it is no row of samples; or why it cannot be read */
+/** @returns what the frame says, undefined where it is no row of samples; or why it cannot be read, also where it is a text */
 export function samplesOf(plan: StreamPlan, payload: Uint8Array, type: string): Samples | BrinkError | undefined {
-  if (plan.samples === undefined) return undefined;
+  if (plan.samples === undefined && plan.format !== 'text') return undefined;
   try {
+    if (plan.samples === undefined) {
+      readText(payload);
+      return undefined;
+    }
     return readSamples(plan.samples, payload, type);
   } catch (reason) {
     return BrinkError.from(reason, 'E_DECODE');

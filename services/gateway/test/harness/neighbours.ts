@@ -29,7 +29,7 @@ export async function startInference(path: string) {
   let models: ModelState[] = [];
   let result: object = CAT;
   let holding: Promise<void> | undefined;
-  let compute: ((tensors: readonly Buffer[]) => Buffer[]) | undefined;
+  let compute: ((tensors: readonly Buffer[], raw: boolean) => Buffer[]) | undefined;
   let answer: (received: ReceivedDecide) => Promise<UnitResult[]> | UnitResult[] = (received) =>
     received.decide.units.map(decided);
 
@@ -44,7 +44,7 @@ export async function startInference(path: string) {
           decides.push({ decide, tensors });
           await holding;
           if (compute !== undefined) {
-            const answers = decide.units.map((_, i) => compute?.(ownTensors({ decide, tensors }, i)) ?? []);
+            const answers = decide.units.map((_, i) => compute?.(ownTensors({ decide, tensors }, i), decide.raw) ?? []);
             const all = answers.map((payloads) => ({ ...decided(), payloads: payloads.length }));
             return { body: { case: 'decided', value: { results: all } }, payloads: answers.flat() };
           }
@@ -77,7 +77,7 @@ export async function startInference(path: string) {
     hold(until: Promise<void>): void {
       holding = until;
     },
-    /** A model: of the tensors of each unit its result as JSON, and its states. */
+    /** A model: of the tensors of each unit its result as JSON, its states, and where they are asked for (`raw`) its outputs. */
     computes(fn: NonNullable<typeof compute>): void {
       compute = fn;
     },
@@ -204,4 +204,11 @@ export async function writePassport(
   await writeFile(join(folder, 'model.json'), bytes);
   const passportSha256 = createHash('sha256').update(bytes).digest('hex');
   return { name, version, state: 'ready', passportSha256, batchBest: 4, serving: true, reason: '' };
+}
+
+/** A model made of others. Inference does not announce it. */
+export async function writeChain(modelsDir: string, name: string, steps: object[], task = 'regression'): Promise<void> {
+  const folder = join(modelsDir, name, '1');
+  await mkdir(folder, { recursive: true });
+  await writeFile(join(folder, 'model.json'), JSON.stringify({ passport: 1, name, version: 1, task, steps }));
 }
