@@ -1,6 +1,7 @@
 import { type Raster, resizeBilinear } from './bilinear.ts';
 import type { PictureTarget, Placement } from './geometry.ts';
 import type { PlainJpeg } from './jpeg-header.ts';
+import { resizeByKernel } from './kernels.ts';
 
 /** One way in which a picture is wanted. */
 export interface Wanted {
@@ -37,8 +38,16 @@ export function isResizedHere(
 ): boolean {
   const { resize } = placement;
   if (resize.width === width && resize.height === height) return true;
-  // Where libvips enlarges, its pixels lie elsewhere; it keeps that to itself.
-  return target.kernel === 'bilinear' && resize.width <= width && resize.height <= height;
+  return target.kernel === 'bilinear' || isByKernel({ width, height }, { target, placement });
+}
+
+/** Whether libvips would do it otherwise than Pillow and torchvision: it enlarges, or takes the nearest pixel. */
+export function isByKernel(
+  { width, height }: { width: number; height: number },
+  { target, placement }: Wanted,
+): boolean {
+  const { resize } = placement;
+  return target.kernel === 'nearest' || resize.width > width || resize.height > height;
 }
 
 /**
@@ -94,7 +103,9 @@ export function resizedBytes(source: Raster, { target, placement }: Wanted): Uin
     cut === undefined
       ? { left: 0, top: 0, ...resize }
       : { left: cut.left, top: cut.top, width: target.width, height: target.height };
-  const raster = resizeBilinear(source, resize, window);
+  const raster = isByKernel(source, { target, placement })
+    ? resizeByKernel(source, target.kernel, resize, window)
+    : resizeBilinear(source, resize, window);
   const channels = target.colour === 'grey' ? 1 : 3;
   const bytes = new Uint8Array(target.width * target.height * channels);
   if (frame !== undefined && (raster.width < target.width || raster.height < target.height)) bytes.fill(target.pad);
@@ -120,27 +131,15 @@ function writeColours({ words, width }: Raster, y: number, bytes: Uint8Array, st
   }
 }
 
-/** [IEC 61966-2-1] sRGB → linear light. */
-const LINEAR = Float64Array.from({ length: 256 }, (_, i) => {
-  const value = i / 255;
-  return value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4;
-});
-const STEPS = 4096;
-/** Linear light in STEPS, its square root taken so that the dark ones lie apart → sRGB. */
-const FROM_ROOT = Uint8Array.from({ length: STEPS + 1 }, (_, i) => {
-  const linear = (i / STEPS) ** 2;
-  return Math.round(255 * (linear <= 0.0031308 ? 12.92 * linear : 1.055 * linear ** (1 / 2.4) - 0.055));
-});
-
-/** Luminance in linear light with the weights of Rec. 709, as libvips has it, not the luma that the file holds. */
+/** Luma with the weights of Rec. 601, as Pillow, OpenCV and torchvision have it, with which models are trained. */
 function writeGrey({ words, width }: Raster, y: number, bytes: Uint8Array, start: number): void {
   let to = start;
   for (let from = y * width; from < (y + 1) * width; from++) {
     const word = words[from] as number;
-    const red = LINEAR[word & 255] as number;
-    const green = LINEAR[(word >>> 8) & 255] as number;
-    const blue = LINEAR[(word >>> 16) & 255] as number;
-    const linear = 0.2126 * red + 0.7152 * green + 0.0722 * blue;
-    bytes[to++] = FROM_ROOT[Math.round(Math.sqrt(linear) * STEPS)] as number;
+    bytes[to++] = greyOf(word & 255, (word >>> 8) & 255, (word >>> 16) & 255);
   }
 }
+
+/** The weights in 65,536ths. */
+export const greyOf = (red: number, green: number, blue: number) =>
+  (19_595 * red + 38_470 * green + 7471 * blue + 32_768) >>> 16;

@@ -1,7 +1,7 @@
 import { BrinkError } from '@brink/protocol/link';
 import sharp, { type Sharp } from 'sharp';
 import type { Raster } from './bilinear.ts';
-import type { Wanted } from './jpeg.ts';
+import { greyOf, isByKernel, resizedBytes, type Wanted } from './jpeg.ts';
 
 // Everything that goes through sharp, and so through libvips.
 
@@ -68,8 +68,9 @@ export function denoiseBySharp(raster: Raster, { median, gaussian }: Denoise): P
   return rasterOf(steps.ensureAlpha());
 }
 
-export function resizeBySharp(raster: Raster, wanted: Wanted): Promise<Uint8Array> {
-  return prepare(openRaster(raster), wanted);
+/** What libvips does otherwise than others is resized here in any case. */
+export async function resizeBySharp(raster: Raster, wanted: Wanted): Promise<Uint8Array> {
+  return isByKernel(raster, wanted) ? resizedBytes(raster, wanted) : prepare(openRaster(raster), wanted);
 }
 
 /** A JPEG without any metadata. */
@@ -99,27 +100,22 @@ async function rasterOf(steps: Sharp): Promise<Raster> {
 /** Resizes to what is wanted, as bytes in the order of channels that is wanted. */
 export async function prepare(picture: Sharp, { target, placement }: Wanted): Promise<Uint8Array> {
   const { resize, cut, frame } = placement;
-  const grey = target.colour === 'grey';
   let steps = picture
     .flatten({ background: 'black' })
     .resize({ ...resize, fit: 'fill', kernel: KERNELS[target.kernel] });
   if (cut !== undefined) steps = steps.extract({ ...cut, width: target.width, height: target.height });
   if (frame !== undefined)
     steps = steps.extend({ ...frame, background: { r: target.pad, g: target.pad, b: target.pad } });
-  if (grey) steps = steps.greyscale();
   const { data, info } = await refusing(() =>
-    steps
-      .toColourspace(grey ? 'b-w' : 'srgb')
-      .raw({ depth: 'uchar' })
-      .toBuffer({ resolveWithObject: true }),
+    steps.toColourspace('srgb').raw({ depth: 'uchar' }).toBuffer({ resolveWithObject: true }),
   );
-  const channels = grey ? 1 : 3;
-  if (info.width !== target.width || info.height !== target.height || info.channels !== channels) {
+  if (info.width !== target.width || info.height !== target.height || info.channels !== 3) {
     throw new BrinkError(
       'E_SHAPE',
-      `decoded to ${info.height} × ${info.width} × ${info.channels}; expected ${target.height} × ${target.width} × ${channels}`,
+      `decoded to ${info.height} × ${info.width} × ${info.channels}; expected ${target.height} × ${target.width} × 3`,
     );
   }
+  if (target.colour === 'grey') return greyOfAll(data);
   if (target.colour === 'bgr') swapRedAndBlue(data);
   return data;
 }
@@ -133,6 +129,12 @@ async function refusing<T>(step: () => Promise<T>): Promise<T> {
     const code = message.includes('exceeds pixel limit') ? 'E_IMAGE_PIXELS' : 'E_IMAGE_CORRUPT';
     throw new BrinkError(code, `libvips: ${message}`, { cause: reason });
   }
+}
+
+function greyOfAll(pixels: Uint8Array): Uint8Array {
+  return Uint8Array.from({ length: pixels.length / 3 }, (_, i) =>
+    greyOf(pixels[3 * i] as number, pixels[3 * i + 1] as number, pixels[3 * i + 2] as number),
+  );
 }
 
 function swapRedAndBlue(pixels: Uint8Array): void {

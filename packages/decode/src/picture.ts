@@ -1,8 +1,8 @@
 import { BrinkError } from '@brink/protocol/link';
 import { type PictureTarget, type PictureTransform, type Placement, placeIn } from './geometry.ts';
-import { isForTurbo, prepareByTurbo, type Wanted } from './jpeg.ts';
+import { isByKernel, isForTurbo, prepareByTurbo, resizedBytes, type Wanted } from './jpeg.ts';
 import { type PlainJpeg, readPlainJpeg } from './jpeg-header.ts';
-import { type Denoise, decodeOnce, openPicture, prepare, readHeader, recompress } from './libvips.ts';
+import { type Denoise, decodeBySharp, decodeOnce, openPicture, prepare, readHeader, recompress } from './libvips.ts';
 import type { MaskShape } from './mask.ts';
 import { isPicture, sniff } from './sniff.ts';
 import { prepareWhole } from './whole.ts';
@@ -42,7 +42,7 @@ export interface DecodedPicture {
 
 /**
  * Decodes a JPEG, PNG or WebP and prepares it for every target: upright (EXIF), on black where it is transparent, sRGB,
- * 8 bit, resized with libvips' kernels, which are anti-aliased when they shrink.
+ * 8 bit, resized with libvips' kernels, which are anti-aliased when they shrink; what is enlarged, as Pillow does it.
  *
  * A plain JPEG that is not large goes through libjpeg-turbo and a resizing of our own, 1.4 to 6 times as fast and the
  * same within a tolerance that jpeg.test.ts holds; what libjpeg-turbo does not take without a warning sharp decides on.
@@ -65,7 +65,7 @@ export async function decodePicture(bytes: Uint8Array, options: DecodeOptions): 
   const different = new Map(
     options.targets.map((target, i) => [keyOf(target), { target, placement: placements[i] as Placement }]),
   );
-  const source = { type, plain, pixelsMax };
+  const source = { type, plain, pixelsMax, width, height };
   const made = isTreated(options)
     ? await prepareTreated(bytes, source, options, different)
     : await prepareAsIs(bytes, source, options, different);
@@ -86,6 +86,9 @@ interface Source {
   readonly type: DecodedPicture['type'];
   readonly plain: PlainJpeg | undefined;
   readonly pixelsMax: number;
+  /** Upright. */
+  readonly width: number;
+  readonly height: number;
 }
 
 /** The pixels of each different target. */
@@ -112,7 +115,7 @@ async function prepareTreated(
 
 async function prepareAsIs(
   bytes: Uint8Array,
-  { type, plain, pixelsMax }: Source,
+  { plain, ...source }: Source,
   { keepQuality }: DecodeOptions,
   different: ReadonlyMap<string, Wanted>,
 ): Promise<Made> {
@@ -129,17 +132,23 @@ async function prepareAsIs(
           );
     for (const [i, one] of (made ?? []).entries()) pixels.set((forTurbo[i] as [string, Wanted])[0], one);
   }
-  await prepareBySharp(bytes, { type, pixelsMax }, different, pixels);
-  return keepQuality === undefined ? { pixels } : { pixels, kept: await recompress(bytes, pixelsMax, keepQuality) };
+  await prepareBySharp(bytes, source, different, pixels);
+  if (keepQuality === undefined) return { pixels };
+  return { pixels, kept: await recompress(bytes, source.pixelsMax, keepQuality) };
 }
 
 /** Adds to `pixels` what is not there yet. */
 async function prepareBySharp(
   bytes: Uint8Array,
-  { type, pixelsMax }: { type: DecodedPicture['type']; pixelsMax: number },
+  { type, pixelsMax, ...size }: Omit<Source, 'plain'>,
   different: ReadonlyMap<string, Wanted>,
   pixels: Map<string, Uint8Array>,
 ): Promise<void> {
+  const byKernel = [...different].filter(([key, wanted]) => !pixels.has(key) && isByKernel(size, wanted));
+  if (byKernel.length > 0) {
+    const raster = await decodeBySharp(bytes, pixelsMax);
+    for (const [key, wanted] of byKernel) pixels.set(key, resizedBytes(raster, wanted));
+  }
   const missing = [...different].filter(([key]) => !pixels.has(key));
   if (missing.length === 0) return;
   const open =
