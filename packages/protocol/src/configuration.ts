@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { FOREIGN_TOPICS_MAX } from './foreign-topics.ts';
 import { NameSchema } from './ids.ts';
+import { DenoiseSchema, MaskSchema } from './mask.ts';
 
 // `config/*.yaml`, merged. Unknown keys are refused everywhere: a mask that is misspelt must not be a mask that is off.
 
@@ -64,7 +65,7 @@ export const StreamSchema = z.strictObject({
     .default([])
     .describe('topics of other systems whose messages are frames too: `frigate/{device}/snapshot`; `+` is any level'),
   format: z
-    .enum(['image', 'audio', 'signal', 'tensor'])
+    .enum(['image', 'audio', 'signal', 'text', 'tensor'])
     .describe('tensor: the bytes of the input tensors of the model, as its passport says, one after the other'),
   audio: AudioStreamSchema.optional().describe('of format: audio; default: WAV'),
   signal: SignalStreamSchema.optional().describe('of format: signal'),
@@ -91,6 +92,18 @@ export const StreamSchema = z.strictObject({
     .min(1)
     .default(2000)
     .describe('older at dispatch: expired; of durable streams BRINK_SPOOL_AGE_S_MAX says it'),
+  mask: z
+    .array(MaskSchema)
+    .max(16)
+    .default([])
+    .describe('what nobody may see: painted black, dropped or replaced before anything is shown to a model or kept'),
+  denoise: DenoiseSchema.optional().describe('of pictures, once for all models, after the mask'),
+  keep_s: z
+    .number()
+    .min(0)
+    .max(600)
+    .default(0)
+    .describe('the last seconds stay in memory, masked, for `record`; within BRINK_KEEP_BYTES_MAX'),
   pipelines: z.record(NameSchema, PipelineSchema).describe('what decides about the frames; names are unique in a site'),
 });
 export type StreamConfig = z.infer<typeof StreamSchema>;

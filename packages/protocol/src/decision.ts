@@ -87,6 +87,7 @@ export const EvidenceSchema = z
       .strictObject({
         queue: z.number().optional(),
         decode: z.number().optional(),
+        mask: z.number().optional().describe('finding what has to be masked, and painting it'),
         infer: z.number().optional(),
         decode_output: z.number().optional(),
         total: z.number().optional(),
@@ -96,6 +97,10 @@ export const EvidenceSchema = z
       .array(z.strictObject({ label: z.string(), raw: z.number() }))
       .max(5)
       .optional(),
+    masked: z
+      .strictObject({ regions: z.number().int(), faces: z.number().int() })
+      .optional()
+      .describe('how many places of the picture nobody saw'),
     attempts: z.number().int().optional(),
     gateway: z.string(),
     traceparent: z.string().max(64).optional().describe("W3C trace context: the trace, and the gateway's span in it"),

@@ -45,6 +45,7 @@ export const ERROR_TABLE = {
   E_IMAGE_TYPE: row(415, INVALID, false, 'The picture is neither JPEG, PNG nor WebP.'),
   E_IMAGE_PIXELS: row(413, INVALID, false, 'The picture has more pixels than are allowed.'),
   E_IMAGE_CORRUPT: row(422, INVALID, false, 'The picture is truncated or damaged.'),
+  E_MASK: row(503, UNAVAILABLE, false, 'The frame could not be masked, so nothing of it was used.'),
   E_EXPIRED: row(504, DEADLINE, false, 'The deadline passed before the unit was computed.'),
   E_DROPPED: row(503, UNAVAILABLE, true, 'A newer frame took its place before it was computed.'),
   E_ATTEMPTS: row(500, INTERNAL, false, 'Every attempt ended in a crash or a hang.'),

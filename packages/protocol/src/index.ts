@@ -134,6 +134,15 @@ export { type Passport, PassportSchema } from './passport/passport.ts';
 export { passportProblems } from './passport/problems.ts';
 export { ErrorCodeSchema, type Problem, ProblemSchema, problemOf } from './problem.ts';
 export {
+  RECORDING_FRAMES_MAX,
+  type RecordedFrame,
+  type Recording,
+  RecordingIdSchema,
+  RecordingSchema,
+  type RecordingSummary,
+  RecordingSummarySchema,
+} from './recording.ts';
+export {
   type ActionExplanation,
   ActionExplanationSchema,
   type ActionRecord,

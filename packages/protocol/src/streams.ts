@@ -1,4 +1,5 @@
 import type { StreamConfig } from './configuration.ts';
+import { maskProblems } from './mask.ts';
 import type { InputSpec } from './passport/inputs.ts';
 
 // What no schema of its own sees: whether the keys of a stream go together, and whether its frames can become what a model takes.
@@ -21,9 +22,11 @@ const RAW: ReadonlySet<string> = new Set(['s16le', 'f32le']);
 const WINDOWED: ReadonlySet<string> = new Set(['audio', 'signal']);
 
 /** Keys of a stream that do not go together. */
-export function streamProblems(stream: Pick<StreamConfig, 'format' | 'audio' | 'signal' | 'gap'>): StreamProblem[] {
+export function streamProblems(
+  stream: Pick<StreamConfig, 'format' | 'audio' | 'signal' | 'gap' | 'mask' | 'denoise'>,
+): StreamProblem[] {
   const { format } = stream;
-  const problems: StreamProblem[] = [];
+  const problems: StreamProblem[] = maskProblems(stream);
   for (const key of ['audio', 'signal'] as const) {
     if (stream[key] === undefined || format === key) continue;
     problems.push({ path: [key], found: `${key} beside format: ${format}`, expected: `it beside format: ${key} only` });

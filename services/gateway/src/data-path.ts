@@ -20,6 +20,7 @@ import { createIngest } from './ingest/ingest.ts';
 import type { PipelinePlan, SitePlan } from './ingest/plan.ts';
 import { createRefusals } from './ingest/refusals.ts';
 import { createSources, type Sources } from './ingest/sources.ts';
+import { createKeeping } from './keep/keeping.ts';
 import { createMetrics, type GatewayMetrics } from './metrics.ts';
 import { createModels, type Models } from './models/models.ts';
 import { type Counts, countDrop, createCounts } from './outcomes/counts.ts';
@@ -102,7 +103,7 @@ export function createDataPath(config: GatewayConfig & { topics: Topics }, d: Da
   const windows = createWindows({ models, admission, onUnseen: () => metrics.unseen.inc() });
   const backlog = new Backlog(config.spool, {
     ...{ spool, clock: d.clock, counts, admission, sources, windows, models, failpoint: d.failpoint },
-    onOffered: (frame) => dispatch.offered(frame),
+    onOffered: (frame) => offered(frame),
     onDropped,
     onRoom: (stream) => intake.roomed(stream),
   });
@@ -117,18 +118,25 @@ export function createDataPath(config: GatewayConfig & { topics: Topics }, d: Da
       gate: d.gate,
     },
   );
-  const pool = createDecodePool(
-    { ...config.decode, instance: config.instance },
-    { ...d, onRoom: () => dispatch.roomInPool() },
-  );
+  const pool = createDecodePool({ ...config.decode, instance: config.instance }, { ...d, onRoom: () => roomInPool() });
+  const keeping = createKeeping(config, { ...d, pool, models, sources, request: d.inference });
+  const { secrets, masking, keeper, recorder } = keeping;
+  const roomInPool = (): void => {
+    dispatch.roomInPool();
+    keeper.idle();
+  };
+  const offered = (frame: Frame): void => {
+    keeper.offered(frame);
+    dispatch.offered(frame);
+    keeper.idle();
+  };
   const endings = createEndings(config, { ...d, counts, outbox, backlog, onDropped, metrics: () => metrics });
   const dispatch = new Dispatch(
     { decideTimeoutMs: DECIDE_TIMEOUT_MS },
     {
       clock: d.clock,
       admission,
-      models,
-      pool,
+      ...{ models, pool, masking, keeper },
       request: d.inference,
       pipelinesWaiting: (frame) => pipelinesWaiting(sources, frame),
       onEnd: endings.ended,
@@ -142,27 +150,15 @@ export function createDataPath(config: GatewayConfig & { topics: Topics }, d: Da
     { boot, topics: config.topics },
     {
       ...{ clock: d.clock, random: d.random, counts, foreign, refusals, sources, intake, admission, windows },
-      onOffered: (frame) => dispatch.offered(frame),
+      onOffered: offered,
     },
   );
   const metrics: GatewayMetrics = createMetrics(d.registry, {
     ...{ clock: d.clock, counts, admission, dispatch, outbox, discovered, foreign, backlog, intake },
   });
   return {
-    counts,
-    admission,
-    sources,
-    spool,
-    backlog,
-    intake,
-    discovered,
-    foreign,
-    outbox,
-    models,
-    pool,
-    endings,
-    dispatch,
-    ingest,
+    ...{ counts, admission, sources, spool, backlog, intake, discovered, foreign, outbox, models, pool },
+    ...{ endings, dispatch, ingest, secrets, keeper, recorder },
   };
 }
 
@@ -177,7 +173,8 @@ function dropsInto(counts: Counts, metrics: () => GatewayMetrics) {
 export type DataPath = ReturnType<typeof createDataPath>;
 
 /** A new configuration, from this very moment on. */
-export function applyPlan({ sources, discovered, models, backlog }: DataPath, plan: SitePlan): void {
+export function applyPlan({ sources, discovered, models, backlog, keeper }: DataPath, plan: SitePlan): void {
+  keeper.forget(otherwise(sources.plan, plan));
   sources.apply(plan);
   backlog.apply(plan);
   discovered.forget((device, stream) => typeof sources.find(device, stream) === 'object');
@@ -207,13 +204,15 @@ export function problemsOf({ pool, models, sources, spool, backlog }: DataPath):
  * counted, but for what is in the spool: the next process goes on with it.
  */
 export async function finish(
-  { admission, dispatch, sources, endings, models, outbox, backlog, intake, spool }: DataPath,
+  { keeper, recorder, admission, dispatch, sources, endings, models, outbox, backlog, intake, spool }: DataPath,
   o: { unitsMs: number; outcomesMs: number; inferenceUp(): boolean; controlUp(): boolean },
   clock: Clock,
 ): Promise<void> {
   const limit = clock.monotonic() + o.unitsMs;
   const busy = () => admission.waiting + dispatch.inFlight > 0;
   while (busy() && o.inferenceUp() && clock.monotonic() < limit) await wait(10, clock);
+  await recorder.stop();
+  keeper.stop();
   sources.abandonAll();
   for (const unit of dispatch.stop()) endings.dropped(unit, 'stopped');
   models.stop();
@@ -241,8 +240,22 @@ function misfits(plan: SitePlan, models: Models): string[] {
   );
 }
 
+/** Of the pipelines and of the masks. */
 function modelsOf(plan: SitePlan): Set<string> {
-  return new Set([...plan.streams.values()].flatMap((stream) => stream.pipelines.map((pipeline) => pipeline.model)));
+  const models = [...plan.streams.values()].flatMap(({ pipelines, mask }) => [
+    ...pipelines.map(({ model }) => model),
+    ...(mask?.faces === undefined ? [] : [mask.faces.model]),
+  ]);
+  return new Set(models);
+}
+
+/** Streams of which nothing may stay in memory: what is kept of them was masked in another way. */
+function otherwise(before: SitePlan, after: SitePlan): string[] {
+  const changed = [...before.streams].filter(([name, { mask, format }]) => {
+    const now = after.streams.get(name);
+    return now === undefined || now.format !== format || JSON.stringify(now.mask) !== JSON.stringify(mask);
+  });
+  return changed.map(([name]) => name);
 }
 
 /** Eight characters that no other start of this gateway is likely to have. */

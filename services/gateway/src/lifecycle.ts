@@ -41,6 +41,7 @@ export function createLifecycle(
   function tick(): void {
     void status.refresh();
     reporter.report();
+    path.backlog.sweep();
     ticking = clock.setTimeout(tick, TICK_MS);
   }
 
@@ -53,6 +54,7 @@ export function createLifecycle(
       folder = await openDataFolder(config.dataDir);
       await ops.start(starting);
       broker.deliveries.remember(await openSpool(path));
+      await path.recorder.start();
       await applied.load();
       await path.pool.start(starting);
       path.dispatch.start();

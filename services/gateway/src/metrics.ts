@@ -250,3 +250,53 @@ function waitingPieces(registers: Registry[], { admission, clock }: Pick<Observe
     },
   });
 }
+
+/** Of masks, of the ring and of recordings. */
+export function createKeepMetrics(
+  registry: Registry,
+  observed: {
+    ring: { readonly frames: number; readonly bytes: number };
+    recorder: { readonly active: number; readonly shelf: { readonly bytes: number; readonly count: number } };
+  },
+) {
+  const registers = [registry];
+  const gauge = (name: string, help: string, read: () => number) =>
+    new Gauge({
+      name,
+      help,
+      registers,
+      collect() {
+        this.set(read());
+      },
+    });
+  const counter = <L extends string>(name: string, help: string, label: L) =>
+    new Counter<L>({ name, help, labelNames: [label], registers });
+  const { ring, recorder } = observed;
+  gauge('brink_gateway_kept_frames', 'Frames of the last seconds, in memory for recordings', () => ring.frames);
+  gauge('brink_gateway_kept_bytes', 'Bytes of the same', () => ring.bytes);
+  gauge('brink_gateway_recordings_active', 'Recordings that are being made', () => recorder.active);
+  gauge('brink_gateway_recordings', 'Recordings in the folder', () => recorder.shelf.count);
+  gauge('brink_gateway_recordings_bytes', 'Bytes of the same', () => recorder.shelf.bytes);
+  const faces = new Counter({ name: 'brink_gateway_faces_masked_total', help: 'Faces that were masked', registers });
+  const seconds = new Histogram({
+    name: 'brink_gateway_faces_seconds',
+    help: 'From asking for the faces of a frame to knowing them',
+    buckets: LATENCY_BUCKETS,
+    registers,
+  });
+  return {
+    searched(count: number, ms: number): void {
+      faces.inc(count);
+      seconds.observe(ms / 1000);
+    },
+    maskFailures: counter(
+      'brink_gateway_mask_failures_total',
+      'Frames that could not be masked and went nowhere',
+      'code',
+    ),
+    evicted: counter('brink_gateway_kept_evicted_total', 'Frames that are kept no longer: age, or no room', 'reason'),
+    skipped: counter('brink_gateway_kept_skipped_total', 'Frames that were not kept: busy, failed, limit', 'reason'),
+    recordings: counter('brink_gateway_recordings_ended_total', 'Recordings that were made', 'state'),
+    removed: counter('brink_gateway_recordings_removed_total', 'Recordings that were removed: age, bytes', 'reason'),
+  };
+}

@@ -74,7 +74,10 @@ export function createService(config: GatewayConfig, deps: Deps) {
       onDown: () => path.models.down(),
     },
     control: {
-      handlers: { postFrame: createPostFrame({ ingest: path.ingest, clock }) },
+      handlers: {
+        postFrame: createPostFrame({ ingest: path.ingest, clock }),
+        record: async (request) => ({ body: { case: 'recorded', value: await path.recorder.record(request) } }),
+      },
       // The link takes requests as soon as this returns, not before.
       onUp: () => queueMicrotask(() => path.outbox.linkUp()),
       onDown: () => path.outbox.linkDown(),
@@ -84,6 +87,7 @@ export function createService(config: GatewayConfig, deps: Deps) {
     { path: join(config.dataDir, 'applied.json'), spoolAgeMsMax: config.spool.ageMsMax },
     {
       logger,
+      check: (plan) => path.secrets.load(plan),
       onApply(plan) {
         const filters = path.foreign.apply(plan);
         applyPlan(path, plan);

@@ -12,7 +12,12 @@ const CONFIGURATION_BYTES_MAX = 8 * 1024 * 1024;
  */
 export function createAppliedConfiguration(
   config: { path: string; spoolAgeMsMax: number },
-  d: { logger: Logger; onApply(plan: SitePlan): void },
+  d: {
+    logger: Logger;
+    /** Throws where what the plan needs beside it is not there. */
+    check?(plan: SitePlan): void;
+    onApply(plan: SitePlan): void;
+  },
 ) {
   let revision: string | undefined;
   let error: string | undefined;
@@ -21,6 +26,7 @@ export function createAppliedConfiguration(
   function apply(bytes: Uint8Array): PublishedConfiguration {
     const published = parse(bytes);
     const plan = planOf(published, config.spoolAgeMsMax);
+    d.check?.(plan);
     revision = plan.revision;
     error = undefined;
     d.onApply(plan);

@@ -4,10 +4,13 @@ import type { DecodePool } from '../decode/pool.ts';
 import type { Admission } from '../ingest/admission.ts';
 import { dueAt, type Frame } from '../ingest/frame.ts';
 import type { PipelinePlan } from '../ingest/plan.ts';
+import type { Keeper } from '../keep/keeper.ts';
+import type { Masking } from '../mask/masking.ts';
 import type { Models, ServingModel } from '../models/models.ts';
+import { decideSteps } from '../steps/steps.ts';
 import { createLive, holdsLane, type Live } from './live.ts';
 import { createPreparer, type Preparer } from './prepare.ts';
-import { answersOf, decideBody, failureOf } from './request.ts';
+import { answersOf, decideBody, failedAnswer, failureOf } from './request.ts';
 import type { Ending, Unit, UnitAnswer } from './unit.ts';
 import { createWorks, goesWith, hasRoom, type ModelWork } from './work.ts';
 
@@ -16,6 +19,8 @@ export interface DispatchDeps {
   admission: Admission;
   models: Models;
   pool: DecodePool;
+  masking: Masking;
+  keeper: Pick<Keeper, 'qualityFor' | 'decoded'>;
   request: LinkPeer['request'];
   /** Pipelines for which this frame still waits. */
   pipelinesWaiting(frame: Frame): PipelinePlan[];
@@ -60,7 +65,7 @@ export class Dispatch {
   constructor(config: { decideTimeoutMs: number }, d: DispatchDeps) {
     this.#d = d;
     this.#decideTimeoutMs = config.decideTimeoutMs;
-    this.#preparer = createPreparer({ clock: d.clock, pool: d.pool, alsoWanted: (frame) => this.#alsoWanted(frame) });
+    this.#preparer = createPreparer({ ...d, alsoWanted: (frame) => this.#alsoWanted(frame) });
     this.#live = createLive({ ...d, onReleased: ({ pipeline }) => this.#pump(pipeline.model) });
   }
 
@@ -150,7 +155,8 @@ export class Dispatch {
       if (this.#live.has(unit)) work.ready.push(unit);
     } catch (reason) {
       const error = BrinkError.from(reason);
-      if (!DECODE_ATTEMPT.has(error.code)) this.#live.dead(unit, error);
+      if (error.code === 'E_EXPIRED') this.#live.expire(unit, error.detail);
+      else if (!DECODE_ATTEMPT.has(error.code)) this.#live.dead(unit, error);
       else if (this.#mayTryAgain(unit, 'decode', error)) {
         void this.#preparePicture(work, unit, this.#d.models.current(work.name) ?? model);
       }
@@ -211,7 +217,7 @@ export class Dispatch {
   }
 
   async #decide(work: ModelWork, model: ServingModel, units: readonly Unit[]): Promise<void> {
-    const { clock, request, onDecide } = this.#d;
+    const { onDecide } = this.#d;
     work.deciding += units.length;
     onDecide(units.length);
     let answers: readonly UnitAnswer[] | BrinkError;
@@ -219,9 +225,7 @@ export class Dispatch {
       const committed = this.#d.beforeTry(units);
       if (committed !== undefined) await committed;
       for (const unit of units) unit.sent += 1;
-      const tensors = units.flatMap((unit) => unit.prepared?.tensors ?? []);
-      const options = { timeoutMs: this.#decideTimeoutMs };
-      answers = answersOf(await request(decideBody(model, units, clock.monotonic()), tensors, options), units);
+      answers = await this.#ask(model, units);
     } catch (reason) {
       answers = BrinkError.from(reason);
     }
@@ -232,6 +236,18 @@ export class Dispatch {
     });
     work.ready.unshift(...back);
     this.#pump(work.name);
+  }
+
+  /** One request for all of them; where the model is made of others, as many as each needs. */
+  async #ask(model: ServingModel, units: readonly Unit[]): Promise<readonly UnitAnswer[] | BrinkError> {
+    const { clock, request } = this.#d;
+    const timeoutMs = this.#decideTimeoutMs;
+    if (model.steps !== undefined) {
+      const d = { clock, request, timeoutMs };
+      return Promise.all(units.map((unit) => decideSteps(unit, model, d).catch(failedAnswer)));
+    }
+    const tensors = units.flatMap((unit) => unit.prepared?.tensors ?? []);
+    return answersOf(await request(decideBody(model, units, clock.monotonic()), tensors, { timeoutMs }), units);
   }
 
   /** @returns whether the unit is to be sent again; if not, it has ended */

@@ -27,7 +27,7 @@ export function createLive(d: {
     if (unit.holds) endUnit(unit, ending);
     d.onEnd(unit, ending);
     if (ending.outcome === 'decided' && unit.sent === 1 && unit.formed === undefined) spent(unit.frame);
-    if (!unit.holds) return;
+    if (!unit.holds && !unit.lane.serial) return;
     d.admission.release(unit.lane);
     d.onReleased(unit.lane);
   }
@@ -72,6 +72,6 @@ export function createLive(d: {
 }
 
 /** Whether a unit needs what the one before it left: then one of a lane is under way at a time. */
-export const holdsLane = ({ states }: ServingModel) => states.length > 0;
+export const holdsLane = ({ states, steps }: ServingModel) => states.length > 0 || steps !== undefined;
 
 export type Live = ReturnType<typeof createLive>;

@@ -1,17 +1,23 @@
-import type { PictureTarget } from '@brink/decode';
+import { type PictureTarget, readText } from '@brink/decode';
 import { checkTensorBytes, firstState } from '@brink/preprocess';
 import { BrinkError, misfitOf } from '@brink/protocol';
 import type { Clock } from '@brink/runtime';
 import type { DecodePool } from '../decode/pool.ts';
 import type { DecodedFrame } from '../decode/worker.ts';
 import type { Frame } from '../ingest/frame.ts';
+import type { Keeper } from '../keep/keeper.ts';
+import type { FrameTreatment, Masking, PictureMask } from '../mask/masking.ts';
 import type { ServingModel } from '../models/models.ts';
 import type { PreparedUnit, Unit } from './unit.ts';
 
 /** One decode of one frame, for every model that wanted it at that moment. */
 interface Decoding {
   readonly models: readonly ServingModel[];
-  readonly done: Promise<DecodedFrame>;
+  readonly done: Promise<Seen>;
+}
+
+interface Seen extends DecodedFrame {
+  readonly masked?: PictureMask | undefined;
 }
 
 /**
@@ -21,10 +27,31 @@ interface Decoding {
 export function createPreparer(d: {
   clock: Clock;
   pool: DecodePool;
+  masking: Masking;
+  keeper: Pick<Keeper, 'qualityFor' | 'decoded'>;
   /** Models for which this frame still waits and that could take it at once. */
   alsoWanted(frame: Frame): ServingModel[];
 }) {
   const decodings = new WeakMap<Frame, Decoding>();
+
+  /** Nothing of a frame that has to be masked is decoded for anybody else before its mask is known. */
+  function treated(frame: Frame, targets: readonly PictureTarget[], alone: boolean): Promise<Seen> {
+    const treatment = d.masking.of(frame, alone, d.keeper.qualityFor(frame));
+    if (treatment === undefined) return d.pool.decode(frame.payload, targets, alone);
+    return decodedAfter(frame, targets, alone, treatment);
+  }
+
+  async function decodedAfter(
+    frame: Frame,
+    targets: readonly PictureTarget[],
+    alone: boolean,
+    treatment: FrameTreatment | Promise<FrameTreatment>,
+  ): Promise<Seen> {
+    const { masked, ...how } = treatment instanceof Promise ? await treatment : treatment;
+    const decoded = await d.pool.decode(frame.payload, targets, alone, how);
+    d.keeper.decoded(frame, decoded.kept);
+    return { ...decoded, kept: undefined, masked };
+  }
 
   function decoding(unit: Unit, model: ServingModel): Decoding {
     const { frame } = unit;
@@ -32,7 +59,7 @@ export function createPreparer(d: {
     if (running?.models.some((one) => one.passportSha256 === model.passportSha256)) return running;
     const models = [model, ...d.alsoWanted(frame).filter((one) => one.passportSha256 !== model.passportSha256)];
     const targets: PictureTarget[] = models.flatMap((one) => one.targets);
-    const started = { models, done: d.pool.decode(frame.payload, targets, unit.attempts > 0) };
+    const started = { models, done: treated(frame, targets, unit.attempts > 0) };
     decodings.set(frame, started);
     // A decode that failed is not what a later unit, or another attempt, should get.
     started.done.catch(() => {
@@ -46,7 +73,7 @@ export function createPreparer(d: {
     tensor(unit: Unit, model: ServingModel): PreparedUnit {
       checkFit(unit, model);
       if (unit.formed === undefined) {
-        return { model, tensors: withStates(sliced(unit.frame.payload, model), unit, model) };
+        return { model, tensors: withStates(wholeFrame(unit.frame, model), unit, model) };
       }
       const startedAt = d.clock.monotonic();
       const inputs = windowOf(unit, model);
@@ -57,7 +84,7 @@ export function createPreparer(d: {
     async picture(unit: Unit, model: ServingModel): Promise<PreparedUnit> {
       checkFit(unit, model);
       const { models, done } = decoding(unit, model);
-      const { pictures, width, height, decodeMs, maskMs } = await done;
+      const { pictures, width, height, decodeMs, maskMs, masked } = await done;
       let at = 0;
       for (const one of models) {
         if (one.passportSha256 === model.passportSha256) break;
@@ -71,7 +98,7 @@ export function createPreparer(d: {
         if (head !== undefined) checkTensorBytes(pixels.byteLength, head);
       });
       const tensors = own.map(({ pixels }) => pixels);
-      const picture = { transform: first.transform, width, height, decodeMs, maskMs };
+      const picture = { transform: first.transform, width, height, decodeMs, maskMs, masked };
       return { model, tensors: withStates(tensors, unit, model), picture };
     },
   };
@@ -84,6 +111,13 @@ function checkFit({ frame, formed }: Unit, model: ServingModel): void {
   const why = misfitOf(frame.plan.brings, model.needs);
   if (why === undefined) return;
   throw new BrinkError('E_UNSUPPORTED', `${model.name}@${model.version} on stream "${frame.id.stream}": ${why}`);
+}
+
+/** A text, or a tensor. */
+function wholeFrame({ plan, payload }: Frame, model: ServingModel): readonly Uint8Array[] {
+  if (plan.format !== 'text') return sliced(payload, model);
+  if (model.textTensors === undefined) throw new BrinkError('E_INTERNAL', `${model.name} has no tokenizer`);
+  return model.textTensors(readText(payload));
 }
 
 /** A frame that is a tensor, or several of them one after the other. */

@@ -3,6 +3,7 @@ import { type BrinkError, EVIDENCE_BYTES_MAX, type Evidence, formatUnitId, type 
 import { type Frame, sha256Of, unitKey } from '../ingest/frame.ts';
 import type { Lane, Piece } from '../ingest/lanes.ts';
 import type { PipelinePlan } from '../ingest/plan.ts';
+import type { PictureMask } from '../mask/masking.ts';
 import type { ServingModel } from '../models/models.ts';
 import type { Chain } from '../window/chain.ts';
 import type { FormedUnit } from '../window/formed.ts';
@@ -47,7 +48,9 @@ export interface PreparedUnit {
     readonly width: number;
     readonly height: number;
     readonly decodeMs: number;
+    /** Part of it. */
     readonly maskMs: number;
+    readonly masked: PictureMask | undefined;
   };
   /** What it took to make the tensors of samples. */
   readonly windowMs?: number;
@@ -150,7 +153,11 @@ function describePreparation(evidence: Evidence, { model, picture }: PreparedUni
   evidence.frame.width = picture.width;
   evidence.frame.height = picture.height;
   evidence.transform = { scale: [scaleX, scaleY], offset: [offsetX, offsetY], fit, width, height };
+  const { masked } = picture;
   if (evidence.ms !== undefined) evidence.ms.decode = round(picture.decodeMs);
+  if (masked === undefined) return;
+  evidence.masked = { regions: masked.shapes.length - masked.faces, faces: masked.faces };
+  if (evidence.ms !== undefined) evidence.ms.mask = round(picture.maskMs + masked.facesMs);
 }
 
 function describeRun(evidence: Evidence, result: link.UnitResult): void {

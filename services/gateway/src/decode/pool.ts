@@ -48,6 +48,8 @@ export function createDecodePool(
 ): DecodePool {
   /** Only units on their way, which are few, come here; so it needs no bound of its own. */
   const alone: Waiting[] = [];
+  /** What came while there was no room: a frame's second decode, when its mask is known. As few. */
+  const next: Waiting[] = [];
   const workers = Array.from({ length: config.children }, (_, i) =>
     createDecodeWorker({ ...config, name: `decode-${i + 1}` }, { ...d, onUp: () => queueMicrotask(roomAgain) }),
   );
@@ -66,9 +68,15 @@ export function createDecodePool(
     while (alone.length > 0) {
       const worker = freeWorker(1);
       if (worker === undefined) return;
-      const next = alone.shift() as Waiting;
+      const first = alone.shift() as Waiting;
       worker.exclusive = true;
-      run(worker, next.job).then(next.done.resolve, next.done.reject);
+      run(worker, first.job).then(first.done.resolve, first.done.reject);
+    }
+    while (next.length > 0) {
+      const worker = freeWorker(DEPTH);
+      if (worker === undefined) return;
+      const first = next.shift() as Waiting;
+      run(worker, first.job).then(first.done.resolve, first.done.reject);
     }
     d.onRoom();
   }
@@ -84,26 +92,27 @@ export function createDecodePool(
 
   return {
     get hasRoom() {
-      return alone.length === 0 && freeWorker(DEPTH) !== undefined;
+      return alone.length + next.length === 0 && freeWorker(DEPTH) !== undefined;
     },
     get inFlight() {
-      return workers.reduce((sum, worker) => sum + worker.inFlight, alone.length);
+      return workers.reduce((sum, worker) => sum + worker.inFlight, alone.length + next.length);
     },
     get problem() {
       return workers.some((worker) => worker.up) ? undefined : 'no decode child is up';
     },
     decode(bytes, targets, isAlone, treatment) {
       const job: DecodeJob = [bytes, targets, treatment];
-      const worker = isAlone || alone.length > 0 ? undefined : freeWorker(DEPTH);
+      const worker = isAlone || alone.length + next.length > 0 ? undefined : freeWorker(DEPTH);
       if (worker !== undefined) return run(worker, job);
       const done = Promise.withResolvers<DecodedFrame>();
-      alone.push({ job, done });
+      (isAlone ? alone : next).push({ job, done });
       roomAgain();
       return done.promise;
     },
     start: (signal) => startAll(workers, signal),
     async stop() {
-      for (const waiting of alone.splice(0)) waiting.done.reject(new BrinkError('E_CANCELLED', 'the gateway stops'));
+      for (const waiting of [...alone.splice(0), ...next.splice(0)])
+        waiting.done.reject(new BrinkError('E_CANCELLED', 'the gateway stops'));
       await stopAll(workers);
     },
   };

@@ -25,7 +25,7 @@ export function createAdmission(d: { counts: Counts; onUnitDropped(reason: UnitD
 
   /** It counts as a formed unit from here on, if it did not before. */
   function takeFrom(lane: Lane, now: number, hold: boolean): Piece {
-    const piece = queues.shift(lane, hold);
+    const piece = queues.shift(lane, hold || lane.serial);
     const { frame, part, formed } = piece;
     const { name, everyMs } = lane.pipeline;
     if (frame.spooled !== undefined) frame.spooled.out.add(unitKey(name, part));

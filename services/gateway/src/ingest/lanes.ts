@@ -1,7 +1,7 @@
 import type { Chain } from '../window/chain.ts';
 import type { FormedUnit } from '../window/formed.ts';
 import type { Frame } from './frame.ts';
-import type { PipelinePlan } from './plan.ts';
+import type { PipelinePlan, StreamPlan } from './plan.ts';
 
 /** What waits for one pipeline: a frame as a whole, or what it gave of a window. */
 export interface Piece {
@@ -18,6 +18,8 @@ export interface Lane {
   readonly pipeline: PipelinePlan;
   /** Whether they have to go through the decoder of pictures. */
   readonly pictures: boolean;
+  /** One unit is under way at a time: its frame waits for a detector, and the newest one behind it must not wait too. */
+  readonly serial: boolean;
   /**
    * In their order. Of a `latest` stream those of the newest frame; of a durable one as many as the spool keeps in memory.
    */
@@ -32,10 +34,11 @@ export interface Lane {
   readonly chains: Map<string, Chain>;
 }
 
-export function createLane(pipeline: PipelinePlan, format: string): Lane {
+export function createLane(pipeline: PipelinePlan, { format, mask }: Pick<StreamPlan, 'format' | 'mask'>): Lane {
   return {
     pipeline,
     pictures: format === 'image',
+    serial: mask?.faces !== undefined,
     waiting: [],
     held: false,
     order: 0,

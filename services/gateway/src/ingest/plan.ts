@@ -1,3 +1,4 @@
+import type { Denoise } from '@brink/decode';
 import {
   BrinkError,
   type Configuration,
@@ -6,6 +7,7 @@ import {
   type StreamConfig,
   streamProblems,
 } from '@brink/protocol';
+import { type MaskPlan, maskPlanOf } from '../mask/plan.ts';
 
 /** One pipeline as the gateway runs it. */
 export interface PipelinePlan {
@@ -44,6 +46,12 @@ export interface StreamPlan {
   readonly brings: Pick<StreamConfig, 'format' | 'signal'>;
   /** delivery: durable */
   readonly durable: boolean;
+  /** What nobody may see. */
+  readonly mask: MaskPlan | undefined;
+  /** Of pictures: taken away after the mask. */
+  readonly denoise: Denoise | undefined;
+  /** How long frames stay in memory for `record`. */
+  readonly keepMs: number;
   readonly frameBytesMax: number;
   /** Of a durable stream: how long the spool keeps a frame. */
   readonly frameAgeMsMax: number;
@@ -54,9 +62,11 @@ export interface StreamPlan {
 export interface SitePlan {
   readonly revision: string;
   readonly streams: ReadonlyMap<string, StreamPlan>;
+  /** Versions that are asked for by number. */
+  readonly serve: ReadonlyMap<string, number>;
 }
 
-export const EMPTY_PLAN: SitePlan = { revision: '', streams: new Map() };
+export const EMPTY_PLAN: SitePlan = { revision: '', streams: new Map(), serve: new Map() };
 
 /**
  * All or nothing: the plan, or every reason why there is none.
@@ -77,6 +87,9 @@ export function planOf(
       format: stream.format,
       samples: samplesOf(stream),
       brings: { format: stream.format, ...(stream.signal === undefined ? {} : { signal: stream.signal }) },
+      mask: maskPlanOf(stream.mask),
+      denoise: stream.denoise,
+      keepMs: stream.keep_s * 1000,
       durable: stream.delivery === 'durable',
       frameBytesMax: stream.frame_bytes_max,
       frameAgeMsMax: stream.delivery === 'durable' ? spoolAgeMsMax : stream.frame_age_ms_max,
@@ -89,7 +102,10 @@ export function planOf(
       })),
     });
   }
-  return { revision, streams };
+  const serve = Object.entries(configuration.models).flatMap(([name, policy]) =>
+    policy.serve === undefined ? [] : [[name, policy.serve] as const],
+  );
+  return { revision, streams, serve: new Map(serve) };
 }
 
 function samplesOf(stream: StreamConfig): SamplesPlan | undefined {

@@ -45,7 +45,7 @@ export function createSources(config: { sourcesMax: number }, d: { counts: Count
         device,
         plan: found,
         row: d.counts.frames(device, stream),
-        lanes: found.pipelines.map((pipeline) => createLane(pipeline, found.format)),
+        lanes: found.pipelines.map((pipeline) => createLane(pipeline, found)),
         lastSeq: 0,
         boots: new Map(),
       };
@@ -65,7 +65,7 @@ export function createSources(config: { sourcesMax: number }, d: { counts: Count
           sources.set(key, {
             ...source,
             plan: found,
-            lanes: found.pipelines.map((pipeline) => createLane(pipeline, found.format)),
+            lanes: found.pipelines.map((pipeline) => createLane(pipeline, found)),
           });
       }
     },

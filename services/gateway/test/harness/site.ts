@@ -107,6 +107,8 @@ export async function startSite(
     BRINK_MQTT_PASSWORD_FILE: join(folder, 'password'),
     BRINK_DATA_DIR: join(folder, 'data'),
     BRINK_MODELS_DIR: paths.models,
+    BRINK_RECORDINGS_DIR: join(folder, 'recordings'),
+    BRINK_SECRETS_DIR: join(folder, 'secrets'),
     BRINK_INFERENCE_LINK: `unix:${paths.inference}`,
     BRINK_CONTROL_LINK: `unix:${paths.control}`,
     BRINK_OPS_PORT: '0',
