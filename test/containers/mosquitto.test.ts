@@ -1,6 +1,7 @@
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { type AddressInfo, connect, createServer } from 'node:net';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Transform } from 'node:stream';
 import { createDevice } from '@brink/device';
@@ -101,6 +102,26 @@ describe.skipIf(reason !== undefined)(titled('on Mosquitto', reason), () => {
   });
 
   deferredAckContract({ name: 'Mosquitto', url: () => fleet.mqttUrl, versions: [4, 5] });
+
+  it('a frame that the broker would never take is given up by its device, not sent again for ever', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'brink-giant-'));
+    onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+    const device = createDevice({
+      url: fleet.mqttUrl,
+      name: 'cam-giant',
+      outbox: { file: join(folder, 'outbox.db'), bytesMax: 32_000_000 },
+    });
+    const refused: object[] = [];
+    device.onRejected((frame) => refused.push(frame));
+    await device.start(AbortSignal.timeout(10_000));
+    onTestFinished(() => device.stop());
+    // max_packet_size above is 6,000,000: Mosquitto says so in its CONNACK, and ends the connection over more.
+    await device.keep('front', Buffer.alloc(7_000_000));
+    await expect.poll(() => refused).toEqual([{ stream: 'front', boot: device.boot, seq: 1, code: 'E_TOO_LARGE' }]);
+    await device.keep('front', cat);
+    await fleet.api.until<List<Decision>>('/v1/decisions?device=cam-giant', (list) => list.items.length > 0);
+    await expect(device.keep('front', Buffer.alloc(17_000_000))).rejects.toMatchObject({ code: 'E_TOO_LARGE' });
+  });
 
   it.skipIf(process.env['BRINK_TEST_SIZE'] !== 'long').each([
     ['as little on its way as half a keepalive brings is no trouble', 4, 0],

@@ -1,4 +1,4 @@
-import { BrinkError, type ErrorCode, ReceiptSchema, type Topics } from '@brink/protocol';
+import { BrinkError, type ErrorCode, FRAME_BYTES_MAX, ReceiptSchema, type Topics } from '@brink/protocol';
 import type { Clock, Logger, Mqtt, Timer } from '@brink/runtime';
 import { type FrameName, propertiesOf } from './frame.ts';
 import { type Aside, type KeptFrame, Outbox, type OutboxConfig } from './outbox.ts';
@@ -67,9 +67,13 @@ export class Keeper {
     this.#rejectedFns.push(fn);
   }
 
-  /** @throws BrinkError E_STORAGE_FULL, E_UNAVAILABLE */
+  /** @throws BrinkError E_STORAGE_FULL, E_UNAVAILABLE, E_TOO_LARGE (no stream takes it) */
   keep(stream: string, name: () => FrameName, bytes: Uint8Array, aside: Aside = {}): FrameName {
     if (!this.#running) throw new BrinkError('E_UNAVAILABLE', 'the device is not running');
+    if (bytes.byteLength > FRAME_BYTES_MAX) {
+      const detail = `a frame of ${bytes.byteLength} bytes; expected at most ${FRAME_BYTES_MAX}`;
+      throw new BrinkError('E_TOO_LARGE', detail);
+    }
     for (const given of this.#outbox.makeRoom(stream, bytes.byteLength)) {
       this.#sent.delete(given.id);
       this.#retire(stream, given.boot, given.seq + 1);
@@ -107,9 +111,21 @@ export class Keeper {
     const { stream, boot, seq } = frame;
     const { topics, device } = this.#config;
     const topic = topics.format({ kind: 'frame', device, stream, id: { boot, seq } });
-    // Lost with the connection, or no room to wait: it is sent again.
-    this.#d.mqtt.publish(topic, kept.payload, { qos: 1, properties: propertiesOf(kept) }).catch(() => {});
+    this.#d.mqtt.publish(topic, kept.payload, { qos: 1, properties: propertiesOf(kept) }).catch((error: unknown) => {
+      // Lost with the connection, or no room to wait: it is sent again. But this broker will never take it.
+      if (BrinkError.from(error).code === 'E_TOO_LARGE') this.#drop(frame, 'E_TOO_LARGE');
+    });
     return dueMs;
+  }
+
+  /** Given up, and its sender is told. The next receipt stops before it, and is answered with `retired`. */
+  #drop(frame: KeptFrame, code: ErrorCode): void {
+    if (!this.#running || !this.#sent.delete(frame.id)) return;
+    const { stream, boot, seq } = frame;
+    this.#outbox.remove([frame]);
+    this.#d.logger.warn({ stream, boot, seq, code }, 'a frame was given up');
+    for (const fn of this.#rejectedFns) fn({ stream, boot, seq, code });
+    this.#pump();
   }
 
   /** Somebody gives receipts: what waited longer and longer for them need not wait so long. */
