@@ -29,7 +29,7 @@ afterEach(async () => {
 });
 const never = new AbortController().signal;
 
-/** Acks nothing but CONNECT and SUBSCRIBE by itself. */
+/** Answers nothing but CONNECT, SUBSCRIBE and PINGREQ by itself. */
 async function broker(connack: object = {}) {
   const packets: Packet[] = [];
   const sockets: Socket[] = [];
@@ -41,6 +41,7 @@ async function broker(connack: object = {}) {
     parser.on('packet', (packet: Packet) => {
       packets.push(packet);
       if (packet.cmd === 'connect') send({ cmd: 'connack', reasonCode: 0, sessionPresent: false, properties: connack });
+      if (packet.cmd === 'pingreq') send({ cmd: 'pingresp' });
       if (packet.cmd === 'subscribe') {
         const granted = packet.subscriptions!.map(({ topic }) => (refused.has(topic) ? 0x87 : 1));
         send({ cmd: 'suback', messageId: packet.messageId, granted });
