@@ -174,9 +174,14 @@ export const MqttActionSchema = z.strictObject({
   retain: z.boolean().default(false),
   expires_ms: z.number().int().min(100).max(86_400_000).default(10_000),
 });
+export const RecordActionSchema = z.strictObject({
+  before_ms: z.number().int().min(0).max(600_000).default(5000).describe('of the stream, as far as keep_s reaches'),
+  after_ms: z.number().int().min(0).max(600_000).default(5000),
+});
 export const ActionSchema = z.union([
   z.strictObject({ command: CommandActionSchema }),
   z.strictObject({ mqtt: MqttActionSchema }),
+  z.strictObject({ record: RecordActionSchema }),
 ]);
 export type ActionConfig = z.infer<typeof ActionSchema>;
 

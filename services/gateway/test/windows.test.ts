@@ -1,9 +1,11 @@
 import { describe, expect, it } from 'vitest';
+import type { GatewayConfig } from '../src/config.ts';
 import { writePassport } from './harness/neighbours.ts';
 import { expectLaws, SITE, type Site, startSite, until } from './harness/site.ts';
 
 type Streams = NonNullable<(typeof SITE)['streams']>;
 type Stream = Streams[string];
+type Announced = Awaited<ReturnType<typeof writePassport>>;
 
 const MODEL = { task: 'regression', output: { decoder: 'regression', tensors: { y: 'y' }, names: ['y'] } };
 const signal = (over: object = {}) => ({
@@ -14,11 +16,12 @@ const signal = (over: object = {}) => ({
 /** A site whose model answers with the sum of what it gets, and counts its units where it has a state. */
 async function sensing(
   stream: Partial<Stream>,
-  o: { inputs?: object[]; state?: boolean; pipeline?: object } = {},
-): Promise<Site> {
+  o: { inputs?: object[]; state?: boolean; pipeline?: object; config?: Partial<GatewayConfig> } = {},
+): Promise<Site & { sum: Announced }> {
   const base = { format: 'signal' as const, frame_age_ms_max: 10_000, signal: { fields: ['ax', 'ay'] } };
   const pipelines = { sum: { model: 'sum', ...o.pipeline } };
-  const site = await startSite({ configuration: { ...SITE, streams: { imu: { ...base, ...stream, pipelines } } } });
+  const configuration = { ...SITE, streams: { imu: { ...base, ...stream, pipelines } } };
+  const site = await startSite({ configuration, ...(o.config === undefined ? {} : { config: o.config }) });
   const state = o.state === true ? { state: [{ in: 's', out: 't', shape: [1] }] } : {};
   const sum = await writePassport(site.modelsDir, { ...MODEL, ...state, name: 'sum', inputs: o.inputs ?? [signal()] });
   await site.inference.announce([site.cats, sum]);
@@ -30,7 +33,7 @@ async function sensing(
     const result = Buffer.from(JSON.stringify({ task: 'regression', values }));
     return before === undefined ? [result] : [result, after];
   });
-  return site;
+  return Object.assign(site, { sum });
 }
 
 const floats = (bytes: Uint8Array) => new Float32Array(new Uint8Array(bytes).buffer);
@@ -236,6 +239,50 @@ describe('windows', () => {
     await site.frame('dev-1', 'imu', raw(1, 2), 'k3v9-1');
     expect(await heard(site, 1)).toEqual(['1.0: E_UNSUPPORTED']);
     expect(site.control.outcomes[0]?.error?.detail).toContain(why);
+    expectLaws(site);
+  });
+});
+
+describe('of a durable stream', () => {
+  const durable = { delivery: 'durable' as const, signal: { encoding: 'f32le' as const, fields: ['ax', 'ay'] } };
+  const rows = (site: Site) => site.metric(/spool_rows\{.*imu/);
+
+  it('rows stay only as long as a window needs them, and a spool that is shorter than a window still fills it', async () => {
+    const spool = { rowsMax: 2, bytesMax: 1_000_000, ageMsMax: 1_000_000 };
+    await using site = await sensing(durable, { inputs: [signal({ window: 8, hop: 8 })], config: { spool } });
+    await site.ready();
+    for (let seq = 1; seq <= 17; seq++) await site.frame('dev-1', 'imu', raw(seq, 0), `k3v9-${seq}`);
+    expect(await heard(site, 2)).toEqual(['8.0: 36', '16.0: 100']);
+    await until(async () => (await rows(site)) === 1);
+    expect(site.service.counts.units('sum')).toMatchObject({ formed: 2, decided: 2, pending: 0 });
+    expectLaws(site);
+  });
+
+  it('that wait for a window when a process ends are completed by the next one; those that nobody completes go', async () => {
+    await using site = await sensing(durable);
+    await site.ready();
+    await site.frame('dev-1', 'imu', raw(1, 0, 2, 0, 3, 0), 'k3v9-1');
+    // Numbered by the gateway: the next process begins another boot.
+    await site.frame('dev-2', 'imu', raw(1, 0, 2, 0, 3, 0));
+    await until(async () => (await rows(site)) === 2);
+    await site.service.stop();
+    await site.restart();
+    await until(async () => (await rows(site)) === 1);
+    await site.frame('dev-1', 'imu', raw(4, 0), 'k3v9-2');
+    expect(await heard(site, 1)).toEqual(['2.0: 10']);
+    expect(site.control.outcomes[0]?.frames).toEqual({ boot: 'k3v9', first: 1, last: 2, received: 2 });
+  });
+
+  it('wait for the model to be known, and are cut then', async () => {
+    await using site = await sensing(durable);
+    await site.inference.announce([site.cats]);
+    await until(async () => (await site.problems()).some((problem) => problem.includes('does not serve "sum"')));
+    await site.service.stop();
+    await site.restart();
+    for (const seq of [1, 2, 3]) await site.frame('dev-1', 'imu', raw(seq, 0, seq, 0), `k3v9-${seq}`);
+    await until(async () => (await rows(site)) === 3);
+    await site.inference.announce([site.cats, site.sum]);
+    expect(await heard(site, 2)).toEqual(['2.0: 6', '3.0: 10']);
     expectLaws(site);
   });
 });

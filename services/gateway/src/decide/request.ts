@@ -1,14 +1,14 @@
 import { resultToOriginal } from '@brink/decoders';
 import type { ImageTarget } from '@brink/preprocess';
-import { BrinkError, isErrorCode, type link, type Result } from '@brink/protocol';
+import { BrinkError, create, isErrorCode, link, type Result } from '@brink/protocol';
 import type { LinkReply, RequestBody } from '@brink/runtime';
 import type { ServingModel } from '../models/models.ts';
 import type { Unit, UnitAnswer } from './unit.ts';
 
 // The words of a Decide and of its answer.
 
-/** @param now on the monotonic clock */
-export function decideBody(model: ServingModel, units: readonly Unit[], now: number): RequestBody {
+/** @param now on the monotonic clock @param raw the outputs themselves are asked for */
+export function decideBody(model: ServingModel, units: readonly Unit[], now: number, raw = false): RequestBody {
   const inputs = model.heads.map(({ name, dtype, shape }) => ({ name, dtype, shape: [...shape] }));
   return {
     case: 'decide',
@@ -17,6 +17,7 @@ export function decideBody(model: ServingModel, units: readonly Unit[], now: num
       version: model.version,
       passportSha256: model.passportSha256,
       priority: units[0]?.pipeline.priority ?? 0,
+      raw,
       units: units.map((unit) => ({
         id: unit.id,
         deadlineMs: remainingMs(unit, now),
@@ -70,6 +71,12 @@ function withMeasured({ formed }: Unit, json: string): string {
     ...(values === undefined ? {} : { values: { ...result.values, ...values } }),
     ...(quality === undefined ? {} : { quality }),
   });
+}
+
+/** The same of a unit that could not even be asked about. */
+export function failedAnswer(reason: unknown): UnitAnswer {
+  const { code, detail } = BrinkError.from(reason);
+  return { said: create(link.UnitResultSchema, { failure: { code, detail } }), resultJson: '', states: [] };
 }
 
 /** Why a unit was not computed, in the words of the error table. */

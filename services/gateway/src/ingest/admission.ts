@@ -63,20 +63,11 @@ export function createAdmission(d: { counts: Counts; onUnitDropped(reason: UnitD
 
   /** Of one lane: what a frame completed, in place of what older frames did. */
   function enterFormed(lane: Lane, pieces: readonly Piece[], now: number): void {
-    const row = d.counts.units(lane.pipeline.name);
-    const { everyMs } = lane.pipeline;
-    const due: Piece[] = [];
-    for (const piece of pieces) {
-      countFormed(row);
-      if (everyMs === undefined) due.push(piece);
-      // The newest of them says most.
-      else if (piece === pieces.at(-1) && now >= lane.nextAt) {
-        lane.nextAt = now + everyMs;
-        due.push(piece);
-      } else dropUnit(piece, 'every_ms', true);
-    }
-    if (due.length === 0) return;
-    for (const piece of queues.replaceAll(lane, due)) dropUnit(piece, 'replaced', true);
+    for (const _ of pieces) countFormed(d.counts.units(lane.pipeline.name));
+    const due = dueOf(lane, pieces, now);
+    for (const piece of pieces.slice(0, pieces.length - due.length)) dropUnit(piece, 'every_ms', true);
+    const old = due.length === 0 ? [] : queues.replaceAll(lane, due);
+    for (const piece of old) dropUnit(piece, 'replaced', true);
   }
 
   return {
@@ -149,3 +140,12 @@ export function createAdmission(d: { counts: Counts; onUnitDropped(reason: UnitD
 }
 
 export type Admission = ReturnType<typeof createAdmission>;
+
+/** What `every_ms` lets through of what one frame completed: the newest, which says most. */
+function dueOf(lane: Lane, pieces: readonly Piece[], now: number): readonly Piece[] {
+  const { everyMs } = lane.pipeline;
+  if (everyMs === undefined || pieces.length === 0) return pieces;
+  if (now < lane.nextAt) return [];
+  lane.nextAt = now + everyMs;
+  return pieces.slice(-1);
+}

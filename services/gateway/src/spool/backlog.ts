@@ -76,7 +76,8 @@ export class Backlog {
     this.#limits = limits;
     this.#d = d;
     const write = (change: Change, done: () => void) => this.#write(change, done);
-    this.#cuts = new Cuts({ ...d, write, onQuiet: (spooled) => this.#quiet(spooled) });
+    const isLoaded = (stream: string) => this.#of(stream).cursor === this.#of(stream).last;
+    this.#cuts = new Cuts({ ...d, write, isLoaded, onQuiet: (spooled) => this.#quiet(spooled) });
   }
 
   /** What the last process left. Nothing of it is decided before `apply`. */
@@ -117,6 +118,11 @@ export class Backlog {
   /** What a model takes is known, or is another thing now. */
   modelChanged(name: string): void {
     this.#cuts.modelChanged(name);
+  }
+
+  /** From time to time: rows that nobody completes any more go. */
+  sweep(): void {
+    this.#cuts.sweep(this.#d.clock.now());
   }
 
   stop(): void {

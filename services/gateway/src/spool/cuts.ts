@@ -2,6 +2,7 @@ import { BrinkError } from '@brink/protocol';
 import type { Admission } from '../ingest/admission.ts';
 import { type Frame, type Spooled, unitKey } from '../ingest/frame.ts';
 import type { Lane, Piece } from '../ingest/lanes.ts';
+import type { StreamPlan } from '../ingest/plan.ts';
 import type { Source } from '../ingest/sources.ts';
 import type { Models, ServingModel } from '../models/models.ts';
 import { type Counts, countSpooled } from '../outcomes/counts.ts';
@@ -21,6 +22,8 @@ export interface CutsDeps {
   onDropped(reason: 'every_ms', of: { device: string; stream: string }): void;
   /** For tests: called by name where a crash would hurt most. */
   failpoint(name: string): void;
+  /** Whether every row of a stream was looked at. */
+  isLoaded(stream: string): boolean;
   /** Nothing of the row is under way; it may still be needed. */
   onQuiet(spooled: Spooled): void;
   /** Something that was not there before can be taken. */
@@ -43,19 +46,48 @@ export class Cuts {
   /** What the disk holds of each chain. */
   readonly #kept = new Map<string, { mark?: Uint8Array; states?: Uint8Array }>();
   readonly #uncut = new Map<Lane, Waiting[]>();
+  /** Lanes that had rows. */
+  readonly #lanes = new Map<Lane, StreamPlan>();
+  /** Boots of which nothing can come any more: a process before this one numbered their frames, or they are too old to be known. */
+  readonly #over = new Set<string>();
 
   constructor(d: CutsDeps) {
     this.#d = d;
   }
 
-  restore({ chains }: SpoolContents): void {
+  restore({ chains, rows, boots }: SpoolContents): void {
+    const known = new Set(boots.map((of) => bootKey(of)));
+    const withRows = new Set(rows.map((of) => bootKey(of)));
+    for (const of of [...rows, ...chains]) if (!known.has(bootKey(of))) this.#over.add(bootKey(of));
+    for (const { device, stream, boot } of chains) {
+      const key = bootKey({ device, stream, boot });
+      if (this.#over.has(key) && !withRows.has(key)) this.#d.write({ device, stream, ended: { boot } }, () => {});
+    }
     for (const { device, stream, boot, pipeline, ...kept } of chains) {
       this.#kept.set(keyOf(device, stream, boot, pipeline), kept);
     }
   }
 
+  /** Rows that nobody completes: their boot is over, or nothing came for as long as a frame is kept. */
+  sweep(nowMs: number): void {
+    for (const [lane, { name, frameAgeMsMax }] of this.#lanes) {
+      if (!this.#d.isLoaded(name) || this.#uncut.has(lane)) continue;
+      for (const chain of lane.chains.values()) {
+        if (!this.#isForgotten(chain, nowMs - frameAgeMsMax)) continue;
+        chain.end();
+        this.#release(lane, chain);
+      }
+    }
+  }
+
+  #isForgotten({ trail: { first, idleSinceMs } }: Chain, beforeMs: number): boolean {
+    if (first === undefined || idleSinceMs === undefined) return false;
+    return idleSinceMs <= beforeMs || this.#over.has(bootKey(first));
+  }
+
   /** Of rows that begin again from the front: those that wait come again. */
   forget(stream: string): void {
+    for (const [lane, plan] of this.#lanes) if (plan.name === stream) this.#lanes.delete(lane);
     for (const [lane, [first]] of this.#uncut) if (first?.spooled.stream === stream) this.#uncut.delete(lane);
   }
 
@@ -129,7 +161,9 @@ export class Cuts {
     const units = pieces.map(({ part, formed: one }) => {
       return { row: spooled.id, part, epoch, from: one?.window?.from ?? -1 };
     });
-    chain.trail.add(spooled, { epoch, at, mark: chain.mark(), isCommitted: !isNew }, units);
+    const { receivedMs } = frame;
+    chain.trail.add(spooled, { epoch, at, mark: chain.mark(), isCommitted: !isNew, receivedMs }, units);
+    this.#lanes.set(lane, frame.plan);
     if (isNew) this.#commit(lane, chain, spooled, formed.length, pieces);
     frame.units = [...(frame.units ?? []), ...pieces.map(({ part }) => ({ pipeline: lane.pipeline, part }))];
     this.#d.admission.enqueueFormed(pieces.filter(({ part }) => !spooled.out.has(unitKey(name, part))));
@@ -201,6 +235,9 @@ export class Cuts {
     });
   }
 }
+
+const bootKey = ({ device, stream, boot }: { device: string; stream: string; boot: string }) =>
+  `${device}/${stream}/${boot}`;
 
 const keyOf = (device: string, stream: string, boot: string, pipeline: string) =>
   `${device}/${stream}/${boot}/${pipeline}`;

@@ -95,6 +95,13 @@ export class Chain {
     return { epoch: this.#epoch, at, needed: neededFrom };
   }
 
+  /** Nothing of what came is waited for any more: what comes begins anew. */
+  end(): void {
+    this.#assembler = undefined;
+    this.#marked = undefined;
+    this.#epoch += 1;
+  }
+
   /** A unit holds the lane now. */
   begin(key: string): void {
     this.#order.push({ key, settle: undefined });
@@ -127,10 +134,8 @@ export class Chain {
     try {
       return this.#push(part, samples, model);
     } catch (reason) {
-      // Half of it may be in there: what comes next begins anew.
-      this.#assembler = undefined;
-      this.#marked = undefined;
-      this.#epoch += 1;
+      // Half of it may be in there.
+      this.end();
       this.#lastSeq = part.seq;
       const frames = { first: part.seq, last: part.seq, received: 1 };
       return [

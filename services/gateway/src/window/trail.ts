@@ -9,6 +9,7 @@ export interface Standing {
 
 interface Row extends Standing {
   readonly spooled: Spooled;
+  readonly receivedMs: number;
   /** Of the chain after this row. */
   readonly mark: Uint8Array;
   /** That it was cut is on the disk. */
@@ -38,18 +39,18 @@ export class Trail {
   get length(): number {
     return this.#rows.length;
   }
-  /** The newest row. */
-  get last(): Spooled | undefined {
-    return this.#rows.at(-1)?.spooled;
+  get first(): Spooled | undefined {
+    return this.#rows[0]?.spooled;
   }
-  get isIdle(): boolean {
-    return this.#open.length === 0;
+  /** When the newest row came, on the gateway's clock; undefined where there is none, or one of its units is not settled. */
+  get idleSinceMs(): number | undefined {
+    return this.#open.length === 0 ? this.#rows.at(-1)?.receivedMs : undefined;
   }
 
   /** A row was cut. @param after where the chain stands now */
   add(
     spooled: Spooled,
-    after: Standing & { mark: Uint8Array; isCommitted: boolean },
+    after: Standing & { mark: Uint8Array; isCommitted: boolean; receivedMs: number },
     units: readonly OpenUnit[],
   ): void {
     this.#rows.push({ spooled, ...after });
