@@ -22,6 +22,15 @@ function readProcess(pid: string): Process | undefined {
   }
 }
 
+function readProcesses(): Map<number, Process> {
+  const all = new Map<number, Process>();
+  for (const name of readdirSync('/proc')) {
+    const found = /^\d+$/.test(name) ? readProcess(name) : undefined;
+    if (found !== undefined) all.set(Number(name), found);
+  }
+  return all;
+}
+
 /** @param pids by name @returns undefined where there is no /proc */
 export function createCpuMeter(pids: Readonly<Record<string, number>>): { read(): CpuSeconds } | undefined {
   if (process.platform !== 'linux') return undefined;
@@ -35,16 +44,32 @@ export function createCpuMeter(pids: Readonly<Record<string, number>>): { read()
 
   return {
     read() {
-      const all = new Map<number, Process>();
-      for (const name of readdirSync('/proc')) {
-        const found = /^\d+$/.test(name) ? readProcess(name) : undefined;
-        if (found !== undefined) all.set(Number(name), found);
-      }
+      const all = readProcesses();
       return Object.fromEntries(
         Object.entries(pids).map(([name, pid]) => [name, ticksOf(pid, all) / ticksPerSecond] as const),
       );
     },
   };
+}
+
+/** RSS by name: of each process with all its descendants. Linux only. @param pids by name */
+export function residentBytes(pids: Readonly<Record<string, number>>): Record<string, number> {
+  const all = readProcesses();
+  const pageBytes = Number(execFileSync('getconf', ['PAGESIZE'], { encoding: 'utf8' }));
+  const ownOf = (pid: number) => {
+    try {
+      // [proc_pid_statm(5)] The second number is what is resident.
+      return pageBytes * Number(readFileSync(`/proc/${pid}/statm`, 'latin1').split(' ')[1]);
+    } catch {
+      return 0; // it has ended since
+    }
+  };
+  function bytesOf(pid: number): number {
+    let bytes = ownOf(pid);
+    for (const [child, { parent }] of all) if (parent === pid) bytes += bytesOf(child);
+    return bytes;
+  }
+  return Object.fromEntries(Object.entries(pids).map(([name, pid]) => [name, bytesOf(pid)]));
 }
 
 /** CPU per frame over several stretches. */

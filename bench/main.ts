@@ -6,14 +6,20 @@ import { durable } from './durable.ts';
 import { inGraph } from './in-graph.ts';
 import { jpeg } from './jpeg.ts';
 import { loop } from './loop.ts';
+import { memory } from './memory.ts';
 import { noisyNeighbour } from './noisy-neighbour.ts';
 import { oip } from './oip.ts';
+import { overload } from './overload.ts';
 import { reloadMemory } from './reload-memory.ts';
 import { machine } from './rounds.ts';
+import { singleStream } from './single-stream.ts';
 import { swap } from './swap.ts';
 
 const benches: Record<string, Bench> = {
   loop,
+  overload,
+  'single-stream': singleStream,
+  memory,
   batcher,
   'batch-gain': batchGain,
   'noisy-neighbour': noisyNeighbour,

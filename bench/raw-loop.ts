@@ -14,7 +14,7 @@ export interface RawLoopSetup {
 export interface RawLoopRequest {
   readonly ms: number;
 }
-export type RawLoopReply = { ready: true; batch: number } | { fps: number };
+export type RawLoopReply = { ready: true; batch: number } | { fps: number; p90: number };
 
 /** Starts the baseline and lets it find its best batch, unless it is to take a certain one. */
 export async function startRawLoop(options: { model: BenchModel; payload: Payload; batch?: number }) {
@@ -34,6 +34,11 @@ export async function startRawLoop(options: { model: BenchModel; payload: Payloa
     async framesPerSecond(ms: number): Promise<number> {
       const reply = await child.ask({ ms } satisfies RawLoopRequest);
       return 'fps' in reply ? reply.fps : 0;
+    },
+    /** ms that nine of ten batches took at most. */
+    async p90(ms: number): Promise<number> {
+      const reply = await child.ask({ ms } satisfies RawLoopRequest);
+      return 'p90' in reply ? reply.p90 : 0;
     },
     [Symbol.asyncDispose]: child[Symbol.asyncDispose],
   };

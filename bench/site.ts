@@ -5,12 +5,14 @@ import { deriveGraph, simpleCnnGraph } from '@brink/onnx';
 import { type Passport, PassportSchema } from '@brink/protocol';
 import type { UnitTensor } from '@brink/test/inference';
 import sharp from 'sharp';
+import { dsCnnGraph } from './graphs.ts';
 import { seededRandom } from './random.ts';
 
-export type Payload = 'tensor' | 'jpeg';
+/** tensor: 49 KB of pixels. jpeg: 128 × 128. jpeg-640: 640 × 480. kws: 49 × 10 floats for a keyword spotter. */
+export type Payload = 'tensor' | 'jpeg' | 'jpeg-640' | 'kws';
 
 export interface BenchModel {
-  /** The graph that takes uint8 [batch, 128, 128, 3], as the runner has it too. */
+  /** The graph as the runner has it: uint8 [batch, 128, 128, 3], or float32 [batch, 49, 10]. */
   readonly wirePath: string;
   readonly batchMax: number;
 }
@@ -20,27 +22,41 @@ export const BATCH_MAX = 16;
 const FRAMES = 16;
 const PICTURE = { width: SIDE, height: SIDE, scale: 1 / 255, mean: [0.5], std: [0.25] };
 
-/** Writes models/, config/ and the raw loop's graph into `folder`. */
+/** Writes models/, config/ and the raw loop's graphs into `folder`. */
 export async function writeSimpleCnn(folder: string): Promise<BenchModel> {
   const native = simpleCnnGraph(seededRandom(1));
   const passport = writeVersion(folder, { name: 'bench-cnn', graph: native, picture: 'image', batchMax: BATCH_MAX });
   const wirePath = join(folder, 'wire.onnx');
   writeFileSync(wirePath, deriveGraph(native, passport, [{ dtype: 'uint8', shape: [SIDE, SIDE, 3] }]).graph);
-
-  mkdirSync(join(folder, 'config'), { recursive: true });
-  const stream = (format: string) => ({
-    format,
-    frame_age_ms_max: 10_000,
-    pipelines: { [`bench-${format}`]: { model: 'bench-cnn' } },
+  const stream = (name: Payload, format: string, model = 'bench-cnn') => ({
+    [name]: { format, frame_age_ms_max: 10_000, pipelines: { [`bench-${name}`]: { model } } },
   });
-  const configuration = {
-    version: 1,
-    streams: { tensor: stream('tensor'), jpeg: stream('image') },
+  writeConfiguration(folder, {
+    streams: { ...stream('tensor', 'tensor'), ...stream('jpeg', 'image'), ...stream('jpeg-640', 'image') },
     models: { 'bench-cnn': { queue_max: 256 } },
-  };
-  // JSON is YAML.
-  writeFileSync(join(folder, 'config', 'site.yaml'), JSON.stringify(configuration, null, 2));
+  });
   return { wirePath, batchMax: BATCH_MAX };
+}
+
+/** The same for a keyword spotter, which takes 60 µs: what is measured is nearly all Brink. */
+export function writeKeywordSpotter(folder: string): BenchModel {
+  const graph = dsCnnGraph(seededRandom(1));
+  writeVersion(folder, { name: 'bench-kws', graph, batchMax: BATCH_MAX, classes: 12 });
+  const wirePath = join(folder, 'wire.onnx');
+  writeFileSync(wirePath, graph);
+  writeConfiguration(folder, {
+    streams: {
+      kws: { format: 'tensor', frame_age_ms_max: 10_000, pipelines: { 'bench-kws': { model: 'bench-kws' } } },
+    },
+    models: { 'bench-kws': { queue_max: 256 } },
+  });
+  return { wirePath, batchMax: BATCH_MAX };
+}
+
+function writeConfiguration(folder: string, configuration: object): void {
+  mkdirSync(join(folder, 'config'), { recursive: true });
+  // JSON is YAML.
+  writeFileSync(join(folder, 'config', 'site.yaml'), JSON.stringify({ version: 1, ...configuration }, null, 2));
 }
 
 interface BenchVersion {
@@ -85,23 +101,29 @@ export async function pictureUnits(): Promise<UnitTensor[][]> {
 
 /** Windows for a keyword spotter. */
 export function spectrumUnits(): UnitTensor[][] {
+  return spectra().map((bytes) => [{ dtype: 'float32', shape: [49, 10], bytes }]);
+}
+
+function spectra(): Uint8Array[] {
   const random = seededRandom(3);
-  return Array.from({ length: FRAMES }, () => {
-    const bytes = new Uint8Array(Float32Array.from({ length: 490 }, () => 2 * random() - 1).buffer);
-    return [{ dtype: 'float32', shape: [49, 10], bytes }];
-  });
+  return Array.from(
+    { length: FRAMES },
+    () => new Uint8Array(Float32Array.from({ length: 490 }, () => 2 * random() - 1).buffer),
+  );
 }
 
 /** A few different frames, so that no cache holds them all: smooth gradients with seeded noise. */
 export async function framesOf(payload: Payload): Promise<Uint8Array[]> {
+  if (payload === 'kws') return spectra();
+  const [width, height] = payload === 'jpeg-640' ? [640, 480] : [SIDE, SIDE];
   const random = seededRandom(2);
   const pixels = Array.from({ length: FRAMES }, (_, frame) => {
-    const out = new Uint8Array(SIDE * SIDE * 3);
+    const out = new Uint8Array(width * height * 3);
     for (let i = 0; i < out.length; i++) out[i] = ((i / 3 + frame * 31) % 256) * 0.7 + random() * 70;
     return out;
   });
   if (payload === 'tensor') return pixels;
-  const raw = { width: SIDE, height: SIDE, channels: 3 } as const;
+  const raw = { width, height, channels: 3 } as const;
   return Promise.all(pixels.map((frame) => sharp(frame, { raw }).blur(1).jpeg({ quality: 80 }).toBuffer()));
 }
 

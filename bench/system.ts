@@ -3,27 +3,21 @@ import { join } from 'node:path';
 import { startUp } from '@brink/test/up';
 import { connectAsync, type MqttClient } from 'mqtt';
 import { createCpuMeter, createCpuSum } from './cpu.ts';
+import { createDevices, type Devices } from './devices.ts';
 import { framesOf, type Payload } from './site.ts';
 
-/** `latest` streams may drop; a device whose decision never comes sends its next frame after this time. */
-const GIVE_UP_MS = 2000;
-
-/** The services as `brink up` runs them, and devices that send their next frame when the last one is decided. */
+/** The services as `brink up` runs them, and devices that send to them over MQTT and hear their decisions. */
 export async function startSystem(options: { folder: string; payload: Payload; devices: number }) {
   const { folder } = options;
   const up = await startUp({ folder, config: join(folder, 'config'), models: join(folder, 'models') });
-  const client = await connectAsync(up.mqtt, { queueQoSZero: false });
-  // MQTT.js leaves Nagle's algorithm on, which would measure the kernel's timer.
-  if (client.stream instanceof Socket) client.stream.setNoDelay(true);
-  const frames = await framesOf(options.payload);
-  const devices = createDevices(client, options, frames);
-  await client.subscribeAsync('brink/+/down/decisions/+');
-  client.on('message', (topic) => devices.decided(topic.split('/')[1] as string));
-
+  const { client, devices } = await connectDevices(up.mqtt, options);
   const meter = createCpuMeter(up.pids);
   const spent = createCpuSum();
 
   return {
+    ops: up.ops,
+    pids: up.pids,
+    devices,
     /** µs of each process, runners and decode children included, over everything that was measured; {} where it cannot be told */
     get cpuPerFrame() {
       return spent.perFrame;
@@ -32,11 +26,11 @@ export async function startSystem(options: { folder: string; payload: Payload; d
     async framesPerSecond(ms: number): Promise<number> {
       const cpuBefore = meter?.read() ?? {};
       devices.start();
-      const [before, start] = [devices.count(), performance.now()];
+      const [before, start] = [devices.count, performance.now()];
       await new Promise((resolve) => setTimeout(resolve, ms));
-      const fps = ((devices.count() - before) * 1000) / (performance.now() - start);
+      const fps = ((devices.count - before) * 1000) / (performance.now() - start);
       await devices.drain();
-      spent.add(cpuBefore, meter?.read() ?? {}, devices.count() - before);
+      spent.add(cpuBefore, meter?.read() ?? {}, devices.count - before);
       return fps;
     },
     async [Symbol.asyncDispose]() {
@@ -46,34 +40,18 @@ export async function startSystem(options: { folder: string; payload: Payload; d
   };
 }
 
-function createDevices(client: MqttClient, options: { payload: Payload; devices: number }, frames: Uint8Array[]) {
-  const sentAt = new Map<string, number>();
-  let running = false;
-  let decisions = 0;
-  let sent = 0;
+export type System = Awaited<ReturnType<typeof startSystem>>;
 
-  function send(device: string): void {
-    sentAt.set(device, performance.now());
-    client.publish(`brink/${device}/up/frames/${options.payload}`, frames[sent++ % frames.length] as Buffer);
-  }
-
-  return {
-    count: () => decisions,
-    decided(device: string): void {
-      decisions++;
-      sentAt.delete(device);
-      if (running) send(device);
-    },
-    start(): void {
-      running = true;
-      for (let i = 0; i < options.devices; i++) send(`dev-${i}`);
-    },
-    /** Waits until nothing is in flight, so that the raw loop has the machine to itself. */
-    async drain(): Promise<void> {
-      running = false;
-      const late = performance.now() + GIVE_UP_MS;
-      while (sentAt.size > 0 && performance.now() < late) await new Promise((resolve) => setTimeout(resolve, 20));
-      sentAt.clear();
-    },
-  };
+/** Devices behind one connection. */
+export async function connectDevices(
+  url: string,
+  options: { payload: Payload; devices: number },
+): Promise<{ client: MqttClient; devices: Devices }> {
+  const client = await connectAsync(url, { queueQoSZero: false });
+  // MQTT.js leaves Nagle's algorithm on, which would measure the kernel's timer.
+  if (client.stream instanceof Socket) client.stream.setNoDelay(true);
+  const devices = createDevices(client, options, await framesOf(options.payload));
+  await client.subscribeAsync('brink/+/down/decisions/+');
+  client.on('message', (topic, payload) => devices.heard(topic, payload));
+  return { client, devices };
 }
