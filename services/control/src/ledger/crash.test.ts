@@ -68,3 +68,60 @@ describe('control is killed', () => {
     expect(explained?.attempts.map((attempt) => attempt.result)).toEqual(['lost', 'open']);
   });
 });
+
+const LONG = process.env['BRINK_TEST_SIZE'] === 'long';
+const SWEEP = fileURLToPath(new URL('./sweep.testing.ts', import.meta.url));
+const CAMERAS = ['cam-1', 'cam-2', 'cam-3'];
+
+/** One life of control's ledger. @returns what it said, and whether it was killed */
+async function live(point: string, n: number): Promise<{ said: string[]; killed: boolean }> {
+  const args = ['--disable-warning=ExperimentalWarning', SWEEP, folder, point, String(n), CAMERAS.join(',')];
+  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
+  let text = '';
+  child.stdout.on('data', (chunk: Buffer) => {
+    text += chunk.toString();
+  });
+  const [, signal] = await once(child, 'close');
+  return { said: text.split('\n').filter((line) => line !== ''), killed: signal === 'SIGKILL' };
+}
+
+/** Cameras whose outcomes are in the ledger. */
+async function committed(): Promise<string[]> {
+  await using opened = await openLedger({ folder, clock: systemClock });
+  const { items: decisions } = await opened.ledger.read.decisions({ limit: 100 });
+  return decisions.map(({ device }) => device).toSorted();
+}
+
+// In short, the two places that the tests above leave out; in long, each n until the place is not passed so often.
+const PLACES: [point: string, from: number, to: number][] = LONG
+  ? ['commit.before', 'commit.after', 'dispatch.before_send', 'dispatch.after_send'].map((point) => [point, 1, 100])
+  : [
+      ['commit.before', 2, 2],
+      ['dispatch.after_send', 1, 1],
+    ];
+
+describe('control is killed at the n-th time that it passes', () => {
+  it.each(PLACES)(
+    '%s: what it answered is there, each outcome once, and each action arrives under one key',
+    { timeout: 300_000 },
+    async (point, from, to) => {
+      let n = from;
+      for (; n <= to; n++) {
+        const first = await live(point, n);
+        if (!first.killed) break;
+        const answered = first.said.filter((line) => line.startsWith('committed ')).map((line) => line.split(' ')[1]);
+        expect(await committed()).toEqual(expect.arrayContaining(answered));
+        // The gateway sends again what was not answered, the device drops a key that it knows.
+        const second = await live('none', 0);
+        expect(second.said.at(-1)).toBe('done');
+        const arrived = [...first.said, ...second.said].filter((line) => line.startsWith('arrived'));
+        const keys = CAMERAS.map((camera) => `arrived ${camera}.front.k3v9.1.0.pets~flap~0`);
+        expect(new Set(arrived)).toEqual(new Set(keys));
+        expect(await committed()).toEqual(CAMERAS);
+        await rm(folder, { recursive: true });
+        folder = await mkdtemp(join(tmpdir(), 'brink-crash-'));
+      }
+      expect(n).toBeGreaterThan(from);
+    },
+  );
+});

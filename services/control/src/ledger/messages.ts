@@ -91,4 +91,6 @@ export interface Testing {
   readonly pagesMax?: number;
   /** A thread that ends: the status of this device ends the writer before it commits. */
   readonly exitOnDevice?: string;
+  /** `kill -9` of the process at the n-th time that its writer is about to commit a group, or has committed it. */
+  readonly killAt?: { readonly point: string; readonly n: number };
 }

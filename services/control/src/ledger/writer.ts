@@ -27,6 +27,14 @@ export function createWriter(store: Store, config: WorkerData) {
   const parts = createParts(store, config);
   const { rulebook, units, seen, outbox } = parts;
   let synchronous = '';
+  let passed = 0;
+
+  function failpoint(name: string): void {
+    const { killAt } = config.testing;
+    if (killAt?.point !== name) return;
+    passed += 1;
+    if (passed === killAt.n) process.kill(process.pid, 'SIGKILL');
+  }
 
   /** All or nothing. @throws what SQLite or an operation threw, after the ROLLBACK */
   function transact(operations: readonly Operation[], nowMs: number, full: boolean): { results: Results; made: Made } {
@@ -37,7 +45,9 @@ export function createWriter(store: Store, config: WorkerData) {
       const results = operations.map((operation) => ({ value: perform(parts, operation, nowMs, made) }));
       for (const part of parts.cached) part.flush();
       made.ended.push(...outbox.takeEnded());
+      failpoint('commit.before');
       store.db.exec('COMMIT');
+      failpoint('commit.after');
       return { results, made };
     } catch (error) {
       if (store.db.isTransaction) store.db.exec('ROLLBACK');
