@@ -1,7 +1,7 @@
 import type { Raster, Window } from './bilinear.ts';
 import type { PictureTarget } from './geometry.ts';
 
-// Resizing as Pillow does it, bit by bit (libImaging/Resample.c describes it; pictures.test.ts holds its numbers): columns
+// Resizing as Pillow does it, bit by bit (libImaging/Resample.c describes it; reference-pictures.test.ts holds its numbers): columns
 // first, rounded to 8 bits, then rows. It serves what libvips does otherwise: where libvips enlarges, all pixels lie up to
 // half a pixel aside, and its nearest neighbour is not always the nearest.
 

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import librosa from '../fixtures/librosa.json' with { type: 'json' };
 import { chirp, expectNear, mfccOf, reference } from './reference.testing.ts';
 import { createSpectrum, hannWindow, melBands } from './spectrum.ts';
 
@@ -71,5 +72,29 @@ describe('the spectrum against TensorFlow', () => {
   ])('refuses %o', (wrong, said) => {
     const spec = { bins: 10, mels: 40, frame: 480, stride: 320, fft: 512, ...wrong };
     expect(() => createSpectrum(mfccOf(spec), 16_000)).toThrow(said);
+  });
+});
+
+describe('the spectrum against librosa', () => {
+  const cases = librosa.map((of) => ({ ...of, name: `${of.rate_hz} Hz` }));
+  const made = ({ rate_hz, samples, mfcc: { bins, ...mfcc } }: (typeof librosa)[number]) => {
+    const sound = chirp(samples, rate_hz);
+    const of = (spec: object) => createSpectrum(mfccOf(spec), rate_hz)(sound);
+    return { logMel: of(mfcc), mfcc: of({ ...mfcc, bins }) };
+  };
+
+  it.each(cases)('has its log-mel bands and coefficients with the same filters, $name', (of) => {
+    const { logMel, mfcc } = made(of);
+    expectNear(logMel, of.straight.log_mel, 1e-4);
+    expectNear(mfcc, of.straight.mfcc, 1e-3);
+  });
+
+  // librosa's filters have their sides straight in Hz: narrow bands of few bins differ most.
+  it.each(cases)('has nearly those of its own filters, $name', (of) => {
+    const { logMel, mfcc } = made(of);
+    const mean = (found: Float32Array, expected: number[]) =>
+      expected.reduce((sum, value, i) => sum + Math.abs(value - found[i]!), 0) / expected.length;
+    expect(mean(logMel, of.own.log_mel)).toBeLessThan(0.05);
+    expect(mean(mfcc, of.own.mfcc)).toBeLessThan(0.1);
   });
 });

@@ -90,12 +90,12 @@ describe.skipIf(missing('fastestdet') !== '')(`FastestDet by the grid decoder${m
   it('finds what upstream shows: four persons with their scores and places, and a bus', async () => {
     const { objects, label } = await detect(model, join(folder, 'imgs/3.jpg'));
     expect(label).toBe('person');
-    expect(objects?.map((object) => `${object.label} ${object.score.toFixed(2)}`)).toEqual([
-      'person 0.89',
-      'person 0.88',
-      'person 0.81',
-      'person 0.80',
-    ]);
+    // Upstream takes the colours as they are and resizes without anti-alias; here its Adobe RGB becomes sRGB first.
+    for (const [at, score] of [0.89, 0.88, 0.81, 0.8].entries()) {
+      expect(objects![at]!.label).toBe('person');
+      expect(Math.abs(objects![at]!.score - score)).toBeLessThan(0.035);
+    }
+    expect(objects!.length).toBe(4);
     for (const [at, [x0, y0, x1, y1]] of UPSTREAM_BOXES.entries()) {
       const upstream = [x0 / 500, y0 / 335, x1 / 500, y1 / 335] as const;
       expect(iou(objects![at]!.box, upstream)).toBeGreaterThan(0.9);
@@ -106,8 +106,9 @@ describe.skipIf(missing('fastestdet') !== '')(`FastestDet by the grid decoder${m
 
   it('finds something else with red and blue changed over: the colours of the passport matter', async () => {
     const wrong = { ...model, image: { ...model.image, colour: 'rgb' as const } };
-    const scores = (await detect(wrong, join(folder, 'imgs/3.jpg'))).objects?.map(({ score }) => score.toFixed(2));
-    expect(scores).not.toEqual(['0.89', '0.88', '0.81', '0.80']);
+    const scores = (await detect(wrong, join(folder, 'imgs/3.jpg'))).objects?.map(({ score }) => score) ?? [];
+    const upstream = [0.89, 0.88, 0.81, 0.8];
+    expect(scores.length === 4 && upstream.every((score, at) => Math.abs(scores[at]! - score) < 0.035)).toBe(false);
   });
 });
 
