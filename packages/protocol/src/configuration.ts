@@ -50,10 +50,17 @@ export const SignalStreamSchema = z.strictObject({
     .default('json')
     .describe('f32le, s16le: samples and nothing else, the fields of one moment side by side'),
   fields: z
-    .array(z.string().min(1).max(64))
+    .array(
+      z
+        .string()
+        .max(128)
+        .regex(/^[^=]+(=[^=]+)?$/, 'a field, as temperature, or a channel and where it stands, as power=ENERGY.Power'),
+    )
     .min(1)
     .max(256)
-    .describe('names of the channels; of raw samples and of CSV without a line of names: their order'),
+    .describe(
+      'names of the channels; of raw samples and of CSV without a line of names: their order; power=ENERGY.Power: the channel power, which stands in an inner value',
+    ),
   rate_hz: Rate.optional().describe('samples per second, where the frame does not say it; default: that of the model'),
 });
 

@@ -170,6 +170,7 @@ export {
 } from './records.ts';
 export { jsonSchema, SCHEMA_NAMES } from './schemas.ts';
 export {
+  fieldsOf,
   isRawEncoding,
   isWindowed,
   type ModelNeeds,

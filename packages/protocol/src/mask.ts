@@ -94,7 +94,9 @@ export function maskProblems({ format, mask, denoise, signal }: Masked) {
     }
     const isJson = format === 'text' || (format === 'signal' && signal?.encoding === 'json');
     if (!isJson) say(path, `a mask of fields beside format: ${format}`, 'signals or text as JSON');
-    const used = [...one.fields.drop, ...one.fields.pseudonymise].find((field) => signal?.fields.includes(field));
+    const used = [...one.fields.drop, ...one.fields.pseudonymise].find((field) =>
+      signal?.fields.some((one) => (one.split('=', 2)[1] ?? one) === field),
+    );
     if (used !== undefined) say(path, `"${used}", which signal.fields wants`, 'fields that no model needs');
   }
   return problems;

@@ -37,12 +37,20 @@ export function streamProblems(
   if (format === 'signal' && stream.signal === undefined) {
     problems.push({ path: ['signal'], found: 'nothing', expected: 'the fields of a signal' });
   }
-  const fields = stream.signal?.fields ?? [];
+  const fields = fieldsOf(stream).map(({ name }) => name);
   const twice = fields.find((field, i) => fields.indexOf(field) !== i);
   if (twice !== undefined) {
     problems.push({ path: ['signal', 'fields'], found: `"${twice}" a second time`, expected: 'each field once' });
   }
   return problems;
+}
+
+/** Of a signal its channels, and where in a frame each stands: `power=ENERGY.Power`; `ax` stands where it is called so. */
+export function fieldsOf({ signal }: { readonly signal?: StreamConfig['signal'] }): { name: string; path: string }[] {
+  return (signal?.fields ?? []).map((field) => {
+    const [name = '', path = name] = field.split('=', 2);
+    return { name, path };
+  });
 }
 
 /** Whether frames of a stream are cut into windows of samples. */
@@ -69,7 +77,8 @@ export function misfitOf(
   if (format === 'tensor') return undefined;
   const other = kinds.filter((kind) => kind !== format);
   if (other.length > 0) return `it takes ${kinds.join(' and ')}, and the stream brings ${format}`;
-  const missing = format === 'signal' ? channels.filter((channel) => signal?.fields.includes(channel) !== true) : [];
+  const brought = fieldsOf({ signal }).map(({ name }) => name);
+  const missing = format === 'signal' ? channels.filter((channel) => !brought.includes(channel)) : [];
   if (missing.length === 0) return undefined;
-  return `it takes the channels ${channels.join(', ')}, and the stream brings ${signal?.fields.join(', ') ?? 'none'}`;
+  return `it takes the channels ${channels.join(', ')}, and the stream brings ${brought.join(', ') || 'none'}`;
 }

@@ -1,5 +1,6 @@
 import type { Configuration } from '@brink/protocol';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { writePassport } from './harness/neighbours.ts';
 import { jpeg, png } from './harness/pictures.ts';
 import { expectLaws, SITE, type Site, startSite, tensor, until } from './harness/site.ts';
 
@@ -112,6 +113,31 @@ describe("another system's topics", () => {
     expect(letters[0]?.error.detail).toContain('"zigbee2mqtt/Living Room"');
     expect(site.service.counts.elsewhere).toMatchObject({ received: 3, rejected: 3 });
     expect(await rejected('E_NAME')).toBe(3);
+  });
+
+  it('may be the states of things: single numbers, found by their paths, become windows', async () => {
+    const climate = {
+      ...{ tensor: 'x', signal: { rate_hz: 10, window: 2, hop: 2, channels: ['temperature', 'power'] } },
+    };
+    const model = await writePassport(site.modelsDir, { name: 'climate', inputs: [climate] });
+    await site.inference.announce([site.cats, model]);
+    const fields = ['power=ENERGY.Power', 'temperature', 'humidity'];
+    const signal = { encoding: 'json', fields, rate_hz: 10 };
+    const home = { format: 'signal', topics: ['zigbee2mqtt/{device}', 'tele/{device}/SENSOR'], signal };
+    await configured(['frigate/{device}/snapshot'], {
+      home: { ...home, frame_age_ms_max: 20_000, pipelines: { mould: { model: 'climate' } } },
+    });
+    const state = (temperature: number, power: number) =>
+      JSON.stringify({ temperature, humidity: 40, battery: null, update: { state: 'idle' }, ENERGY: { Power: power } });
+    for (const payload of [state(21.5, 3), '{"temperature":22}', 'online', state(22.5, 4)])
+      await site.publish('zigbee2mqtt/Bath Sensor', payload);
+    await until(() => decidedBy('bath-sensor').length === 1);
+    const { tensors } = site.inference.decides.at(-1)!;
+    expect([...new Float32Array(new Uint8Array(tensors[0]!).buffer)]).toEqual([21.5, 22.5, 3, 4]);
+    expect(site.service.counts.frames('bath-sensor', 'home')).toMatchObject({ accepted: 2, rejected: 2 });
+    const refused = site.control.letters.filter(({ device }) => device === 'bath-sensor').map(({ error }) => error);
+    expect(refused.map(({ code }) => code)).toEqual(['E_SHAPE', 'E_TYPE']);
+    expect(refused[0]?.detail).toBe('no "ENERGY.Power"; found "temperature"');
   });
 
   it('can be durable: each message is kept and decided', async () => {

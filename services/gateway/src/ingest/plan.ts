@@ -2,6 +2,7 @@ import type { Denoise } from '@brink/decode';
 import {
   BrinkError,
   type Configuration,
+  fieldsOf,
   isWindowed,
   type PublishedConfiguration,
   type StreamConfig,
@@ -24,8 +25,10 @@ export interface SamplesPlan {
   readonly kind: 'audio' | 'signal';
   /** What bytes are whose type nobody says. */
   readonly encoding: 'wav' | 'json' | 'cbor' | 'csv' | 's16le' | 'f32le';
-  /** Of a signal its fields, in their order. */
+  /** Of a signal the names of its fields, in their order. */
   readonly channels: readonly string[];
+  /** Where in a frame each of them stands. */
+  readonly paths: readonly string[];
   /** Of raw samples: how many lie side by side. */
   readonly interleaved: number;
   /** Where the frame does not say it; undefined: that of the model. */
@@ -113,11 +116,13 @@ function samplesOf(stream: StreamConfig): SamplesPlan | undefined {
   const fill = stream.gap === 'fill';
   const { audio, signal } = stream;
   if (signal !== undefined) {
-    const { encoding, fields, rate_hz } = signal;
-    return { kind: 'signal', encoding, channels: fields, interleaved: fields.length, rateHz: rate_hz, fill };
+    const { encoding, rate_hz } = signal;
+    const fields = fieldsOf(stream);
+    const [channels, paths] = [fields.map(({ name }) => name), fields.map(({ path }) => path)];
+    return { kind: 'signal', encoding, channels, paths, interleaved: fields.length, rateHz: rate_hz, fill };
   }
   const { encoding = 'wav', channels = 1, rate_hz } = audio ?? {};
-  return { kind: 'audio', encoding, channels: ['audio'], interleaved: channels, rateHz: rate_hz, fill };
+  return { kind: 'audio', encoding, channels: ['audio'], paths: [], interleaved: channels, rateHz: rate_hz, fill };
 }
 
 function problemsOf(configuration: Configuration): string[] {

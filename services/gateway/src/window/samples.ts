@@ -68,16 +68,16 @@ const LOOKS: Readonly<Record<string, string>> = {
   'application/cbor': 'application/octet-stream',
 };
 
-function readFields({ encoding, channels }: SamplesPlan, bytes: Uint8Array, type: string): Samples {
+function readFields({ encoding, paths }: SamplesPlan, bytes: Uint8Array, type: string): Samples {
   const looks = LOOKS[type];
   if (looks === undefined) {
     const { samplesOf } = readSignal(bytes, rawOf(encoding, type));
-    return { rateHz: undefined, channels: samplesOf(channels) };
+    return { rateHz: undefined, channels: samplesOf(paths) };
   }
   const found = sniff(bytes);
   if (found !== looks) throw new BrinkError('E_TYPE', `the bytes look like ${found}; expected ${type}`);
   const { rateHz, samplesOf } = readSignal(bytes);
-  return { rateHz, channels: samplesOf(channels) };
+  return { rateHz, channels: samplesOf(paths) };
 }
 
 function rawOf(encoding: string, type: string): 's16le' | 'f32le' {
