@@ -15,8 +15,8 @@ const POINTS = [
   ...(LONG ? ['ingest.before_commit', 'ingest.after_commit', 'ingest.after_ack', 'cut.before_commit'] : []),
   ...(LONG ? ['outcome.before_send', 'outcome.after_settle', 'release.after_commit'] : []),
 ];
-/** Of the sweep: n = 1, 2, 3 … until a point is not passed so often; in short tests one. */
-const NS = LONG ? Array.from({ length: 200 }, (_, i) => i + 1) : [3];
+/** Of the sweep: n = 1, 10, 19 … until a point is not passed so often; in short tests one, when rows have gone and states are kept. */
+const NS = LONG ? Array.from({ length: 40 }, (_, i) => 1 + 9 * i) : [70];
 
 const DURABLE = {
   ...SITE,
