@@ -120,7 +120,7 @@ function createGather(count: number, all: (answers: readonly UnitAnswer[], ranAl
 }
 
 /** Of the types that units travel in. */
-const BYTES_OF: Readonly<Record<string, number>> = { uint8: 1, float32: 4 };
+const BYTES_OF: Readonly<Record<string, number>> = { uint8: 1, int32: 4, float32: 4 };
 
 /** @returns undefined where the unit's tensors are what the model takes */
 function shapeProblem(unit: link.Unit, payloads: readonly Uint8Array[], heads: readonly Head[]): string | undefined {

@@ -181,6 +181,7 @@ export async function writePassport(
     inputs?: object[];
     state?: object[];
     output?: object;
+    files?: object[];
   },
 ): Promise<ModelState> {
   const { name, version = 1, width = 4, height = 4, fit = 'stretch', task = 'classification', card = {} } = o;
@@ -191,7 +192,7 @@ export async function writePassport(
     name,
     version,
     task,
-    files: [{ path: 'model.onnx', sha256: 'f'.repeat(64) }],
+    files: [{ path: 'model.onnx', sha256: 'f'.repeat(64) }, ...(o.files ?? [])],
     inputs: o.inputs ?? [{ tensor: 'image', image: { width, height, fit } }],
     ...(o.state === undefined ? {} : { state: o.state }),
     batch_max: 8,
