@@ -137,6 +137,8 @@ export function createService(config: GatewayConfig, deps: Deps) {
     },
     /** For tests: the gateway's own numbers. */
     counts: path.counts,
+    /** For tests: whether units of a model can be sent. */
+    serves: (model: string) => path.models.current(model) !== undefined,
     /** For tests: a frame as the broker hands it over. */
     receive: path.ingest.receive,
   };
