@@ -30,7 +30,7 @@ import { createThread, errorOf } from './thread.ts';
 export interface LedgerConfig {
   /** Existing, writable folder; ledger.db lies in it. One ledger per folder: the caller holds its lock. */
   readonly folder: string;
-  /** How long the first unit of a group waits for others, ms. */
+  /** Groups begin at least so far apart, ms. */
   readonly groupMs?: number;
   /** Operations that wait for a COMMIT; beyond: E_BUSY. */
   readonly queueMax?: number;
@@ -111,7 +111,7 @@ export interface Ledger extends Part {
   readonly stats: LedgerStats;
 }
 
-/** A group waits this long for company. A commit costs about a millisecond, so waiting longer gains little. */
+/** Groups begin so far apart, so that many outcomes share a COMMIT; one that comes alone need not wait for company. */
 const GROUP_MS = 2;
 /** About 20 MB of outcomes. */
 const QUEUE_MAX = 10_000;

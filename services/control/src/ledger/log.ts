@@ -22,20 +22,19 @@ export interface LogEvents {
 
 /**
  * The order of everything: entries wait here and go to the writer in groups, one group at a time. While one is being
- * committed the next one gathers; an idle writer waits `groupMs` for company.
+ * committed the next one gathers, and groups begin at least `groupMs` apart: what comes alone is committed at once.
  */
 export function createLog(config: { groupMs: number; queueMax: number }, d: { clock: Clock; events: LogEvents }) {
   let waiting: LogEntry[] = [];
   let weight = 0;
   let inFlight: LogEntry[] | undefined;
-  let timer: Timer | undefined;
   let open = false;
   let draining = false;
   let groups = 0;
   let idle: (() => void) | undefined;
+  const turns = createTurns(config, { clock: d.clock, flush: () => flush() });
 
   function flush(): void {
-    timer = undefined;
     if (!open || inFlight !== undefined || waiting.length === 0) return;
     let items = 0;
     let count = 0;
@@ -47,6 +46,7 @@ export function createLog(config: { groupMs: number; queueMax: number }, d: { cl
     inFlight = waiting.slice(0, count);
     waiting = waiting.slice(count);
     groups += 1;
+    turns.began();
     d.events.post({
       id: groups,
       nowMs: d.clock.now(),
@@ -69,7 +69,7 @@ export function createLog(config: { groupMs: number; queueMax: number }, d: { cl
       }
       waiting.push(entry);
       weight += entry.weight;
-      if (inFlight === undefined) timer ??= d.clock.setTimeout(flush, config.groupMs);
+      if (inFlight === undefined) turns.soon();
     },
     reply(reply: GroupReply): void {
       const entries = inFlight ?? [];
@@ -91,8 +91,7 @@ export function createLog(config: { groupMs: number; queueMax: number }, d: { cl
     /** Fails everything that waits or is under way. */
     close(failure: Failure): void {
       open = false;
-      if (timer !== undefined) d.clock.clearTimeout(timer);
-      timer = undefined;
+      turns.stop();
       const entries = [...(inFlight ?? []), ...waiting];
       inFlight = undefined;
       waiting = [];
@@ -117,4 +116,36 @@ export function createLog(config: { groupMs: number; queueMax: number }, d: { cl
     },
   };
 }
+/** When the next group begins. */
+function createTurns({ groupMs }: { groupMs: number }, d: { clock: Clock; flush: () => void }) {
+  let timer: Timer | undefined;
+  let immediate: NodeJS.Immediate | undefined;
+  let lastAt = Number.NEGATIVE_INFINITY;
+
+  function now(): void {
+    timer = undefined;
+    immediate = undefined;
+    d.flush();
+  }
+
+  return {
+    began(): void {
+      lastAt = d.clock.monotonic();
+    },
+    /** Not before this turn of the event loop is over: what comes with it goes along. */
+    soon(): void {
+      if (timer !== undefined || immediate !== undefined) return;
+      const waitMs = lastAt + groupMs - d.clock.monotonic();
+      if (waitMs > 0) timer = d.clock.setTimeout(now, waitMs);
+      else immediate = setImmediate(now);
+    },
+    stop(): void {
+      if (timer !== undefined) d.clock.clearTimeout(timer);
+      clearImmediate(immediate);
+      timer = undefined;
+      immediate = undefined;
+    },
+  };
+}
+
 export type Log = ReturnType<typeof createLog>;
