@@ -24,41 +24,44 @@ function sinc(x: number): number {
   return x === 0 ? 1 : Math.sin(Math.PI * x) / (Math.PI * x);
 }
 
-/** Weights are whole numbers of this many bits behind the point. */
-const ONE = 2 ** 22;
+/** Weights are whole numbers of this many bits behind the point; a sum of 255s, overshoot included, stays within 32 bits. */
+const BITS = 22;
+const HALF = 1 << (BITS - 1);
 
 /** Of which source pixels in a row, and how much of each, the wanted ones are made. */
 interface Taps {
   readonly first: Int32Array;
-  readonly weights: readonly Float64Array[];
+  /** Weights of the wanted pixel i begin at i · most; there are count[i] of them. */
+  readonly weights: Int32Array;
+  readonly count: Int32Array;
+  readonly most: number;
 }
 
-function tapsOf(kernel: Kernel, size: number, wanted: number, from: number, count: number): Taps {
+/** Those of a row of `size` pixels made `wanted` long, from `from` on. */
+function tapsOf(kernel: Exclude<Kernel, 'nearest'>, size: number, wanted: number, from: number, length: number): Taps {
+  const { reach, at } = KERNELS[kernel];
   const step = size / wanted;
-  const first = new Int32Array(count);
-  const weights = Array.from({ length: count }, (_, i) => {
+  // Made smaller, a picture is seen through a kernel as much wider.
+  const wide = Math.max(1, step);
+  const most = 2 * Math.ceil(reach * wide) + 1;
+  const [first, count, weights] = [new Int32Array(length), new Int32Array(length), new Int32Array(length * most)];
+  for (let i = 0; i < length; i++) {
     const centre = (from + i + 0.5) * step;
-    if (kernel === 'nearest') {
-      first[i] = Math.min(size - 1, Math.floor(centre));
-      return Float64Array.of(ONE);
-    }
-    const { reach, at } = KERNELS[kernel];
-    // Made smaller, a picture is seen through a kernel as much wider.
-    const wide = Math.max(1, step);
     const low = Math.max(0, Math.trunc(centre - reach * wide + 0.5));
     const high = Math.min(size, Math.trunc(centre + reach * wide + 0.5));
-    const shares = Float64Array.from({ length: high - low }, (_, k) => at((k + low - centre + 0.5) / wide));
+    const shares = Array.from({ length: high - low }, (_, k) => at((k + low - centre + 0.5) / wide));
     const sum = shares.reduce((all, share) => all + share, 0);
     first[i] = low;
-    return shares.map((share) => roundAway((share / sum) * ONE));
-  });
-  return { first, weights };
+    count[i] = high - low;
+    weights.set(
+      shares.map((share) => roundAway((share / sum) * 2 ** BITS)),
+      i * most,
+    );
+  }
+  return { first, weights, count, most };
 }
 
 const roundAway = (x: number) => Math.sign(x) * Math.floor(Math.abs(x) + 0.5);
-
-/** Sums of whole numbers stay whole, and below 2^53. */
-const toByte = (sum: number) => Math.max(0, Math.min(255, Math.floor(sum / ONE + 0.5)));
 
 /**
  * Resizes `source` to `size` and gives `window` of it. Costs what the window costs, not what `size` would.
@@ -70,44 +73,61 @@ export function resizeByKernel(
   size: { readonly width: number; readonly height: number },
   window: Window,
 ): Raster {
-  const columns = tapsOf(kernel, source.width, size.width, window.left, window.width);
-  const rows = tapsOf(kernel, source.height, size.height, window.top, window.height);
-  const top = rows.first.reduce((least, first) => Math.min(least, first), source.height);
-  const bottom = rows.weights.reduce(
-    (most, weights, y) => Math.max(most, (rows.first[y] as number) + weights.length),
-    0,
-  );
-  const narrow = new Int32Array((bottom - top) * window.width);
-  const between = { words: source.words, start: top * source.width, step: 1, line: source.width };
-  mix(between, columns, { words: narrow, lines: bottom - top, step: 1, line: window.width });
-  const words = new Int32Array(window.width * window.height);
-  const turned = { words: narrow, start: -top * window.width, step: window.width, line: 1 };
-  mix(turned, rows, { words, lines: window.width, step: window.width, line: 1 });
-  return { words, width: window.width, height: window.height };
+  const { width, height } = window;
+  if (kernel === 'nearest') return nearest(source, size, window);
+  const columns = tapsOf(kernel, source.width, size.width, window.left, width);
+  const rows = tapsOf(kernel, source.height, size.height, window.top, height);
+  const top = rows.first[0] as number;
+  const bottom = (rows.first[height - 1] as number) + (rows.count[height - 1] as number);
+  const lines = bottom - top;
+  // Turned about its diagonal between the two, so that what is read lies side by side.
+  const narrow = new Int32Array(lines * width);
+  for (let y = 0; y < lines; y++)
+    mix(source.words, (top + y) * source.width, columns, { words: narrow, start: y, step: lines });
+  const words = new Int32Array(width * height);
+  for (let x = 0; x < width; x++) mix(narrow, x * lines - top, rows, { words, start: x, step: width });
+  return { words, width, height };
 }
 
-/** Where pixels lie: along a line `step` apart, from one line to the next `line`. */
-interface Lines {
+interface Line {
   readonly words: Int32Array;
+  readonly start: number;
   readonly step: number;
-  readonly line: number;
 }
 
-/** Mixes along lines. */
-function mix(from: Lines & { readonly start: number }, taps: Taps, to: Lines & { readonly lines: number }): void {
-  for (let line = 0; line < to.lines; line++) {
-    const start = from.start + line * from.line;
-    for (const [i, weights] of taps.weights.entries()) {
-      let at = start + (taps.first[i] as number) * from.step;
-      let [red, green, blue] = [0, 0, 0];
-      for (const weight of weights) {
-        const word = from.words[at] as number;
-        red += weight * (word & 255);
-        green += weight * ((word >>> 8) & 255);
-        blue += weight * ((word >>> 16) & 255);
-        at += from.step;
-      }
-      to.words[line * to.line + i * to.step] = toByte(red) | (toByte(green) << 8) | (toByte(blue) << 16);
+/** Mixes the pixels of a row that begins at `start`. */
+function mix(words: Int32Array, start: number, { first, weights, count, most }: Taps, to: Line): void {
+  for (let i = 0; i < count.length; i++) {
+    let at = start + (first[i] as number);
+    let red = HALF;
+    let green = HALF;
+    let blue = HALF;
+    const end = i * most + (count[i] as number);
+    for (let k = i * most; k < end; k++) {
+      const word = words[at] as number;
+      const weight = weights[k] as number;
+      red = (red + Math.imul(weight, word & 255)) | 0;
+      green = (green + Math.imul(weight, (word >>> 8) & 255)) | 0;
+      blue = (blue + Math.imul(weight, (word >>> 16) & 255)) | 0;
+      at++;
     }
+    to.words[to.start + i * to.step] = byteOf(red) | (byteOf(green) << 8) | (byteOf(blue) << 16);
   }
+}
+
+function byteOf(sum: number): number {
+  const byte = sum >> BITS;
+  return byte < 0 ? 0 : byte > 255 ? 255 : byte;
+}
+
+function nearest(source: Raster, size: { readonly width: number; readonly height: number }, window: Window): Raster {
+  const { left, top, width, height } = window;
+  const placeOf = (i: number, from: number, to: number) => Math.min(from - 1, Math.floor(((i + 0.5) * from) / to));
+  const columns = Int32Array.from({ length: width }, (_, x) => placeOf(left + x, source.width, size.width));
+  const words = new Int32Array(width * height);
+  for (let y = 0; y < height; y++) {
+    const row = placeOf(top + y, source.height, size.height) * source.width;
+    for (let x = 0; x < width; x++) words[y * width + x] = source.words[row + (columns[x] as number)] as number;
+  }
+  return { words, width, height };
 }
