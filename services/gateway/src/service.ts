@@ -13,7 +13,7 @@ import type { GatewayConfig } from './config.ts';
 import { type AppliedConfiguration, createAppliedConfiguration } from './configuration/applied.ts';
 import { createFleetStatus } from './configuration/status.ts';
 import { createBrokerConnections, createLinks } from './connections.ts';
-import { applyPlan, createDataPath, problemsOf } from './data-path.ts';
+import { applyPlan, createDataPath, type DataPath, problemsOf } from './data-path.ts';
 import type { FrameMessage } from './ingest/arrival.ts';
 import { createPostFrame } from './ingest/post.ts';
 import { createLifecycle } from './lifecycle.ts';
@@ -135,13 +135,14 @@ export function createService(config: GatewayConfig, deps: Deps) {
     get addresses() {
       return { ops: ops.address };
     },
-    /** For tests: the gateway's own numbers. */
-    counts: path.counts,
-    /** For tests: whether units of a model can be sent. */
-    serves: (model: string) => path.models.current(model) !== undefined,
-    /** For tests: a frame as the broker hands it over. */
-    receive: path.ingest.receive,
+    ...forTests(path),
   };
+}
+
+/** What tests look at, and where they put frames in that no broker here can bring. */
+function forTests({ counts, models, ingest }: DataPath) {
+  const serves = (model: string) => models.current(model) !== undefined;
+  return { counts, serves, receive: ingest.receive };
 }
 
 function revisionOf({ revision, error }: AppliedConfiguration): { revision?: string; revision_error?: string } {

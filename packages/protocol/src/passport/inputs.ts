@@ -127,7 +127,7 @@ export const TextInputSchema = z.strictObject({
 export type TextInput = z.infer<typeof TextInputSchema>;
 
 /** Numbers as they are: what the step before it in a chain gives, or a stream of tensors. */
-export const FeaturesInputSchema = z.strictObject({
+const FeaturesInputSchema = z.strictObject({
   shape: z.array(Count.max(65_536)).min(1).max(8).describe('of one unit; in a chain, rows of the step before first'),
 });
 

@@ -31,7 +31,7 @@ export interface Unit {
   left: LeftBehind | undefined;
 }
 
-export interface LeftBehind {
+interface LeftBehind {
   readonly chain: Chain;
   /** Of the unit, in its chain. */
   readonly key: string;

@@ -39,7 +39,7 @@ export interface Frame {
 }
 
 /** @param pipeline undefined: nothing ended, but its units are known now */
-export type OnSettled = (pipeline: PipelinePlan | undefined, part: number, fate: 'committed' | 'dropped') => void;
+type OnSettled = (pipeline: PipelinePlan | undefined, part: number, fate: 'committed' | 'dropped') => void;
 
 /** A row of the spool: what is left to be decided about one frame. */
 export interface Spooled {
