@@ -10,7 +10,7 @@ beforeAll(async () => {
   site = await startSite({ configuration: EVERY_KIND });
   await serveEveryKind(site);
   await site.ready();
-  for (let kind = 0; kind < 4; kind++) await goodBeside();
+  for (const _ of GOOD) await goodBeside();
 });
 afterEach(() => expectLaws(site));
 afterAll(() => site?.[Symbol.asyncDispose]());

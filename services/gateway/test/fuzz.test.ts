@@ -2,7 +2,7 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
-import { BrinkError } from '@brink/protocol';
+import { BrinkError, ConfigurationSchema } from '@brink/protocol';
 import { describe, expect, it } from 'vitest';
 import { typeOf } from '../src/ingest/checks.ts';
 import { planOf, type StreamPlan } from '../src/ingest/plan.ts';
@@ -196,7 +196,8 @@ function freePort(): Promise<number> {
 
 describe(`${DIRECT} mutants, read without a network`, () => {
   it('are samples, or refused with a code and in words of our own', () => {
-    const { streams } = planOf({ revision: '0123456789ab', configuration: EVERY_KIND });
+    const configuration = ConfigurationSchema.parse(EVERY_KIND);
+    const { streams } = planOf({ revision: '0123456789ab', configuration });
     const random = seeded(SEED + 1);
     const codes = new Map<string, number>();
     for (let i = 0; i < DIRECT; i++) {

@@ -9,7 +9,7 @@ import { jpeg, png, pngWith } from './pictures.ts';
  */
 export interface BadInput {
   readonly title: string;
-  readonly stream: 'front' | 'raw' | 'mic' | 'pcm' | 'pump' | 'meter' | 'table' | 'samples';
+  readonly stream: 'front' | 'raw' | 'mic' | 'pcm' | 'pump' | 'meter' | 'table' | 'samples' | 'notes';
   readonly payload: () => Buffer;
   readonly contentType?: string;
   readonly fate: 'refused' | 'dead' | 'decided';
@@ -97,7 +97,7 @@ const floats = (...values: number[]) => Buffer.from(Float32Array.from(values).bu
 
 // Numbers are those of the list of bad inputs that the gateway is held against.
 export const BAD_INPUTS: readonly BadInput[] = [
-  ...(['front', 'raw', 'mic', 'pump'] as const).map((stream) =>
+  ...(['front', 'raw', 'mic', 'pump', 'notes'] as const).map((stream) =>
     refused(`22. an empty payload (${stream})`, stream, text(''), 'E_EMPTY', /expected the bytes of a frame/),
   ),
   refused(
@@ -363,6 +363,15 @@ export const BAD_INPUTS: readonly BadInput[] = [
     'E_SHAPE',
     /no single column "ay"; found "ax", "az"/,
   ),
+
+  refused('a picture for a text', 'notes', jpeg, 'E_TYPE', /look like image\/jpeg; .* takes text in UTF-8/),
+  refused('a text in Latin-1', 'notes', text('T\xfcr auf'), 'E_TYPE', /octet-stream; .* takes text in UTF-8/),
+  refused('a text that ends in Latin-1', 'notes', text(`${'x'.repeat(600)}\xfc.`), 'E_DECODE', /not UTF-8/),
+  refused('28. half a character in a text', 'notes', hex('61eda08061'), 'E_TYPE', /takes text in UTF-8/),
+  refused('33. escapes of a terminal in a text', 'notes', text('\x1b[2Jdoor'), 'E_TYPE', /takes text in UTF-8/),
+  refused('a text of 20 KB', 'notes', text('door '.repeat(4000)), 'E_TOO_LARGE', /20000 bytes .* at most 16384/),
+  decided('a text of 16 KB without a space', 'notes', text('x'.repeat(16_384))),
+  decided('a text of nothing but spaces', 'notes', text('   ')),
 ];
 
 function wavOfFloats(...values: number[]): Buffer {

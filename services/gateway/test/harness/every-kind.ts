@@ -1,3 +1,6 @@
+import { createHash } from 'node:crypto';
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import type { Configuration } from '@brink/protocol';
 import { signal, wav } from './bad-inputs.ts';
 import { writePassport } from './neighbours.ts';
@@ -34,6 +37,7 @@ function streams(): object {
       signal: { encoding: 'f32le', fields: channels },
       pipelines: { bare: { model: 'nerves' } },
     },
+    notes: { format: 'text', pipelines: { intent: { model: 'words' } } },
   };
   const twice = Object.entries(all).flatMap(([name, stream]) => {
     const [[pipeline, of] = []] = Object.entries(stream.pipelines);
@@ -54,8 +58,26 @@ export async function serveEveryKind(site: Site): Promise<void> {
   const more = [
     await writePassport(site.modelsDir, { name: 'ears', inputs: [ears] }),
     await writePassport(site.modelsDir, { name: 'nerves', inputs: [nerves] }),
+    await writeWords(site),
   ];
   await site.inference.announce([site.cats, ...more]);
+}
+
+const TOKENIZER = {
+  ...{ version: '1.0', added_tokens: [], post_processor: null, decoder: null },
+  normalizer: { type: 'Lowercase' },
+  pre_tokenizer: { type: 'Whitespace' },
+  model: { type: 'WordLevel', vocab: { '[PAD]': 0, '[UNK]': 1, open: 2, the: 3, door: 4 }, unk_token: '[UNK]' },
+};
+
+/** A model of four words, with its tokenizer beside it. */
+async function writeWords({ modelsDir }: Site) {
+  const tokenizer = Buffer.from(JSON.stringify(TOKENIZER));
+  await mkdir(join(modelsDir, 'words/1'), { recursive: true });
+  await writeFile(join(modelsDir, 'words/1/tokenizer.json'), tokenizer);
+  const sha256 = createHash('sha256').update(tokenizer).digest('hex');
+  const inputs = [{ tensor: 'ids', text: { tokenizer: 'tokenizer.json', length_max: 4 } }];
+  return writePassport(modelsDir, { name: 'words', inputs, files: [{ path: 'tokenizer.json', sha256 }] });
 }
 
 /** A good frame of each kind: one unit, which is decided. */
@@ -64,4 +86,5 @@ export const GOOD: readonly (readonly [stream: string, payload: () => Buffer])[]
   ['raw-kept', tensor],
   ['mic', wav],
   ['pump', signal],
+  ['notes', () => Buffer.from('Open the door')],
 ];

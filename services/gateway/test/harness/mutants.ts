@@ -219,6 +219,29 @@ function csvMutant(random: Random): Buffer {
   return random() < 0.8 ? whole : damaged(whole, random);
 }
 
+const WORDS = [
+  'open',
+  'the',
+  'door',
+  'Tür',
+  '門',
+  '👩‍🚒',
+  'e\u0301',
+  '\u0000',
+  '\ufeff',
+  '\u202e',
+  '[PAD]',
+  '"',
+  '\n',
+  'x'.repeat(300),
+];
+
+function textMutant(random: Random): Buffer {
+  const words = Array.from({ length: below(random, 12) }, () => pick(random, WORDS));
+  const whole = Buffer.from(words.join(pick(random, [' ', '', '\t'])));
+  return random() < 0.5 ? whole : damaged(whole, random);
+}
+
 const noise = (random: Random, length: number) => Buffer.from(Array.from({ length }, () => below(random, 256)));
 
 /** By stream, what is sent to it. */
@@ -228,6 +251,7 @@ const GRAMMARS: readonly (readonly [stream: string, make: (random: Random) => Bu
   ['front', (random) => damaged(pick(random, PICTURES.slice(2)), random)],
   ['mic', wavMutant],
   ['pump', jsonMutant],
+  ['notes', textMutant],
   ['meter', cborMutant],
   ['table', csvMutant],
   ['samples', (random) => noise(random, pick(random, [0, 1, 7, 8, 16, 32, 80]))],
