@@ -92,6 +92,8 @@ function environment(folder: string, options: FleetOptions, mqttUrl: string) {
     BRINK_DATA_DIR: join(folder, service),
     BRINK_MODELS_DIR: options.models ?? join(repository, 'models'),
     BRINK_CONFIG_DIR: config,
+    BRINK_RECORDINGS_DIR: join(folder, 'recordings'),
+    BRINK_SECRETS_DIR: join(folder, 'secrets'),
     BRINK_OPS_PORT: '0',
     BRINK_HTTP_PORT: '0',
     BRINK_GRPC_PORT: '0',

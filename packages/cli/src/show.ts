@@ -63,9 +63,9 @@ export function discoveredLine({ device, stream, frames, per_s, bytes, type, las
 
 /** `feeder-1 open`, or the topic of a publish. */
 function nameOf(action: ActionRecord): string {
-  return 'command' in action.config
-    ? `${action.target} ${action.config.command.name}`
-    : `mqtt ${printable(action.target)}`;
+  const { config, target } = action;
+  if ('command' in config) return `${target} ${config.command.name}`;
+  return `${'mqtt' in config ? 'mqtt' : 'record'} ${printable(target)}`;
 }
 
 /** From the acknowledgement back to the bytes of the frame, newest first, one arrow per step. */
@@ -89,7 +89,9 @@ function actionRows(action: ActionRecord, paint: Paint): string[] {
   const sent =
     'command' in config
       ? row('args', JSON.stringify(config.command.args))
-      : row('payload', JSON.stringify(config.mqtt.payload));
+      : 'mqtt' in config
+        ? row('payload', JSON.stringify(config.mqtt.payload))
+        : row('recorded', `${config.record.before_ms} ms before, ${config.record.after_ms} ms after`);
   return [
     `${paint('bold', nameOf(action))}  ${action.state}`,
     row('id', action.id),

@@ -29,7 +29,7 @@ export type PipelineConfig = z.infer<typeof PipelineSchema>;
 
 const Rate = z.number().positive().max(384_000);
 
-export const AudioStreamSchema = z.strictObject({
+const AudioStreamSchema = z.strictObject({
   encoding: z
     .enum(['wav', 's16le', 'f32le'])
     .default('wav')
@@ -44,7 +44,7 @@ export const AudioStreamSchema = z.strictObject({
     .describe('of raw samples, which lie side by side; what is heard is their mean'),
 });
 
-export const SignalStreamSchema = z.strictObject({
+const SignalStreamSchema = z.strictObject({
   encoding: z
     .enum(['json', 'cbor', 'csv', 'f32le', 's16le'])
     .default('json')

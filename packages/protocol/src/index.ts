@@ -15,6 +15,7 @@ export {
   PipelineSchema,
   type PublishedConfiguration,
   PublishedConfigurationSchema,
+  RecordActionSchema,
   type RuleConfig,
   RuleSchema,
   SiteSchema,

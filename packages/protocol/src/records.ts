@@ -25,8 +25,8 @@ export type ActionState = z.infer<typeof ActionStateSchema>;
 export const ActionRecordSchema = z
   .strictObject({
     id: z.string(),
-    kind: z.enum(['command', 'mqtt']),
-    target: z.string().describe('the device of a command, the topic of a publish'),
+    kind: z.enum(['command', 'mqtt', 'record']),
+    target: z.string().describe('the device of a command, the topic of a publish, device/stream of a recording'),
     config: ActionSchema.describe('as it is sent: templates are filled in'),
     state: ActionStateSchema,
     decision: z.string().describe('id of the decision that led to it, or who ordered it'),

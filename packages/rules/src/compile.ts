@@ -176,6 +176,7 @@ function compileAction(
   if ('command' in config) {
     return { config, template: templateOf(config.command.args, [...path, 'command', 'args'], problems) };
   }
+  if ('record' in config) return { config, template: NO_TEMPLATE };
   const { topic, payload } = config.mqtt;
   const place = [...path, 'mqtt', 'topic'];
   const found = JSON.stringify(topic);
@@ -195,6 +196,8 @@ export function isTopicAllowed(topic: string, mqttAllow: readonly string[]): boo
   return mqttAllow.some((prefix) => topic.startsWith(prefix));
 }
 
+const NO_TEMPLATE: Template = { constant: true, paths: [], render: () => null };
+
 function templateOf(value: unknown, path: (string | number)[], problems: RuleProblem[]): Template {
   try {
     return compileTemplate(value);
@@ -205,6 +208,6 @@ function templateOf(value: unknown, path: (string | number)[], problems: RulePro
       error.path.reduce<unknown>((at, name) => (at as Record<string, unknown>)[name], value),
     );
     problems.push({ code: 'E_RULE', path: where, column: error.column, found, detail: error.message });
-    return { constant: true, paths: [], render: () => null };
+    return NO_TEMPLATE;
   }
 }

@@ -148,6 +148,7 @@ function render(
   const { config, template } = action;
   try {
     const value = template.render(variables);
+    if ('record' in config) return { config };
     if ('mqtt' in config) return { config: { mqtt: { ...config.mqtt, payload: value } } };
     return { config: { command: { ...config.command, args: value as Record<string, Json> } } };
   } catch (error) {

@@ -20,6 +20,7 @@ export const SettingsSchema = z.object({
   BRINK_INSTANCE: NameSchema.default('control-1').describe('name of this instance in brink/fleet/control/…'),
   BRINK_DATA_DIR: z.string().default('./data/control').describe('folder of the ledger; one control per folder'),
   BRINK_CONFIG_DIR: z.string().default('./config').describe('folder with the *.yaml files of the site'),
+  BRINK_RECORDINGS_DIR: z.string().default('./data/recordings').describe('folder of recordings, which gateways write'),
   BRINK_MODELS_DIR: z.string().default('./models').describe('folder with <name>/<version>/model.json'),
   BRINK_LINK_LISTEN: z.string().default('unix:data/run/control.sock').describe('where gateways dial in'),
   BRINK_LINK_TOKEN_FILE: z.string().optional().describe('file with the token that gateways present; needed over TCP'),
@@ -65,6 +66,7 @@ export function readConfig(env: Record<string, string | undefined>) {
     instance: settings.BRINK_INSTANCE,
     dataDir: settings.BRINK_DATA_DIR,
     configDir: settings.BRINK_CONFIG_DIR,
+    recordingsDir: settings.BRINK_RECORDINGS_DIR,
     modelsDir: settings.BRINK_MODELS_DIR,
     topicRoot: settings.BRINK_TOPIC_ROOT,
     mqtt: {

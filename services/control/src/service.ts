@@ -30,6 +30,7 @@ import { createGateways } from './gateways/gateways.ts';
 import { createHttp } from './http/http.ts';
 import { createLedger } from './ledger/ledger.ts';
 import { createMetrics } from './metrics.ts';
+import { createRecordings } from './recordings/recordings.ts';
 import { createDynsecCredentials, createNoCredentials } from './registry/credentials.ts';
 import { createDevices } from './registry/devices.ts';
 import { createDynsec } from './registry/dynsec.ts';
@@ -73,8 +74,9 @@ export function createService(o: ControlConfig, d: ServiceDeps): ControlService 
   const core = createCore(o, d, ground);
   const { mqtt, dynsec, problems, registry } = ground;
   const { ledger, configuration, states, presence } = core;
-  const { gateways, http, showAction } = createEntrances(o, d, ground, core);
-  const dispatcher = createOutlet(d, ground, core, showAction);
+  const entrances = createEntrances(o, d, ground, core);
+  const { gateways, http } = entrances;
+  const dispatcher = createOutlet(d, ground, core, entrances);
   const notes = () => (configuration.problem === undefined ? [] : [configuration.problem.detail]);
   const ops = createOps(o.ops, { registry, problems, notes, logger: d.logger });
   const parts: Part[] = [
@@ -103,8 +105,8 @@ export function createService(o: ControlConfig, d: ServiceDeps): ControlService 
 
 /** Ends that the ledger tells of with their COMMIT: a second look must not tell of them again. */
 const TOLD_WITH_COMMIT = new Set<ActionState>(['expired', 'dead', 'cancelled', 'suppressed']);
-type ShowAction = (id: string, told?: ReadonlySet<ActionState>) => void;
 type Ground = ReturnType<typeof createGround>;
+type Entrances = ReturnType<typeof createEntrances>;
 type Core = ReturnType<typeof createCore>;
 
 /** What everything stands on: topics, metrics, the broker, the ledger. */
@@ -216,6 +218,7 @@ function createEntrances(o: ControlConfig, d: ServiceDeps, ground: Ground, core:
       state: states.of,
       reports,
       models: () => readModelsFolder(o.modelsDir),
+      recordings: createRecordings({ dir: o.recordingsDir }),
     },
   );
   const feed = createFeed({ topics }, { ...d, mqtt, metrics });
@@ -241,7 +244,7 @@ function createEntrances(o: ControlConfig, d: ServiceDeps, ground: Ground, core:
 }
 
 /** Where actions go out. */
-function createOutlet(d: ServiceDeps, ground: Ground, core: Core, showAction: ShowAction) {
+function createOutlet(d: ServiceDeps, ground: Ground, core: Core, { showAction, gateways }: Entrances) {
   const { topics, metrics, mqtt, ledger } = ground;
   const mqttAllow = () => core.configuration.current?.configuration.site.mqtt_allow ?? [];
   const outbox: DispatcherDeps['ledger'] = {
@@ -252,7 +255,7 @@ function createOutlet(d: ServiceDeps, ground: Ground, core: Core, showAction: Sh
       for (const { id } of outcomes) showAction(id, TOLD_WITH_COMMIT);
     },
   };
-  const dispatcher = createDispatcher({}, { ...d, ledger: outbox, mqtt, topics, mqttAllow });
+  const dispatcher = createDispatcher({}, { ...d, ledger: outbox, mqtt, topics, mqttAllow, record: gateways.record });
   metrics.observeDispatcher(dispatcher);
   return dispatcher;
 }

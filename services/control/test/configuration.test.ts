@@ -8,7 +8,7 @@ import { SITE, startControl, until } from './harness.ts';
 
 const BAD = SITE.replace('format: image', 'format: imag');
 const COMPLAINT =
-  'site.yaml:6:13: streams.front.format: found "imag"; expected one of image, tensor; did you mean "image"?';
+  'site.yaml:6:13: streams.front.format: found "imag"; expected one of image, audio, signal, text, tensor; did you mean "image"?';
 
 describe('at the first start', () => {
   test('a wrong configuration is refused, with file, line and column', async () => {

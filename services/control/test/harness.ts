@@ -200,6 +200,7 @@ function configFor(folder: string, brokerUrl: string, options: StartOptions): Co
     dataDir: join(folder, 'data'),
     configDir: join(folder, 'config'),
     modelsDir: join(folder, 'models'),
+    recordingsDir: join(folder, 'recordings'),
     topicRoot: 'brink',
     mqtt: { url: brokerUrl, username: USER, password: issued.password },
     ops: { host: '127.0.0.1', port: 0 },

@@ -82,6 +82,8 @@ export function planProcesses(o: UpOptions, place: Place, root: string): Process
   });
   const inferenceLink = `unix:${place.sockets.inference}`;
   const controlLink = `unix:${place.sockets.control}`;
+  // The gateway writes them, control shows them.
+  const recordings = { BRINK_RECORDINGS_DIR: join(place.data, 'recordings') };
   const broker: ProcessPlan = {
     name: 'broker',
     module: join(root, 'packages/broker/src/main.ts'),
@@ -106,6 +108,7 @@ export function planProcesses(o: UpOptions, place: Place, root: string): Process
   return [
     broker,
     service('control', o.opsPort + 2, {
+      ...recordings,
       BRINK_CONFIG_DIR: o.config,
       BRINK_LINK_LISTEN: controlLink,
       BRINK_HTTP_HOST: HOST,
@@ -118,7 +121,12 @@ export function planProcesses(o: UpOptions, place: Place, root: string): Process
       BRINK_HTTP_PORT: String(o.oipPort),
       BRINK_GRPC_PORT: String(o.oipPort + 1),
     }),
-    service('gateway', o.opsPort, { BRINK_INFERENCE_LINK: inferenceLink, BRINK_CONTROL_LINK: controlLink }),
+    service('gateway', o.opsPort, {
+      ...recordings,
+      BRINK_SECRETS_DIR: join(place.data, 'secrets'),
+      BRINK_INFERENCE_LINK: inferenceLink,
+      BRINK_CONTROL_LINK: controlLink,
+    }),
     ...(o.demo ? [simulator] : []),
   ];
 }

@@ -1,7 +1,7 @@
 import { BrinkError, type Topics } from '@brink/protocol';
 import { type Clock, fullJitter, type Mqtt } from '@brink/runtime';
 import type { AttemptOutcome, LeasedAction } from '../ledger/records.ts';
-import { awaitsAck, sendAction } from './kinds.ts';
+import { awaitsAck, type SendContext, sendAction } from './kinds.ts';
 
 export interface AttemptConfig {
   /** A publish that takes longer counts as failed, ms. */
@@ -13,6 +13,7 @@ export interface AttemptConfig {
 export interface AttemptDeps {
   readonly mqtt: Pick<Mqtt, 'publish'>;
   readonly topics: Topics;
+  readonly record?: SendContext['record'];
   /** site.mqtt_allow of the active configuration */
   readonly mqttAllow: () => readonly string[];
   readonly clock: Clock;
@@ -55,7 +56,7 @@ function backOff(waits: { baseMs: number; capMs: number }, attempt: number, rand
 function withinLimit(sending: Promise<void>, limitMs: number, clock: Clock): Promise<void> {
   return new Promise((resolve, reject) => {
     const late = clock.setTimeout(() => {
-      reject(new BrinkError('E_TIMEOUT', `the broker did not take it within ${limitMs} ms`));
+      reject(new BrinkError('E_TIMEOUT', `it was not taken within ${limitMs} ms`));
     }, limitMs);
     sending.then(resolve, reject).finally(() => clock.clearTimeout(late));
   });

@@ -1,4 +1,4 @@
-import { type ActionConfig, BrinkError, type Command, type Topics } from '@brink/protocol';
+import { type ActionConfig, BrinkError, type Command, parseUnitId, type Topics } from '@brink/protocol';
 import { isTopicAllowed } from '@brink/rules';
 import type { Clock, Mqtt } from '@brink/runtime';
 import type { LeasedAction } from '../ledger/records.ts';
@@ -11,6 +11,18 @@ export interface SendContext {
   readonly clock: Clock;
   /** site.mqtt_allow of the active configuration. */
   readonly mqttAllow: readonly string[];
+  /** Asks the gateway that has the stream. @throws BrinkError E_NOT_FOUND where none keeps anything of it; E_UNAVAILABLE */
+  readonly record?: ((asked: AskedRecording) => Promise<void>) | undefined;
+}
+
+export interface AskedRecording {
+  readonly id: string;
+  readonly decision: string;
+  readonly device: string;
+  readonly stream: string;
+  readonly atMs: number;
+  readonly beforeMs: number;
+  readonly afterMs: number;
 }
 
 interface ActionKind<Config> {
@@ -51,11 +63,22 @@ const mqtt: ActionKind<ConfigOf<'mqtt'>> = {
   awaitsAck: () => false,
 };
 
+const record: ActionKind<ConfigOf<'record'>> = {
+  async send({ id, decision, at_ms: atMs }, { before_ms: beforeMs, after_ms: afterMs }, context) {
+    if (context.record === undefined) throw new BrinkError('E_UNSUPPORTED', 'nobody here records');
+    const { device, stream } = parseUnitId(decision);
+    await context.record({ id, decision, device, stream, atMs, beforeMs, afterMs });
+  },
+  awaitsAck: () => false,
+};
+
 export function sendAction(action: LeasedAction, context: SendContext): Promise<void> {
   const { config } = action;
-  return 'command' in config ? command.send(action, config.command, context) : mqtt.send(action, config.mqtt, context);
+  if ('command' in config) return command.send(action, config.command, context);
+  return 'mqtt' in config ? mqtt.send(action, config.mqtt, context) : record.send(action, config.record, context);
 }
 
 export function awaitsAck({ config }: LeasedAction): boolean {
-  return 'command' in config ? command.awaitsAck(config.command) : mqtt.awaitsAck(config.mqtt);
+  if ('command' in config) return command.awaitsAck(config.command);
+  return 'mqtt' in config ? mqtt.awaitsAck(config.mqtt) : record.awaitsAck(config.record);
 }

@@ -12,6 +12,7 @@ import {
   streamProblems,
 } from '@brink/protocol';
 import { problemAt } from './issues.ts';
+import { checkRecords } from './keeping.ts';
 import { type ConfigPath, type ConfigProblem, describeFound, didYouMean } from './problems.ts';
 import { isRecord, type Merged } from './sources.ts';
 
@@ -60,6 +61,7 @@ export function crossCheck(merged: Merged, models: ModelsOnDisk, checkRules: Che
     ...checkFits(streams, models, merged),
     ...checkRuleNames(rules, merged),
     ...checkActions(rules, merged),
+    ...checkRecords(rules, streams, merged),
     ...checkConditions(rules, merged, checkRules),
   ];
 }
@@ -167,7 +169,11 @@ function checkModels(streams: Record<string, StreamConfig>, models: ModelsOnDisk
       }),
     );
   };
-  for (const [stream, { pipelines }] of Object.entries(streams)) {
+  for (const [stream, { pipelines, mask }] of Object.entries(streams)) {
+    for (const [i, one] of mask.entries()) {
+      if (!('faces' in one)) continue;
+      missing(['streams', stream, 'mask', i, 'faces', 'model'], one.faces.model, models.versions, 'model.json');
+    }
     for (const [pipeline, { model }] of Object.entries(pipelines)) {
       missing(['streams', stream, 'pipelines', pipeline, 'model'], model, models.versions, 'model.json');
     }
@@ -234,6 +240,7 @@ function checkActions(rules: Record<string, RuleConfig>, merged: Merged): Config
       const expected = 'a device: brink/fleet/… belongs to the services';
       return [problemAt([...path, 'command', 'device'], merged, { found: `"${RESERVED_DEVICE}"`, expected })];
     }
+    if ('record' in action) return [];
     const { topic } = action.mqtt;
     if (allowed === undefined || allowed.some((prefix) => topic.startsWith(prefix))) return [];
     return [notAllowed([...path, 'mqtt', 'topic'], topic, allowed, merged)];

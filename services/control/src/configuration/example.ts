@@ -19,6 +19,15 @@ export const EXAMPLE = {
       delivery: 'latest',
       frame_bytes_max: 4194304,
       frame_age_ms_max: 500,
+      mask: [
+        {
+          regions: [[0, 0, 0.2, 0.1]],
+          faces: { model: 'faces', score_min: 0.4, grow: 0.2, when_unavailable: 'drop' },
+          fields: { drop: ['user.name'], pseudonymise: ['user.id'], secret: 'people' },
+        },
+      ],
+      denoise: { median: 3, gaussian: 1 },
+      keep_s: 10,
       pipelines: { pets: { model: 'cifar-net', priority: 5, deadline_ms: 200, every_ms: 1000 } },
     },
   },
@@ -49,12 +58,14 @@ export const EXAMPLE = {
         {
           command: { device: 'feeder-1', name: 'open', args: { grams: 20 }, expires_ms: 10000, ack: 'required' },
           mqtt: { topic: 'zigbee2mqtt/lamp/set', payload: { state: 'ON' }, retain: false, expires_ms: 10000 },
+          record: { before_ms: 5000, after_ms: 10000 },
         },
       ],
       on_release: [
         {
           command: { device: 'feeder-1', name: 'close', args: { grams: 20 }, expires_ms: 10000, ack: 'required' },
           mqtt: { topic: 'zigbee2mqtt/lamp/set', payload: { state: 'OFF' }, retain: false, expires_ms: 10000 },
+          record: { before_ms: 5000, after_ms: 10000 },
         },
       ],
     },

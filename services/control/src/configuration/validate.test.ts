@@ -141,7 +141,7 @@ describe('each mistake is named with file, line, column, path, what was found an
     [
       'an action that does not exist',
       withChange('- command:', '- comand:'),
-      'a.yaml:14:9: rules.cat.then[0].comand: found the unknown key "comand"; expected one of command, mqtt; did you mean "command"?' +
+      'a.yaml:14:9: rules.cat.then[0].comand: found the unknown key "comand"; expected one of command, mqtt, record; did you mean "command"?' +
         ' (example: command: { device: feeder-1, name: open, args: { grams: 20 }, expires_ms: 10000, ack: required })',
     ],
     [
@@ -284,11 +284,15 @@ describe('the example', () => {
     for (const [form, kind] of [
       [counted, 'command'],
       [{ ms }, 'mqtt'],
+      [{ ms }, 'record'],
     ] as const) {
-      const pick = (list: readonly { command: object; mqtt: object }[]) => list.map((item) => ({ [kind]: item[kind] }));
+      const pick = (list: readonly { command: object; mqtt: object; record: object }[]) =>
+        list.map((item) => ({ [kind]: item[kind] }));
       // biome-ignore lint/suspicious/noThenProperty: the word of the configuration; never awaited
       const one = { ...rule, for: form, then: pick(rule.then), on_release: pick(rule.on_release) };
-      expect(ConfigurationSchema.parse({ ...EXAMPLE, rules: { one } })).toBeDefined();
+      const { mask, ...front } = EXAMPLE.streams.front;
+      const streams = { front: { ...front, mask: Object.entries(mask[0]).map(([name, of]) => ({ [name]: of })) } };
+      expect(ConfigurationSchema.parse({ ...EXAMPLE, streams, rules: { one } })).toBeDefined();
     }
   });
 

@@ -9,6 +9,7 @@ import {
   type Logger,
   type Part,
 } from '@brink/runtime';
+import type { AskedRecording } from '../actions/kinds.ts';
 import type { CommitResult, LedgerItem } from '../ledger/records.ts';
 import type { Metrics } from '../metrics.ts';
 import { type RefusedOutcome, readOutcomes } from './outcomes.ts';
@@ -17,6 +18,8 @@ import { type RefusedOutcome, readOutcomes } from './outcomes.ts';
 const WINDOW = 32;
 const FRAME_BYTES_MAX = 32 * 1024 * 1024;
 const GATEWAYS_MAX = 100;
+/** To write down what is in memory. */
+const RECORD_MS_MAX = 5000;
 
 export interface ReportedGateway {
   readonly report: GatewayReport;
@@ -40,6 +43,11 @@ export interface Gateways extends Part {
    * @throws BrinkError E_UNAVAILABLE without a gateway; else why the gateway refused it
    */
   post(frame: PostOptions, bytes: Uint8Array, signal: AbortSignal): Promise<Posted>;
+  /**
+   * Asks the gateway that keeps the stream for a recording; resolves when what it has is on disk.
+   * @throws BrinkError E_UNAVAILABLE without a gateway; E_NOT_FOUND where none keeps anything of the stream
+   */
+  record(asked: AskedRecording): Promise<void>;
 }
 
 interface PostOptions {
@@ -130,7 +138,24 @@ export function createGateways(
     return { boot, seq: Number(seq), units: units.map(({ id, fate }) => ({ id, fate })) };
   }
 
+  async function record({ atMs, ...asked }: AskedRecording): Promise<void> {
+    let refusal = new BrinkError('E_UNAVAILABLE', 'no gateway is linked; nothing was recorded');
+    for (const peer of peers()) {
+      try {
+        await peer.request({ case: 'record', value: { ...asked, atMs: BigInt(Math.round(atMs)) } }, [], {
+          timeoutMs: RECORD_MS_MAX,
+        });
+        return;
+      } catch (reason) {
+        refusal = BrinkError.from(reason);
+        if (refusal.code !== 'E_NOT_FOUND') throw refusal;
+      }
+    }
+    throw refusal;
+  }
+
   return {
+    record,
     get address() {
       return server.address;
     },

@@ -6,6 +6,7 @@ import type { ConfigurationEditor } from '../configuration/edit.ts';
 import type { Gateways } from '../gateways/gateways.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import type { Metrics } from '../metrics.ts';
+import type { Recordings } from '../recordings/recordings.ts';
 import type { Devices } from '../registry/devices.ts';
 import { type App, createApp } from './app.ts';
 import { createEvents, type Events } from './events.ts';
@@ -21,6 +22,7 @@ import { addFrames } from './routes/frames.ts';
 import { addHome } from './routes/home.ts';
 import { addInference } from './routes/inference.ts';
 import { addModels } from './routes/models.ts';
+import { addRecordings } from './routes/recordings.ts';
 import { addStatus } from './routes/status.ts';
 
 export interface HttpConfig {
@@ -46,6 +48,7 @@ export interface HttpDeps extends Pick<CatalogueDeps, 'models' | 'reports' | 'se
   readonly editor: ConfigurationEditor;
   readonly devices: Devices;
   readonly gateways: Gateways;
+  readonly recordings: Recordings;
   readonly status: () => Promise<Status>;
   readonly state: (device: string) => Promise<DeviceState>;
 }
@@ -84,6 +87,7 @@ export function createHttp(o: HttpConfig, d: HttpDeps): Http {
     addModels(to, d);
     addConfiguration(to, { configuration: d.configuration, read });
     addFrames(to, { configuration, gateways: d.gateways, read, random: d.random, stopping: () => stopping.signal });
+    addRecordings(to, d);
     addEvents(to, { events });
     addDocuments(to);
     addInference(to, o.inference);

@@ -1,4 +1,4 @@
-import type { ErrorCode } from '@brink/protocol';
+import type { Because, ErrorCode } from '@brink/protocol';
 import { endAction, findAction, type OutboxContext, tellRule } from './outbox-rows.ts';
 import type { AttemptOutcome, Lease, LeasedAction } from './records.ts';
 import type { Row } from './store.ts';
@@ -85,8 +85,19 @@ function leaseRow(context: OutboxContext, found: Row, nowMs: number, leaseMs: nu
     .run(row.row as number, attempt, nowMs);
   return {
     ...{ id: String(row.id), kind: row.kind as LeasedAction['kind'], config: JSON.parse(String(row.config)) },
-    ...{ decision: String(row.decision), attempt, expires_ms: expiresMs, leased_until_ms: leasedUntilMs },
+    ...{
+      decision: String(row.decision),
+      at_ms: atMsOf(row),
+      attempt,
+      expires_ms: expiresMs,
+      leased_until_ms: leasedUntilMs,
+    },
   };
+}
+
+function atMsOf({ because, created_ms }: Row): number {
+  const at = because === null ? Number.NaN : Date.parse((JSON.parse(String(because)) as Because).at);
+  return Number.isNaN(at) ? Number(created_ms) : at;
 }
 
 /** What became of an attempt. An action that has ended meanwhile, by an ack or a person, stays as it ended. */

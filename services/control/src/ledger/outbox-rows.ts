@@ -1,4 +1,4 @@
-import type { ActionConfig, ActionRecord, ErrorCode } from '@brink/protocol';
+import { type ActionConfig, type ActionRecord, type ErrorCode, parseUnitId } from '@brink/protocol';
 import type { EmittedAction } from '@brink/rules';
 import { actionRecord } from './rows.ts';
 import type { Rulebook } from './rulebook.ts';
@@ -31,11 +31,26 @@ export const findAction = ({ store }: OutboxContext, id: string) =>
   store.sql('SELECT * FROM action WHERE id = ?').get(id) as Row | undefined;
 
 /** The part that says how long it lives. */
-export const lifeMsOf = (config: ActionConfig) => ('command' in config ? config.command : config.mqtt).expires_ms;
+export function lifeMsOf(config: ActionConfig): number {
+  if ('record' in config) return RECORD_LIFE_MS;
+  return ('command' in config ? config.command : config.mqtt).expires_ms;
+}
+
+/** What led to it leaves the gateway's memory sooner or later. */
+const RECORD_LIFE_MS = 60_000;
+
+const kindOf = (config: ActionConfig) => ('command' in config ? 'command' : 'mqtt' in config ? 'mqtt' : 'record');
+
+function targetOf(config: ActionConfig, decision: string): string {
+  if ('command' in config) return config.command.device;
+  if ('mqtt' in config) return config.mqtt.topic;
+  const { device, stream } = parseUnitId(decision);
+  return `${device}/${stream}`;
+}
 
 export function insertAction(context: OutboxContext, action: NewAction): ActionRecord {
   const { config, nowMs, emitted } = action;
-  const target = 'command' in config ? config.command.device : config.mqtt.topic;
+  const target = targetOf(config, action.decision);
   const fate = emitted?.fate ?? 'pending';
   const pending = fate === 'pending';
   context.store
@@ -44,7 +59,7 @@ export function insertAction(context: OutboxContext, action: NewAction): ActionR
        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING`,
     )
     .run(
-      ...([action.id, action.n, action.decision, action.index, 'command' in config ? 'command' : 'mqtt'] as const),
+      ...([action.id, action.n, action.decision, action.index, kindOf(config)] as const),
       ...([target, JSON.stringify(config), fate, nowMs, nowMs + lifeMsOf(config)] as const),
       ...([pending ? nowMs : null, pending ? null : nowMs] as const),
     );

@@ -98,6 +98,8 @@ export interface LeasedAction {
   readonly kind: ActionRecord['kind'];
   readonly config: ActionConfig;
   readonly decision: string;
+  /** Rule time of what led to it: received_at of the decision, or when a timer was due. */
+  readonly at_ms: number;
   /** This attempt, from 1. */
   readonly attempt: number;
   readonly expires_ms: number;

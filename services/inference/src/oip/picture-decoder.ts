@@ -91,7 +91,8 @@ export function createPictureDecoder(
     if (signal.aborted || stopped) throw new BrinkError('E_CANCELLED', 'nobody waits for the picture any more');
     const peer = await whenUp();
     try {
-      const body = { case: 'decode' as const, value: { pixelsMax: PIXELS_MAX_DEFAULT, targets: [{ ...target }] } };
+      const { region: _, ...whole } = target;
+      const body = { case: 'decode' as const, value: { pixelsMax: PIXELS_MAX_DEFAULT, targets: [whole] } };
       const reply = await peer.request(body, [file], { timeoutMs: decodeMsMax });
       const [pixels] = reply.payloads;
       if (pixels !== undefined) return pixels;
