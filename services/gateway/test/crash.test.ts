@@ -16,8 +16,8 @@ const LONG = process.env['BRINK_TEST_SIZE'] === 'long';
  * are counted before they are made, and with the ends of units.
  */
 const POINTS = [
-  ...['commit.before', 'commit.after', 'ingest.after_commit', 'outcome.before_send', 'outcome.after_commit'],
-  ...(LONG ? ['ingest.before_commit', 'ingest.after_ack', 'outcome.after_settle'] : []),
+  ...['commit.before', 'commit.after', 'outcome.before_send', 'outcome.after_commit'],
+  ...(LONG ? ['ingest.before_commit', 'ingest.after_commit', 'ingest.after_ack', 'outcome.after_settle'] : []),
 ];
 const FRAMES = LONG ? 8 : 3;
 /** Of the sweep: n = 1, 2, 3 … until a point is not passed so often. In short, once more where groups differ most. */

@@ -2,8 +2,8 @@ import { closeSync, existsSync, fsyncSync, openSync, renameSync, rmSync, writeSy
 import { join } from 'node:path';
 
 const FILE = 'spool.ballast';
-/** What SQLite needs to take rows out on a full disk: the WAL up to its checkpoint (1,000 pages), and the pages that change. */
-const BALLAST_BYTES = 8 * 1024 * 1024;
+/** What SQLite needs to take rows out on a full disk: a checkpoint may make the file as much longer as the WAL is (8 MB), and then a WAL. */
+const BALLAST_BYTES = 16 * 1024 * 1024;
 
 /**
  * Room on the disk that is given up when the disk is full. SQLite cannot even delete then (a delete writes to the WAL first), so

@@ -47,7 +47,7 @@ describe('a spool without room', () => {
   it.skipIf(!MAY_MOUNT)(
     `${SKIPPED}on the disk itself can be emptied, and gives back what it took: because of its ballast`,
     async () => {
-      const path = disk('14m');
+      const path = disk('40m');
       const { spool, write } = spoolIn(path);
       await spool.open();
       const kept = await fillWith(write, 9000);

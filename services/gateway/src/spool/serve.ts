@@ -11,7 +11,7 @@ export interface SpoolHooks {
   failpoint?(name: 'commit.before' | 'commit.after'): void;
   /** Called with the open file before anything is done to it, and again before each request. */
   prepare?(db: DatabaseSync): void;
-  /** Default 8 MiB. */
+  /** Default 16 MiB. */
   ballastBytes?: number;
 }
 
@@ -70,7 +70,7 @@ function answer(
 /** What is done about a full disk: no more frames; the ballast goes where what is there could not be settled otherwise. */
 function createRoom(db: DatabaseSync, folder: string, ballastBytes?: number) {
   const ballast = createBallast(folder, ballastBytes);
-  const full = () => new BrinkError('E_STORAGE_FULL', `${folder}: no room for frames; expected 10 MB at the least`);
+  const full = () => new BrinkError('E_STORAGE_FULL', `${folder}: no room for frames; expected 20 MB at the least`);
   let short = !ballast.make();
 
   return {
@@ -83,8 +83,9 @@ function createRoom(db: DatabaseSync, folder: string, ballastBytes?: number) {
       } catch (error) {
         if (spoolError(error, folder).code !== 'E_STORAGE_FULL') throw error;
         short = true;
-        if (takesIn || !ballast.there) throw error;
+        if (takesIn) throw error;
         ballast.release();
+        db.exec('PRAGMA wal_checkpoint(TRUNCATE)');
         commit();
       }
     },
