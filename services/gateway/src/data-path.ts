@@ -173,10 +173,11 @@ function dropsInto(counts: Counts, metrics: () => GatewayMetrics) {
 export type DataPath = ReturnType<typeof createDataPath>;
 
 /** A new configuration, from this very moment on. */
-export function applyPlan({ sources, discovered, models, backlog, keeper }: DataPath, plan: SitePlan): void {
+export function applyPlan({ sources, discovered, models, backlog, intake, keeper }: DataPath, plan: SitePlan): void {
   keeper.forget(otherwise(sources.plan, plan));
   sources.apply(plan);
   backlog.apply(plan);
+  intake.apply(plan);
   discovered.forget((device, stream) => typeof sources.find(device, stream) === 'object');
   void models.want(new Map([...modelsOf(plan)].map((name) => [name, plan.serve.get(name)])));
 }

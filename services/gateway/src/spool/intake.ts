@@ -3,7 +3,7 @@ import type { Clock, Timer } from '@brink/runtime';
 import type { Arrival } from '../ingest/arrival.ts';
 import { outsideOf, typeOf } from '../ingest/checks.ts';
 import type { Frame, Spooled } from '../ingest/frame.ts';
-import type { StreamPlan } from '../ingest/plan.ts';
+import type { SitePlan, StreamPlan } from '../ingest/plan.ts';
 import type { Refusals } from '../ingest/refusals.ts';
 import type { Source } from '../ingest/sources.ts';
 import { type Counts, countSpooled } from '../outcomes/counts.ts';
@@ -106,7 +106,8 @@ export class Intake {
     const { name } = source.plan;
     const { device, id, payload } = arrival;
     const queue = this.#queueOf(name);
-    if (this.#failing !== undefined || queue.closed) {
+    if (this.#failing !== undefined) this.#close(name, queue, this.#failing);
+    if (queue.closed) {
       answer.failed(this.#failing ?? fullOf(name));
       return;
     }
@@ -123,6 +124,15 @@ export class Intake {
       // A copy: the payload is a view that would keep its whole network chunk.
       queue.held.push({ source, arrival: { ...arrival, payload: new Uint8Array(payload) }, answer });
       queue.bytes += payload.byteLength;
+    }
+  }
+
+  /** A new configuration: of streams that are durable no more nothing waits. */
+  apply(plan: SitePlan): void {
+    for (const [stream, { held }] of this.#queues) {
+      if (plan.streams.get(stream)?.durable === true) continue;
+      for (const { answer } of held) answer.failed(new BrinkError('E_STREAM_UNKNOWN', `no durable stream "${stream}"`));
+      this.#queues.delete(stream);
     }
   }
 
