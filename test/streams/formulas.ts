@@ -5,6 +5,8 @@ import { encode, graph, model, node, tensor, value } from '@brink/onnx';
 
 export interface Formula {
   readonly graph: Uint8Array;
+  /** What belongs to it besides the graph, by name. */
+  readonly files?: Readonly<Record<string, string>>;
   /** Without `files`. */
   readonly passport: Record<string, unknown> & { readonly name: string; readonly version: number };
 }
@@ -115,4 +117,75 @@ const beatHeight: Formula = {
   },
 };
 
-export const formulas: readonly Formula[] = [motionEnergy, dayDeviation, beatHeight];
+/** Words that speak for a label; the graph adds them up. */
+const WORDS = {
+  light: ['light', 'lights', 'lamp', 'bright', 'dark', '灯'],
+  music: ['music', 'song', 'play', 'radio', 'louder', '音乐'],
+  weather: ['weather', 'rain', 'umbrella', 'cold', 'sunny', '天气'],
+  alarm: ['alarm', 'wake', 'timer', 'remind', 'clock', '闹钟'],
+} as const;
+const LABELS = [...Object.keys(WORDS), 'none'];
+const VOCABULARY = ['[PAD]', '[UNK]', ...Object.values(WORDS).flat()];
+const FOR_A_WORD = 4;
+
+/** A row for each word of the vocabulary, a column for each label. */
+function weights(): Float32Array {
+  const table = new Float32Array(VOCABULARY.length * LABELS.length);
+  for (const [column, words] of Object.values(WORDS).entries()) {
+    for (const word of words) table[VOCABULARY.indexOf(word) * LABELS.length + column] = FOR_A_WORD;
+  }
+  return table;
+}
+
+const tokenizer = {
+  ...{ version: '1.0', added_tokens: [], normalizer: { type: 'Lowercase' }, post_processor: null, decoder: null },
+  pre_tokenizer: { type: 'Whitespace' },
+  model: {
+    type: 'WordLevel',
+    vocab: Object.fromEntries(VOCABULARY.map((word, number) => [word, number])),
+    unk_token: '[UNK]',
+  },
+};
+
+/** What a household command is about: its words are looked up and added; "none" where there is no such word. */
+const householdWords: Formula = {
+  graph: encode(
+    model(
+      graph({
+        inputs: [value('ids', 'int64', ['batch', 16])],
+        outputs: [value('logits', 'float32', ['batch', LABELS.length])],
+        tensors: [
+          tensor('weights', [VOCABULARY.length, LABELS.length], weights()),
+          tensor(
+            'bias',
+            [LABELS.length],
+            Float32Array.from(LABELS, (label) => (label === 'none' ? FOR_A_WORD / 2 : 0)),
+          ),
+          tensor('words', [1], BigInt64Array.of(1n)),
+        ],
+        nodes: [
+          node('Gather', ['weights', 'ids'], ['each']),
+          node('ReduceSum', ['each', 'words'], ['sum'], { keepdims: 0 }),
+          node('Add', ['sum', 'bias'], ['logits']),
+        ],
+      }),
+    ),
+  ),
+  files: {
+    'tokenizer.json': JSON.stringify(tokenizer),
+    'labels.txt': `${LABELS.join('\n')}\n`,
+    'labels.zh.txt': '灯\n音乐\n天气\n闹钟\n无\n',
+  },
+  passport: {
+    ...{ passport: 1, name: 'household-words', version: 1, task: 'classification', licence: 'Apache-2.0' },
+    inputs: [{ tensor: 'ids', text: { tokenizer: 'tokenizer.json', length_max: 16 } }],
+    batch_max: 8,
+    output: {
+      decoder: 'text-classification',
+      tensors: { logits: 'logits' },
+      labels: { file: 'labels.txt', zh: 'labels.zh.txt' },
+    },
+  },
+};
+
+export const formulas: readonly Formula[] = [motionEnergy, dayDeviation, beatHeight, householdWords];

@@ -15,11 +15,13 @@ export function makeSite(folder: string): { config: string; models: string } {
   const config = join(folder, 'config');
   mkdirSync(models, { recursive: true });
   cpSync(join(repository, 'models/cifar-net'), join(models, 'cifar-net'), { recursive: true });
-  for (const { graph, passport } of formulas) {
+  for (const { graph, passport, files: others = {} } of formulas) {
     const place = join(models, passport.name, String(passport.version));
     mkdirSync(place, { recursive: true });
-    writeFileSync(join(place, 'model.onnx'), graph);
-    const files = [{ path: 'model.onnx', sha256: createHash('sha256').update(graph).digest('hex') }];
+    const files = Object.entries({ 'model.onnx': graph, ...others }).map(([path, content]) => {
+      writeFileSync(join(place, path), content);
+      return { path, sha256: createHash('sha256').update(content).digest('hex') };
+    });
     writeFileSync(join(place, 'model.json'), JSON.stringify({ ...passport, files }, null, 2));
   }
   for (const name of noOthers === undefined ? OTHERS : []) installOther(models, name);

@@ -100,7 +100,7 @@ async function rest(first: string, lines: AsyncIterable<string>): Promise<string
 }
 
 /** Trimmed, without those that are empty. */
-async function* linesOf(source: AsyncIterable<Uint8Array>): AsyncGenerator<string, void> {
+export async function* linesOf(source: AsyncIterable<Uint8Array>): AsyncGenerator<string, void> {
   for await (const line of rawLinesOf(source)) {
     const trimmed = line.trim();
     if (trimmed !== '') yield trimmed;

@@ -113,6 +113,12 @@ describe('files at a pace', () => {
     expect(frames.map(({ text }) => text)).toEqual(['ax\n1\n2\n', 'ax\n3\n4\n', 'ax\n5\n']);
   });
 
+  test('lines are frames, where that is asked for', async () => {
+    const { send, frames } = await scene();
+    await send(['-', '--lines'], words('open the door\n\nclo', 'se it\r\n', 'wait'));
+    expect(frames.map(({ text }) => text)).toEqual(['open the door', 'close it', 'wait']);
+  });
+
   test('a broker that goes and comes back costs no frame, and no number', async () => {
     const { broker, send, frames, onHeard } = await scene();
     const port = Number(new URL(broker.url).port);

@@ -7,7 +7,7 @@ import { until } from './flow.ts';
 import type { Outgoing } from './frame.ts';
 import { JpegSplitter } from './mjpeg.ts';
 import { chunksOf, type Samples } from './recording.ts';
-import { rowsOf } from './rows.ts';
+import { linesOf, rowsOf } from './rows.ts';
 import { authFrom, snapshots } from './snapshot.ts';
 
 /** Where frames come from, and how they are cut. */
@@ -22,6 +22,7 @@ export interface SourceOptions {
   pcm?: Samples;
   headerless?: boolean;
   rows?: number;
+  lines?: boolean;
   hz?: number;
   /** 0: for ever. */
   repeat: number;
@@ -91,10 +92,15 @@ async function* cut(file: string, options: SourceOptions, d: SourceDeps): AsyncG
 
 async function* pieces(file: string, o: SourceOptions, d: SourceDeps): AsyncGenerator<Omit<Cut, 'from'>, void> {
   const rows = o.rows ?? (o.hz === undefined || o.chunk === undefined ? undefined : (o.hz * o.chunk) / 1000);
+  if (o.lines === true) return yield* texts(bytesOf(file, d));
   if (rows !== undefined) return yield* partsOfSignal(bytesOf(file, d), Math.max(1, Math.round(rows)), o.hz);
   if (o.chunk === undefined) return yield { bytes: await wholeOf(file, d) };
   const how = { chunkMs: o.chunk, headerless: o.headerless === true, ...(o.pcm === undefined ? {} : { pcm: o.pcm }) };
   for await (const { count, ...chunk } of chunksOf(bytesOf(file, d), how)) yield { ...chunk, samples: count };
+}
+
+async function* texts(source: AsyncIterable<Uint8Array>) {
+  for await (const line of linesOf(source)) yield { bytes: Buffer.from(line) };
 }
 
 async function* partsOfSignal(source: AsyncIterable<Uint8Array>, rows: number, hz: number | undefined) {

@@ -37,6 +37,8 @@ interface Summary {
   /** The number of the last one; 0 where there is none. */
   last: number;
   seconds: number;
+  /** With --keep: of an earlier time, without a receipt when this began. */
+  before?: number;
   /** With --keep: without a receipt, still in the folder. */
   waiting?: number;
   /** With --keep: refused by name. */
@@ -144,6 +146,7 @@ function createRun(context: Context, options: StreamOptions, what: What & { conn
     /** @returns whether all is well */
     async all(watched?: { api: Api; followed: Followed }): Promise<boolean> {
       await connect(device, signal);
+      if (device.waiting > 0) summary.before = device.waiting;
       try {
         await sending();
         if (summary.frames === 0 && options.keep === undefined && !signal.aborted) note('there was nothing to send');
@@ -170,8 +173,9 @@ const leftOver = (waiting: number, folder: string) =>
   `${waiting} frames have no receipt and stay in ${folder}: the same command sends them again. ` +
   'Receipts come from streams with `delivery: durable`';
 
-function summaryText({ frames, bytes, left_out, seconds, waiting, decisions, refused }: Summary): string {
+function summaryText({ frames, bytes, left_out, seconds, waiting, decisions, refused, before }: Summary): string {
   const parts = [`${frames} ${frames === 1 ? 'frame' : 'frames'} (${bytes} bytes) in ${seconds.toFixed(1)} s`];
+  if (before !== undefined) parts.push(`${before} of before`);
   if (left_out > 0) parts.push(`${left_out} left out`);
   if (waiting !== undefined) parts.push(waiting === 0 ? 'all with a receipt' : `${waiting} without a receipt`);
   if (decisions !== undefined) parts.push(`${decisions} ${decisions === 1 ? 'decision' : 'decisions'}`);

@@ -12,6 +12,7 @@ const EXAMPLES = [
   'brink send cam-9 front packages/device/pictures/chelsea.png',
   'brink send cam-9 front pictures/ --fps 5 --repeat 0 --watch',
   'brink send mic-1 speech meeting.wav --chunk 500 --watch',
+  'brink send pad-1 notes - --lines --watch',
   'brink send pump-1 vibration log.csv --rows 50 --hz 100 --keep outbox --watch',
   'ffmpeg … -f image2pipe -c:v mjpeg - | brink send cam-7 front --mjpeg -',
   'brink send cam-8 front --snapshot http://192.168.1.40/capture --every 1000',
@@ -76,12 +77,13 @@ function addCutting(command: Command): void {
         .argParser(wholeNumber(1, 1e6))
         .conflicts('chunk'),
     )
+    .addOption(new Option('--lines', 'each line is a frame, as of texts').conflicts(['chunk', 'rows']))
     .option('--hz <n>', 'rows a second: in real time, and what --chunk means for rows', number(0.001, 1e6))
     .option('--at', 'say the position of the first sample of each frame (needs a broker with MQTT 5)');
 }
 
 function addBridges(command: Command): void {
-  const alone = ['snapshot', 'chunk', 'rows', 'repeat', 'rate', 'keep', 'at'];
+  const alone = ['snapshot', 'chunk', 'rows', 'lines', 'repeat', 'rate', 'keep', 'at'];
   command
     .addOption(
       new Option(
@@ -104,6 +106,7 @@ function addBridges(command: Command): void {
 const streams = (options: SendOptions): boolean =>
   options.repeat !== 1 ||
   options.fast === true ||
+  options.lines === true ||
   options.watch === true ||
   [options.mjpeg, options.snapshot, options.chunk, options.rows, options.rate, options.count, options.keep].some(
     (option) => option !== undefined,
