@@ -20,20 +20,44 @@ export function createSpectrum(mfcc: Mfcc, rateHz: number): Spectrum {
   const cosines = bins === undefined ? undefined : dctMatrix(bins, mels);
   const columns = bins ?? mels;
   const binsUsed = bands.reduce((most, { first, weights }) => Math.max(most, first + weights.length), 0);
-  const transform = new FFT(fft);
+  const half = fft / 2;
+  const transform = new FFT(half);
+  // Its even samples are the real parts, the odd ones the imaginary parts of half as many numbers.
   const input = new Float64Array(fft);
-  const complex = new Float64Array(2 * fft);
+  const complex = new Float64Array(fft);
+  const cosine = Float64Array.from({ length: binsUsed }, (_, i) => Math.cos((2 * Math.PI * i) / fft));
+  const sine = Float64Array.from({ length: binsUsed }, (_, i) => Math.sin((2 * Math.PI * i) / fft));
   const magnitudes = new Float64Array(binsUsed);
   const logarithms = new Float64Array(mels);
+
+  /**
+   * Of one bin of the whole transform, from two of that of half the length (Press et al., "Numerical Recipes", §12.3): the
+   * transforms of even and odd samples lie in it as its even and odd parts.
+   */
+  function magnitudeAt(bin: number): number {
+    const at = bin === half ? 0 : 2 * bin;
+    const opposite = bin === 0 ? 0 : 2 * (half - bin);
+    const re = complex[at] as number;
+    const im = complex[at + 1] as number;
+    const otherRe = complex[opposite] as number;
+    const otherIm = -(complex[opposite + 1] as number);
+    const oddRe = (im - otherIm) / 2;
+    const oddIm = (otherRe - re) / 2;
+    const c = cosine[bin] as number;
+    const s = sine[bin] as number;
+    const wholeRe = (re + otherRe) / 2 + c * oddRe + s * oddIm;
+    const wholeIm = (im + otherIm) / 2 + c * oddIm - s * oddRe;
+    // Math.hypot, which minds numbers near the end of float64, takes longer than the transform.
+    return Math.sqrt(wholeRe * wholeRe + wholeIm * wholeIm);
+  }
 
   function logMel(samples: Float32Array, start: number): void {
     // What lies behind the frame stays zero: the transform is longer than the window.
     for (let i = 0; i < frame; i++) input[i] = (samples[start + i] as number) * (window[i] as number);
-    transform.realTransform(complex, input);
-    for (let i = 0; i < binsUsed; i++) {
-      magnitudes[i] = Math.hypot(complex[2 * i] as number, complex[2 * i + 1] as number);
-    }
-    for (const [mel, { first, weights }] of bands.entries()) {
+    transform.transform(complex, input);
+    for (let i = 0; i < binsUsed; i++) magnitudes[i] = magnitudeAt(i);
+    for (let mel = 0; mel < mels; mel++) {
+      const { first, weights } = bands[mel] as Band;
       let sum = mfcc.log_offset;
       for (let i = 0; i < weights.length; i++) sum += (weights[i] as number) * (magnitudes[first + i] as number);
       // Without an offset silence would be −∞, and every coefficient of it not a number.
@@ -117,7 +141,7 @@ export function checkMfcc({ bins, mels, frame, fft, low_hz, high_hz }: Mfcc, rat
   const refuse = (detail: string) => {
     throw new BrinkError('E_PASSPORT', `inputs.audio.mfcc.${detail}`);
   };
-  if (fft < 2 || !Number.isInteger(Math.log2(fft))) refuse(`fft is ${fft}; expected a power of two`);
+  if (fft < 4 || !Number.isInteger(Math.log2(fft))) refuse(`fft is ${fft}; expected a power of two from 4 on`);
   if (fft < frame) refuse(`fft is ${fft}; expected at least frame, ${frame}`);
   if (bins !== undefined && bins > mels) refuse(`bins is ${bins}; expected at most mels, ${mels}`);
   if (low_hz >= high_hz) refuse(`low_hz is ${low_hz}; expected less than high_hz, ${high_hz}`);
