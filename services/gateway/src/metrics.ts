@@ -158,6 +158,7 @@ function spooledFrames(registers: Registry[], backlog: Observed['backlog']): voi
 
 /** received = accepted + duplicate + rejected + dropped, summed over devices; stream "" is what no stream takes. */
 function countedFrames(registers: Registry[], counts: Counts): void {
+  countedGaps(registers, counts);
   new Counter<'stream' | 'fate'>({
     name: 'brink_gateway_frames_total',
     help: 'Messages on frame topics: received = accepted + duplicate + rejected + dropped',
@@ -299,4 +300,17 @@ export function createKeepMetrics(
     recordings: counter('brink_gateway_recordings_ended_total', 'Recordings that were made', 'state'),
     removed: counter('brink_gateway_recordings_removed_total', 'Recordings that were removed: age, bytes', 'reason'),
   };
+}
+
+function countedGaps(registers: Registry[], counts: Counts): void {
+  new Counter<'stream'>({
+    name: 'brink_gateway_frame_gaps_total',
+    help: 'Times that a device left numbers of frames out',
+    labelNames: ['stream'],
+    registers,
+    collect() {
+      this.reset();
+      for (const [stream, gaps] of counts.gaps()) this.inc({ stream }, gaps);
+    },
+  });
 }

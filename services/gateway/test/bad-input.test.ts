@@ -88,7 +88,7 @@ describe('a number of a frame', () => {
     await goodBeside();
   });
 
-  it('27. that leaps by 1e9 is taken', async () => {
+  it('27. that leaps by 1e9 is taken, and counted as a gap', async () => {
     for (const stream of ['raw', 'raw-kept', 'pump']) {
       const payload = stream === 'pump' ? signal() : tensor();
       await site.frame('leaps', stream, payload, 'k3v9-1');
@@ -96,6 +96,7 @@ describe('a number of a frame', () => {
       await site.frame('leaps', stream, payload, 'k3v9-1000000001');
       await until(() => outcomesOf('leaps', stream).length === 2);
       expect(outcomesOf('leaps', stream)[1]).toMatchObject({ outcome: 'decided', seq: 1_000_000_001 });
+      expect(await site.metric(new RegExp(`frame_gaps_total\\{.*stream="${stream}"`))).toBe(1);
     }
   });
 

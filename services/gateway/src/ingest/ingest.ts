@@ -59,7 +59,7 @@ export function createIngest(config: { boot: string; topics: Topics }, d: Ingest
     const wrong = outsideOf(plan, arrival);
     if (wrong !== undefined) return refused.frame(source, wrong, arrival);
     const receivedMs = d.clock.now();
-    if (id !== undefined && !takeSeq(source, id.boot, id.seq)) {
+    if (id !== undefined && !takeSeq(source, id, d.counts)) {
       countFrame(source.row, 'duplicate', receivedMs);
       return new BrinkError('E_SEQ_LATE', `${id.boot}-${id.seq} or a later frame of this boot was taken before`);
     }

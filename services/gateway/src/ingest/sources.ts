@@ -79,9 +79,14 @@ export function createSources(config: { sourcesMax: number }, d: { counts: Count
 export type Sources = ReturnType<typeof createSources>;
 
 /** Takes a number. @returns false where it, or a later one of the same boot, was taken before */
-export function takeSeq(source: Source, boot: string, seq: number): boolean {
+export function takeSeq(
+  source: Source,
+  { boot, seq }: { readonly boot: string; readonly seq: number },
+  counts: Pick<Counts, 'gap'>,
+): boolean {
   const last = source.boots.get(boot);
   if (last !== undefined && seq <= last) return false;
+  if (last !== undefined && seq > last + 1) counts.gap(source.plan.name);
   if (last === undefined && source.boots.size >= BOOTS_MAX) {
     const oldest = source.boots.keys().next().value;
     if (oldest !== undefined) source.boots.delete(oldest);

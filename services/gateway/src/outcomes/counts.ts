@@ -101,7 +101,13 @@ export function countSpooled(
 export function createCounts() {
   const streams = new Map<string, { device: string; stream: string; row: FrameCounts }>();
   const pipelines = new Map<string, UnitCounts>();
+  const gaps = new Map<string, number>();
   return {
+    /** A device left numbers out: frames that it lost, or never made. No part of the laws. */
+    gap(stream: string): void {
+      gaps.set(stream, (gaps.get(stream) ?? 0) + 1);
+    },
+    gaps: () => gaps.entries(),
     /** Messages that belong to no stream of the configuration, or whose topic cannot be read. */
     elsewhere: noFrames(),
     /** Rows stay when a stream leaves the configuration: what was received was received. */

@@ -11,7 +11,7 @@ import { type Samples, samplesOf } from '../window/samples.ts';
 import type { Backlog } from './backlog.ts';
 import { type Boot, createBoots, withNumbers } from './boots.ts';
 import type { Change, SpoolContents } from './messages.ts';
-import { isTaken, withNumber, withoutBelow } from './numbers.ts';
+import { isLeap, isTaken, withNumber, withoutBelow } from './numbers.ts';
 import type { SendReceipt } from './receipts.ts';
 import type { Spool } from './spool.ts';
 
@@ -184,6 +184,7 @@ export class Intake {
       this.#again(source, id, found.state, answer);
       return;
     }
+    if (id !== undefined && found !== undefined && isLeap(found.state.tentative, id.seq)) this.#d.counts.gap(plan.name);
     const type = outsideOf(plan, arrival) ?? typeOf(plan, arrival);
     const samples = type instanceof BrinkError ? type : samplesOf(plan, arrival.payload, type);
     if (type instanceof BrinkError || samples instanceof BrinkError) {

@@ -32,6 +32,12 @@ export function withNumber(numbers: Numbers, seq: number): Numbers {
   return closed(through, next);
 }
 
+/** Whether numbers are left out between the highest so far and this one. */
+export function isLeap({ through, above }: Numbers, seq: number): boolean {
+  const highest = above.at(-1)?.[1] ?? through;
+  return highest > 0 && seq > highest + 1;
+}
+
 /** All numbers below are given up. */
 export function withoutBelow(numbers: Numbers, below: number): Numbers {
   return below - 1 <= numbers.through ? numbers : closed(below - 1, numbers.above);
