@@ -1,5 +1,7 @@
 import type { Configuration } from '@brink/protocol';
+import mqtt, { type IClientPublishOptions } from 'mqtt';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { noMosquitto, startMosquitto } from './harness/mosquitto.ts';
 import { writePassport } from './harness/neighbours.ts';
 import { jpeg, png } from './harness/pictures.ts';
 import { expectLaws, SITE, type Site, startSite, tensor, until } from './harness/site.ts';
@@ -164,3 +166,49 @@ describe("another system's topics", () => {
     await until(() => decidedBy('still').length === 1);
   });
 });
+
+const skipped = noMosquitto === undefined ? '' : ` (skipped: ${noMosquitto})`;
+it.skipIf(skipped !== '')(
+  `on Mosquitto, over MQTT 5: live messages alone, and content types that are not so${skipped}`,
+  async () => {
+    await using mosquitto = await startMosquitto();
+    const front = { ...SITE.streams!['front'], devices: '*', topics: ['frigate/{device}/snapshot'] };
+    const configuration = { ...SITE, streams: { front } } as unknown as Configuration;
+    await using on = await startSite({ brokerUrl: mosquitto.url, configuration: SITE });
+    await on.ready();
+    const sender = await mqtt.connectAsync(mosquitto.url, { protocolVersion: 5, reconnectPeriod: 0 });
+    const publish = (topic: string, options: IClientPublishOptions) =>
+      sender.publishAsync(topic, jpeg(), { qos: 1, ...options });
+    await publish('frigate/kept/snapshot', { retain: true });
+    await on.configure(configuration, 'aaaaaaaaaaaa');
+    await until(async () => {
+      await publish('frigate/probe/snapshot', {});
+      return on.service.counts.frames('probe', 'front').received > 0;
+    });
+    // Kept from before: not even sent. Live: a frame, though it is to be retained.
+    expect(on.service.counts.frames('kept', 'front').received).toBe(0);
+    await publish('frigate/live/snapshot', { retain: true });
+    await until(() => on.control.outcomes.some(({ device }) => device === 'live'));
+    // On Brink's own topics nothing is to be retained, and MQTT 5 lets it be seen.
+    await publish('brink/cam-1/up/frames/front', { retain: true });
+    await publish('brink/cam-2/up/frames/front', { properties: { contentType: 'application/gzip' } });
+    await publish('brink/cam-3/up/frames/front', { properties: { contentType: 'image/png' } });
+    const id = { boot: 'k3v9', seq: '7' };
+    await publish('brink/cam-4/up/frames/front', { properties: { contentType: 'image/jpeg', userProperties: id } });
+    await publish('brink/cam-5/up/frames/front', { properties: { userProperties: { boot: 'k3v9' } } });
+    await until(() => on.control.letters.length === 4 && on.control.outcomes.some(({ device }) => device === 'cam-4'));
+    expect(on.control.outcomes.find(({ device }) => device === 'cam-4')).toMatchObject({
+      boot: 'k3v9',
+      seq: 7,
+      outcome: 'decided',
+    });
+    expect(on.control.letters.map(({ device, error }) => `${device} ${error.code}`).sort()).toEqual([
+      'cam-1 E_RETAINED',
+      'cam-2 E_ENCODING',
+      'cam-3 E_TYPE',
+      'cam-5 E_TOPIC',
+    ]);
+    await sender.endAsync();
+    expectLaws(on);
+  },
+);
