@@ -230,6 +230,11 @@ describe('snapshots', () => {
       /E_TYPE: the camera answers text\/html/,
       (_, r) => r.writeHead(200, { 'content-type': 'text/html' }).end('<p>'),
     ],
+    [
+      'answers a stream',
+      /E_TYPE: the camera answers multipart\/x-mixed-replace; .* a stream goes into --mjpeg/,
+      (_, r) => r.writeHead(200, { 'content-type': 'multipart/x-mixed-replace;boundary=x' }).write('--x\r\n'),
+    ],
     ['does not answer', /E_TIMEOUT: no picture within 100 ms/, () => {}],
     ['stops in the middle', /E_TIMEOUT: no picture within 100 ms/, (_, r) => r.writeHead(200).write(jpeg(1), 'latin1')],
     [

@@ -86,6 +86,8 @@ async function fetchPicture(
   } finally {
     clock.clearTimeout(timer);
     signal.removeEventListener('abort', end);
+    // What is not read to its end would hold the connection.
+    limit.abort(late);
   }
 }
 
