@@ -208,15 +208,15 @@ describe('a signal', () => {
     const stream = of(site, 'newest');
     const held = Promise.withResolvers<void>();
     site.inference.hold(held.promise);
-    // Four times the best batch fills what inference gets at once; the rest waits.
+    // A batch of the device's fills what may be under way of it; the rest waits.
     for (let seq = 1; seq <= 4; seq++) await stream.send(seq, eight);
     await until(() => stream.counts.formed === 15);
     for (let seq = 5; seq <= 7; seq++) await stream.send(seq, eight);
     await until(() => stream.counts.formed === 27);
     held.resolve();
     await until(() => stream.counts.pending === 0);
-    // One of frame 5 had still room; of the others only those of the last frame are left.
-    expect(stream.counts).toMatchObject({ formed: 27, dropped: 7, decided: 20 });
+    // Four were under way; of what waited only that of the last frame is left.
+    expect(stream.counts).toMatchObject({ formed: 27, dropped: 19, decided: 8 });
     const last = stream.said.filter((text) => text.startsWith('7.'));
     expect(last.map((text) => text.split(':')[0])).toEqual(['7.0', '7.1', '7.2', '7.3']);
   });

@@ -15,6 +15,19 @@ export const StepSchema = z
       .describe('an exact version, so that a chain never changes by itself'),
     window: Rows.optional().describe('rows of the step before that one run looks at; not of the first step. Default 1'),
     hop: Rows.optional().describe('rows from one window to the next; default: window'),
+    crop: z
+      .string()
+      .min(1)
+      .max(200)
+      .optional()
+      .describe('of the last step, behind a detector: it looks at each object of this label, cut out of the picture'),
+    objects_max: z
+      .number()
+      .int()
+      .min(1)
+      .max(64)
+      .default(8)
+      .describe('of one picture, with `crop`: the best come first'),
   })
   .meta({ id: 'Step' });
 export type Step = z.infer<typeof StepSchema>;
@@ -24,7 +37,9 @@ export const ChainPassportSchema = z
     passport: z.literal(1),
     name: NameSchema,
     version: z.number().int().positive(),
-    task: TaskSchema.describe('that of the last step'),
+    task: TaskSchema.describe(
+      'that of the last step; with `crop` detection: the objects, called as the last step says',
+    ),
     licence: z.string().optional(),
     source: z.string().optional(),
     steps: z.array(StepSchema).min(2).max(8),
@@ -33,6 +48,14 @@ export const ChainPassportSchema = z
   .refine(({ steps: [first] }) => first?.window === undefined && first?.hop === undefined, {
     message: 'no window or hop: its own passport says how samples are cut',
     path: ['steps', 0],
+  })
+  .refine(({ steps }) => steps.every(({ crop }, i) => crop === undefined || (i === 1 && steps.length === 2)), {
+    message: 'crop in the second of two steps only',
+    path: ['steps'],
+  })
+  .refine(({ steps }) => steps.every(({ crop, window, hop }) => crop === undefined || (window ?? hop) === undefined), {
+    message: 'no window or hop beside crop',
+    path: ['steps'],
   })
   .meta({ id: 'ChainPassport', description: 'A model that is made of others, one after the other' });
 export type ChainPassport = z.infer<typeof ChainPassportSchema>;

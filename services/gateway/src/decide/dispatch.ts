@@ -1,4 +1,4 @@
-import { BrinkError, type ErrorCode, type link } from '@brink/protocol';
+import { BrinkError, type link } from '@brink/protocol';
 import type { Clock, LinkPeer, Timer } from '@brink/runtime';
 import type { DecodePool } from '../decode/pool.ts';
 import type { Admission } from '../ingest/admission.ts';
@@ -8,9 +8,9 @@ import type { Keeper } from '../keep/keeper.ts';
 import type { Masking } from '../mask/masking.ts';
 import type { Models, ServingModel } from '../models/models.ts';
 import { decideSteps } from '../steps/steps.ts';
-import { createLive, holdsLane, type Live } from './live.ts';
+import { createLive, type Live, mostOfLane } from './live.ts';
 import { createPreparer, type Preparer } from './prepare.ts';
-import { answersOf, decideBody, failedAnswer, failureOf } from './request.ts';
+import { answersOf, decideBody, failedAnswer, failureOf, isDecodeAttempt } from './request.ts';
 import type { Ending, Unit, UnitAnswer } from './unit.ts';
 import { createWorks, goesWith, hasRoom, type ModelWork } from './work.ts';
 
@@ -41,9 +41,6 @@ const PAUSE_MS = 50;
 const DECIDE_BYTES_MAX = 8 * 1024 * 1024;
 /** How exactly "too old" is kept while nothing else happens. */
 const SWEEP_MS = 100;
-
-// What the end of a decode child looks like: the unit was handed over and may be to blame.
-const DECODE_ATTEMPT: ReadonlySet<ErrorCode> = new Set(['E_CRASHED', 'E_TIMEOUT']);
 
 /**
  * From waiting frames to outcomes: takes frames while a model has room (BATCHES_IN_FLIGHT, so that the runner never
@@ -120,7 +117,7 @@ export class Dispatch {
     if (model === undefined || work.pause !== undefined) return;
     while (hasRoom(work, model)) {
       const now = this.#d.clock.monotonic();
-      const piece = this.#d.admission.take(name, now, this.#d.pool.hasRoom, holdsLane(model));
+      const piece = this.#d.admission.take(name, now, this.#d.pool.hasRoom, mostOfLane(model));
       if (piece === undefined) break;
       const unit = this.#live.form(piece, now, model);
       if (now >= dueAt(unit.frame, unit.pipeline)) this.#live.expire(unit);
@@ -156,7 +153,7 @@ export class Dispatch {
     } catch (reason) {
       const error = BrinkError.from(reason);
       if (error.code === 'E_EXPIRED') this.#live.expire(unit, error.detail);
-      else if (!DECODE_ATTEMPT.has(error.code)) this.#live.dead(unit, error);
+      else if (!isDecodeAttempt(error)) this.#live.dead(unit, error);
       else if (this.#mayTryAgain(unit, 'decode', error)) {
         void this.#preparePicture(work, unit, this.#d.models.current(work.name) ?? model);
       }
@@ -243,7 +240,7 @@ export class Dispatch {
     const { clock, request } = this.#d;
     const timeoutMs = this.#decideTimeoutMs;
     if (model.steps !== undefined) {
-      const d = { clock, request, timeoutMs };
+      const d = { clock, request, timeoutMs, crops: this.#preparer.crops };
       return Promise.all(units.map((unit) => decideSteps(unit, model, d).catch(failedAnswer)));
     }
     const tensors = units.flatMap((unit) => unit.prepared?.tensors ?? []);

@@ -11,7 +11,7 @@ import { createUnit, type Ending, type Unit } from './unit.ts';
 export function createLive(d: {
   clock: Clock;
   models: Models;
-  admission: Pick<Admission, 'release'>;
+  admission: Pick<Admission, 'ended'>;
   /** Called once per unit. */
   onEnd(unit: Unit, ending: Ending): void;
   /** The next unit of this lane can be taken. */
@@ -27,13 +27,20 @@ export function createLive(d: {
     if (unit.holds) endUnit(unit, ending);
     d.onEnd(unit, ending);
     if (ending.outcome === 'decided' && unit.sent === 1 && unit.formed === undefined) spent(unit.frame);
-    if (!unit.holds && !unit.lane.serial) return;
-    d.admission.release(unit.lane);
-    d.onReleased(unit.lane);
+    if (d.admission.ended(unit.lane)) d.onReleased(unit.lane);
   }
 
   function dead(unit: Unit, error: BrinkError): void {
     end(unit, { outcome: 'dead', error, version: versionOf(unit) });
+  }
+
+  function expire(unit: Unit, why?: string): void {
+    const { models } = d;
+    const name = unit.pipeline.model;
+    const limit = Math.round(dueAt(unit.frame, unit.pipeline) - unit.frame.receivedAt);
+    const reason = why ?? (models.current(name) === undefined ? models.whyNot(name) : 'the model was busy');
+    const error = new BrinkError('E_EXPIRED', `not computed within ${limit} ms: ${reason}`);
+    end(unit, { outcome: 'expired', error, version: versionOf(unit) });
   }
 
   return {
@@ -45,20 +52,18 @@ export function createLive(d: {
       return unit;
     },
     has: (unit: Unit): boolean => live.has(unit),
-    decided: (unit: Unit, answer: (Ending & { outcome: 'decided' })['answer']): void =>
-      end(unit, { outcome: 'decided', answer }),
+    /** Of a stream that keeps the newest only, an answer about a frame that is too old is none. */
+    decided(unit: Unit, answer: (Ending & { outcome: 'decided' })['answer']): void {
+      const { plan, receivedAt } = unit.frame;
+      const late = !plan.durable && d.clock.monotonic() >= receivedAt + plan.frameAgeMsMax;
+      if (late) expire(unit, 'the answer came later');
+      else end(unit, { outcome: 'decided', answer });
+    },
     dead,
     exhausted(unit: Unit, why: string): void {
       dead(unit, new BrinkError('E_ATTEMPTS', `${unit.attempts} attempts, ${why}`));
     },
-    expire(unit: Unit, why?: string): void {
-      const { models } = d;
-      const name = unit.pipeline.model;
-      const limit = Math.round(dueAt(unit.frame, unit.pipeline) - unit.frame.receivedAt);
-      const reason = why ?? (models.current(name) === undefined ? models.whyNot(name) : 'the model was busy');
-      const error = new BrinkError('E_EXPIRED', `not computed within ${limit} ms: ${reason}`);
-      end(unit, { outcome: 'expired', error, version: versionOf(unit) });
-    },
+    expire,
     /** Gives up what has not ended. @returns those units */
     stop(): Unit[] {
       const left = [...live];
@@ -72,6 +77,14 @@ export function createLive(d: {
 }
 
 /** Whether a unit needs what the one before it left: then one of a lane is under way at a time. */
-export const holdsLane = ({ states, steps }: ServingModel) => states.length > 0 || steps !== undefined;
+export const holdsLane = ({ states, steps = [] }: ServingModel) =>
+  states.length > 0 || steps.some(({ model, crop }, i) => model.states.length > 0 || (i > 0 && crop === undefined));
+
+/**
+ * How many units of one device's stream may be under way at once: a batch, so that whoever floods delays the others by one batch at
+ * most; where a batch is one unit, two, so that the runner has its next one.
+ */
+export const mostOfLane = (model: ServingModel): number =>
+  holdsLane(model) ? 1 : Math.max(2, model.batchBest) * model.copies;
 
 export type Live = ReturnType<typeof createLive>;

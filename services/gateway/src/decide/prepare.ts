@@ -101,10 +101,23 @@ export function createPreparer(d: {
       const picture = { transform: first.transform, width, height, decodeMs, maskMs, masked };
       return { model, tensors: withStates(tensors, unit, model), picture };
     },
+
+    /** Parts of the picture, for a model that looks at them one by one. @param boxes of the upright original @throws as `picture` */
+    async crops(
+      { frame, attempts }: Unit,
+      { targets: [target] }: ServingModel,
+      boxes: readonly (readonly number[])[],
+    ): Promise<readonly Uint8Array[]> {
+      if (target === undefined) throw new BrinkError('E_PASSPORT', 'a step with crop takes pictures');
+      const targets = boxes.map((region) => ({ ...target, region }));
+      const { pictures } = await treated(frame, targets, attempts > 0);
+      return pictures.map(({ pixels }) => pixels);
+    },
   };
 }
 
 export type Preparer = ReturnType<typeof createPreparer>;
+export type Crops = Preparer['crops'];
 
 function checkFit({ frame, formed }: Unit, model: ServingModel): void {
   if (formed?.error !== undefined) throw formed.error;

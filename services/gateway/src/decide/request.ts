@@ -2,6 +2,7 @@ import { resultToOriginal } from '@brink/decoders';
 import type { ImageTarget } from '@brink/preprocess';
 import { BrinkError, create, isErrorCode, link, type Result } from '@brink/protocol';
 import type { LinkReply, RequestBody } from '@brink/runtime';
+import { dueAt } from '../ingest/frame.ts';
 import type { ServingModel } from '../models/models.ts';
 import type { Unit, UnitAnswer } from './unit.ts';
 
@@ -73,19 +74,24 @@ function withMeasured({ formed }: Unit, json: string): string {
   });
 }
 
-/** The same of a unit that could not even be asked about. */
-export function failedAnswer(reason: unknown): UnitAnswer {
+/** The same of a unit that could not even be asked about. @param attempt a child that had it crashed or hung */
+export function failedAnswer(reason: unknown, attempt = false): UnitAnswer {
   const { code, detail } = BrinkError.from(reason);
-  return { said: create(link.UnitResultSchema, { failure: { code, detail } }), resultJson: '', states: [] };
+  return { said: create(link.UnitResultSchema, { failure: { code, detail }, attempt }), resultJson: '', states: [] };
 }
+
+/** What the end of a decode child looks like: the unit was handed over and may be to blame. */
+export const isDecodeAttempt = ({ code }: BrinkError) => code === 'E_CRASHED' || code === 'E_TIMEOUT';
 
 /** Why a unit was not computed, in the words of the error table. */
 export function failureOf({ code, detail }: link.Failure): BrinkError {
   return isErrorCode(code) ? new BrinkError(code, detail) : new BrinkError('E_INTERNAL', `${code}: ${detail}`);
 }
 
-/** Of `deadline_ms`; 0 where the pipeline has none. */
+/** Until its answer is of no use: `deadline_ms`, and of what is not kept on the disk `frame_age_ms_max`. 0 where there is neither. */
 function remainingMs({ frame, pipeline }: Unit, now: number): number {
-  if (pipeline.deadlineMs === undefined) return 0;
-  return Math.max(1, Math.floor(frame.receivedAt + pipeline.deadlineMs - now));
+  const { durable } = frame.plan;
+  if (durable && pipeline.deadlineMs === undefined) return 0;
+  const dueMs = durable ? frame.receivedAt + (pipeline.deadlineMs ?? 0) : dueAt(frame, pipeline);
+  return Math.max(1, Math.floor(dueMs - now));
 }

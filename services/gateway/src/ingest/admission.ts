@@ -24,8 +24,8 @@ export function createAdmission(d: { counts: Counts; onUnitDropped(reason: UnitD
   const queues = new LaneQueues();
 
   /** It counts as a formed unit from here on, if it did not before. */
-  function takeFrom(lane: Lane, now: number, hold: boolean): Piece {
-    const piece = queues.shift(lane, hold || lane.serial);
+  function takeFrom(lane: Lane, now: number, most: number): Piece {
+    const piece = queues.shift(lane, lane.serial ? 1 : most);
     const { frame, part, formed } = piece;
     const { name, everyMs } = lane.pipeline;
     if (frame.spooled !== undefined) frame.spooled.out.add(unitKey(name, part));
@@ -96,14 +96,14 @@ export function createAdmission(d: { counts: Counts; onUnitDropped(reason: UnitD
       for (const piece of pieces) queues.push(piece);
     },
 
-    /** The next for a model, or undefined. @param pictures whether pictures can be taken @param hold see `release` */
-    take(model: string, now: number, pictures: boolean, hold = false): Piece | undefined {
+    /** The next for a model, or undefined. @param pictures whether they can be taken @param most units of a lane under way */
+    take(model: string, now: number, pictures: boolean, most = Number.POSITIVE_INFINITY): Piece | undefined {
       const lane = queues.first(model, pictures);
-      return lane === undefined ? undefined : takeFrom(lane, now, hold);
+      return lane === undefined ? undefined : takeFrom(lane, now, most);
     },
 
-    /** The unit that was taken with `hold` has ended, and left the state that the next of its lane needs. */
-    release: (lane: Lane): void => queues.release(lane),
+    /** A unit that was taken has ended. @returns whether the next of its lane waited for that */
+    ended: (lane: Lane): boolean => queues.ended(lane),
 
     /** What is too old. For each the caller makes an `expired` outcome. */
     takeExpired(now: number): Piece[] {
@@ -111,7 +111,7 @@ export function createAdmission(d: { counts: Counts; onUnitDropped(reason: UnitD
       for (const lane of [...queues.full()]) {
         for (let head = lane.waiting[0]; head !== undefined; head = lane.waiting[0]) {
           if (now < dueAt(head.frame, lane.pipeline)) break;
-          taken.push(takeFrom(lane, now, false));
+          taken.push(takeFrom(lane, now, Number.POSITIVE_INFINITY));
         }
       }
       return taken;

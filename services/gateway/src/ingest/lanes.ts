@@ -24,7 +24,11 @@ export interface Lane {
    * In their order. Of a `latest` stream those of the newest frame; of a durable one as many as the spool keeps in memory.
    */
   waiting: Piece[];
-  /** A unit is under way, and the next one needs the state that it leaves. */
+  /** Units that were taken from it and have not ended. */
+  underWay: number;
+  /** How many may be. */
+  most: number;
+  /** As many are under way as may be. */
   held: boolean;
   /** When it came into its queue; smaller is earlier. */
   order: number;
@@ -40,6 +44,8 @@ export function createLane(pipeline: PipelinePlan, { format, mask }: Pick<Stream
     pictures: format === 'image',
     serial: mask?.faces !== undefined,
     waiting: [],
+    underWay: 0,
+    most: Number.POSITIVE_INFINITY,
     held: false,
     order: 0,
     nextAt: Number.NEGATIVE_INFINITY,
@@ -75,22 +81,29 @@ export class LaneQueues {
     if (!lane.held) this.#queue(lane);
   }
 
-  /** Takes the first; its lane goes to the end of its queue. @param hold until `release` nothing more is taken from it */
-  shift(lane: Lane, hold: boolean): Piece {
+  /** Takes the first; its lane goes to the end of its queue. @param most units of it that may be under way */
+  shift(lane: Lane, most: number): Piece {
     const piece = lane.waiting.shift() as Piece;
     piece.frame.waiting -= 1;
     this.#size -= 1;
     if (!lane.held) this.#setOf(lane).delete(lane);
-    lane.held ||= hold;
+    lane.underWay += 1;
+    if (most !== Number.POSITIVE_INFINITY) lane.most = most;
+    lane.held ||= lane.underWay >= lane.most;
     if (lane.waiting.length === 0) this.#full.delete(lane);
     else if (!lane.held) this.#queue(lane);
     return piece;
   }
 
-  release(lane: Lane): void {
-    if (!lane.held) return;
+  /** One that was taken has ended. @returns whether the lane was held and something waits in it */
+  ended(lane: Lane): boolean {
+    lane.underWay -= 1;
+    // What was too old while others were under way ends beside them, and makes no room.
+    if (!lane.held || lane.underWay >= lane.most) return false;
     lane.held = false;
-    if (lane.waiting.length > 0) this.#queue(lane);
+    if (lane.waiting.length === 0) return false;
+    this.#queue(lane);
+    return true;
   }
 
   /** Puts a frame in the place of the only one that waits; the lane keeps its turn. */
@@ -141,8 +154,14 @@ export class LaneQueues {
     return undefined;
   }
 
-  models(): Iterable<string> {
-    return this.#queues.keys();
+  /** Those for which something could be taken, the most valuable first: by priority, then by whose turn it is. */
+  models(): string[] {
+    const heads = [...this.#queues.keys()].flatMap((name) => {
+      const lane = this.first(name, true);
+      return lane === undefined ? [] : [{ name, lane }];
+    });
+    heads.sort((a, b) => b.lane.pipeline.priority - a.lane.pipeline.priority || a.lane.order - b.lane.order);
+    return heads.map(({ name }) => name);
   }
 
   /** Every lane in which something waits. */

@@ -21,6 +21,8 @@ export interface StepModel {
   /** Rows of the step before it that one run looks at; of the first step 1. */
   readonly window: number;
   readonly hop: number;
+  /** It looks at the objects of this label that the step before it found, one by one. */
+  readonly crop: { readonly label: string; readonly objectsMax: number } | undefined;
 }
 
 export interface Resolving {
@@ -67,15 +69,15 @@ async function chainOf(
   const steps: StepModel[] = [];
   for (const step of chain.passport.steps) {
     const { window = 1, hop = window } = step;
-    steps.push({ model: await stepOf(modelsDir, stepModel(step), announced), window, hop });
+    const crop = step.crop === undefined ? undefined : { label: step.crop, objectsMax: step.objects_max };
+    steps.push({ model: await stepOf(modelsDir, stepModel(step), announced), window, hop, crop });
   }
   checkSteps(steps, chain.passport);
   const [{ model: first }] = steps as [StepModel];
-  const last = (steps.at(-1) as StepModel).model;
   const heads = first.heads.slice(0, first.heads.length - first.states.length);
   const bytes = heads.reduce((sum, head) => sum + head.bytes, 0);
   const own = { name, version: chain.passport.version, passportSha256: chain.sha256, heads, bytes, steps };
-  return { ...first, ...own, states: [], task: last.task };
+  return { ...first, ...own, states: [], task: chain.passport.task };
 }
 
 async function stepOf(
@@ -91,20 +93,31 @@ async function stepOf(
 
 /** @throws BrinkError E_PASSPORT where a step cannot take what the one before it gives */
 function checkSteps(steps: readonly StepModel[], { name, version, task }: ChainPassport): void {
-  const wrong = (detail: string): never => {
-    throw new BrinkError('E_PASSPORT', `${name}@${version}: ${detail}`);
-  };
-  for (const [i, { model, window }] of steps.entries()) {
-    const [head, ...more] = model.heads.slice(0, model.heads.length - model.states.length);
-    if (i === 0 || head === undefined) continue;
-    if (more.length > 0) wrong(`steps[${i}] takes ${more.length + 1} inputs; expected one, what the step before gives`);
-    if (!model.needs.kinds.includes('features')) wrong(`steps[${i}] takes ${model.needs.kinds}; expected features`);
-    const elements = head.bytes / 4;
-    if (elements % window !== 0) wrong(`steps[${i}].window is ${window}; its model takes ${elements} numbers`);
-  }
-  const last = steps.at(-1)?.model.task;
-  if (last !== task) wrong(`task is ${task}; its last step does ${last}`);
+  const [first, last] = [steps[0]?.model, steps.at(-1)];
+  const isCrop = last?.crop !== undefined;
+  const does = isCrop ? 'detection' : last?.model.task;
+  const found = [
+    ...steps.slice(1).map((step, i) => stepProblem(step, `steps[${i + 1}]`)),
+    isCrop && first?.task !== 'detection' ? `steps[0] does ${first?.task}; expected detection in front of crop` : '',
+    isCrop && !NAMING.has(last.model.task) ? `steps[1] does ${last.model.task}; expected classification` : '',
+    does === task ? '' : `task is ${task}; its steps do ${does}`,
+  ].filter((problem) => problem !== '');
+  if (found.length > 0) throw new BrinkError('E_PASSPORT', `${name}@${version}: ${found.join('; ')}`);
 }
+
+/** @returns '' where it can follow another step */
+function stepProblem({ model, window, crop }: StepModel, path: string): string {
+  const [head, ...more] = model.heads.slice(0, model.heads.length - model.states.length);
+  if (more.length > 0) return `${path} takes ${more.length + 1} inputs; expected one, what the step before gives`;
+  const takes = crop === undefined ? 'features' : 'image';
+  if (!model.needs.kinds.includes(takes)) return `${path} takes ${model.needs.kinds}; expected ${takes}`;
+  const elements = (head?.bytes ?? 0) / 4;
+  if (crop !== undefined || elements % window === 0) return '';
+  return `${path}.window is ${window}; its model takes ${elements} numbers`;
+}
+
+/** Tasks that give what they look at a name. */
+const NAMING: ReadonlySet<string> = new Set(['classification', 'anomaly']);
 
 /** @throws BrinkError E_MODEL_NOT_READY, E_MODEL_UNKNOWN, E_PASSPORT, E_PASSPORT_CHANGED */
 async function prepared(

@@ -1,15 +1,19 @@
 import { BrinkError, create, link } from '@brink/protocol';
 import type { Clock, LinkPeer } from '@brink/runtime';
+import type { Crops } from '../decide/prepare.ts';
 import { answersOf, decideBody, failedAnswer } from '../decide/request.ts';
 import type { Unit, UnitAnswer } from '../decide/unit.ts';
 import { dueAt } from '../ingest/frame.ts';
 import type { ServingModel, StepModel } from '../models/resolve.ts';
+import { type CropStep, decideCrops } from './crops.ts';
 import { newMemory, packMemory, type StepMemory, takeRows, unpackMemory } from './memory.ts';
 
 export interface StepsDeps {
   clock: Clock;
   request: LinkPeer['request'];
   timeoutMs: number;
+  /** Parts of a unit's picture, as a model takes them. */
+  crops: Crops;
 }
 
 /**
@@ -23,6 +27,8 @@ export interface StepsDeps {
  */
 export async function decideSteps(unit: Unit, model: ServingModel, d: StepsDeps): Promise<UnitAnswer> {
   const { steps = [] } = model;
+  const crop = steps.find(isCrop);
+  if (crop !== undefined) return decideObjects(unit, steps[0] as StepModel, crop, d);
   const kept = keptOf(unit, model);
   const memory = kept === undefined ? newMemory(steps) : unpackMemory(steps, kept);
   let windows: (readonly Uint8Array[])[] = [unit.prepared?.tensors ?? []];
@@ -41,6 +47,16 @@ export async function decideSteps(unit: Unit, model: ServingModel, d: StepsDeps)
     answer = undefined;
   }
   return { ...(answer ?? nothingYet(model)), states: packMemory(memory) };
+}
+
+const isCrop = (step: StepModel): step is CropStep => step.crop !== undefined;
+
+/** detect → crop → classify: nothing of it waits for another unit. */
+async function decideObjects(unit: Unit, detector: StepModel, crop: CropStep, d: StepsDeps): Promise<UnitAnswer> {
+  const memory: StepMemory = { states: [], rows: new Float32Array(), skip: 0 };
+  const inputs = unit.prepared?.tensors ?? [];
+  const detected = await run(unit, { step: detector, inputs, memory, raw: false }, d);
+  return detected.said.failure === undefined ? decideCrops(unit, detected, crop, d) : detected;
 }
 
 /** What the unit before left, if it was one of this chain. */
