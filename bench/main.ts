@@ -7,6 +7,7 @@ import { inGraph } from './in-graph.ts';
 import { jpeg } from './jpeg.ts';
 import { loop } from './loop.ts';
 import { memory } from './memory.ts';
+import { mfcc } from './mfcc.ts';
 import { noisyNeighbour } from './noisy-neighbour.ts';
 import { oip } from './oip.ts';
 import { overload } from './overload.ts';
@@ -24,6 +25,7 @@ const benches: Record<string, Bench> = {
   'batch-gain': batchGain,
   'noisy-neighbour': noisyNeighbour,
   'in-graph': inGraph,
+  mfcc,
   swap,
   'reload-memory': reloadMemory,
   oip,
