@@ -27,7 +27,7 @@ export async function startInference(path: string) {
   const decides: ReceivedDecide[] = [];
   const peers = new Set<LinkPeer>();
   let models: ModelState[] = [];
-  let result: object = CAT;
+  let resultOf: (received: ReceivedDecide) => object = () => CAT;
   let holding: Promise<void> | undefined;
   let compute: ((tensors: readonly Buffer[], raw: boolean) => Buffer[]) | undefined;
   let answer: (received: ReceivedDecide) => Promise<UnitResult[]> | UnitResult[] = (received) =>
@@ -49,7 +49,10 @@ export async function startInference(path: string) {
             return { body: { case: 'decided', value: { results: all } }, payloads: answers.flat() };
           }
           const results = await answer({ decide, tensors });
-          return { body: { case: 'decided', value: { results } }, payloads: resultPayloads(results, result) };
+          return {
+            body: { case: 'decided', value: { results } },
+            payloads: resultPayloads(results, resultOf({ decide, tensors })),
+          };
         },
       },
       onPeer(peer) {
@@ -82,8 +85,8 @@ export async function startInference(path: string) {
       compute = fn;
     },
     /** What is decided about every unit from now on. */
-    says(next: object): void {
-      result = next;
+    says(next: object | ((received: ReceivedDecide) => object)): void {
+      resultOf = typeof next === 'function' ? (next as typeof resultOf) : () => next;
     },
     /** Breaks every connection; the gateway dials again. */
     hangUp(): void {
@@ -167,6 +170,12 @@ export async function startControl(path: string) {
       if (peer === undefined) throw new Error('the gateway is not connected to control');
       const { body } = await peer.request({ case: 'postFrame', value: frame }, [bytes]);
       if (body.case !== 'postedFrame') throw new Error(`answered ${body.case}`);
+      return body.value;
+    },
+    async record(asked: MessageInitShape<typeof link.RecordSchema>) {
+      if (peer === undefined) throw new Error('the gateway is not connected to control');
+      const { body } = await peer.request({ case: 'record', value: asked }, []);
+      if (body.case !== 'recorded') throw new Error(`answered ${body.case}`);
       return body.value;
     },
     stop: () => server.stop(),

@@ -2,11 +2,13 @@ import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { crc32, deflateSync } from 'node:zlib';
 
-/** A PNG of one colour. @param depth 8, 16: RGB; 1: black, a few kilobytes however many pixels it has */
+export type Colour = readonly [number, number, number];
+
+/** A PNG of one colour, or of what is said for each pixel. @param depth 8, 16: RGB; 1: black, a few kilobytes however many pixels it has */
 export function png(
   width: number,
   height: number,
-  colour: readonly [number, number, number] = [200, 40, 40],
+  colour: Colour | ((x: number, y: number) => Colour) = [200, 40, 40],
   depth: 1 | 8 | 16 = 8,
 ): Buffer {
   return pngOf(width, height, colour, depth);
@@ -18,7 +20,7 @@ export const pngWith = (type: string, data: Buffer): Buffer => pngOf(8, 8, [200,
 function pngOf(
   width: number,
   height: number,
-  colour: readonly [number, number, number],
+  colour: Colour | ((x: number, y: number) => Colour),
   depth: 1 | 8 | 16,
   more: Buffer[] = [],
 ): Buffer {
@@ -30,7 +32,9 @@ function pngOf(
   const row = 1 + (depth === 1 ? Math.ceil(width / 8) : (width * 3 * depth) / 8);
   const rows = Buffer.alloc(row * height);
   if (depth === 8) {
-    for (let y = 0; y < height; y++) for (let x = 0; x < width; x++) rows.set(colour, y * row + 1 + x * 3);
+    for (let y = 0; y < height; y++)
+      for (let x = 0; x < width; x++)
+        rows.set(typeof colour === 'function' ? colour(x, y) : colour, y * row + 1 + x * 3);
   }
   return Buffer.concat([
     Buffer.from([0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a]),
