@@ -15,7 +15,7 @@ export interface MfccReply {
 const BAR = 1.5;
 const MEASURE_MS = 700;
 
-/** Whether the coefficients of a second of sound belong into the model's graph (docs/adr/0011). */
+/** Whether the coefficients of a second of sound belong into the model's graph (docs/adr/0013). */
 export const mfcc: Bench = {
   what: 'time of 49 × 10 MFCC of 1 s at 16 kHz by preprocess ÷ by a graph (convolution) in ONNX Runtime, one thread each',
   async run(report): Promise<BenchResult> {
