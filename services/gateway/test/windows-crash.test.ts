@@ -11,12 +11,16 @@ import { expectLaws, SITE, type Site, startSite, until } from './harness/site.ts
 
 const LONG = process.env['BRINK_TEST_SIZE'] === 'long';
 const POINTS = [
-  ...['cut.after_commit', 'outcome.after_commit'],
-  ...(LONG ? ['ingest.before_commit', 'ingest.after_commit', 'ingest.after_ack', 'cut.before_commit'] : []),
-  ...(LONG ? ['outcome.before_send', 'outcome.after_settle', 'release.after_commit'] : []),
+  ...['outcome.after_settle', 'outcome.after_commit'],
+  ...(LONG
+    ? ['ingest.before_commit', 'ingest.after_commit', 'ingest.after_ack', 'cut.before_commit', 'cut.after_commit']
+    : []),
+  ...(LONG ? ['outcome.before_send', 'release.after_commit'] : []),
 ];
-/** Of the sweep: n = 1, 10, 19 … until a point is not passed so often; in short tests one, when rows have gone and states are kept. */
-const NS = LONG ? Array.from({ length: 40 }, (_, i) => 1 + 9 * i) : [70];
+/** The first when nothing has gone yet, the second when rows have gone and states are kept. */
+const NS_SHORT = [1, 70];
+/** Of the sweep: n = 1, 10, 19 … until a point is not passed so often. */
+const NS = Array.from({ length: 40 }, (_, i) => 1 + 9 * i);
 
 const DURABLE = {
   ...SITE,
@@ -118,7 +122,7 @@ async function recover(site: Site, device: string): Promise<void> {
 /** @returns the devices whose frames met a gateway that dies at this point */
 async function sweep(site: Site, point: string, index: number): Promise<string[]> {
   const devices: string[] = [];
-  for (const n of NS) {
+  for (const n of LONG ? NS : [NS_SHORT[index] ?? 70]) {
     const device = `dev-${index}-${n}`;
     devices.push(device);
     if (!(await dies(site, device, [point, String(n)]))) break;

@@ -66,7 +66,8 @@ export class Chain {
       const kept = unpackStates(states);
       this.states = kept.states;
       this.statesOf = kept.passportSha256;
-      this.#lastSeq = kept.seq;
+      // Rows of samples come again from the mark on, also those of units that are settled.
+      if (this.#plan === undefined) this.#lastSeq = kept.seq;
     }
     if (mark === undefined) return;
     const { assembler, at, rateHz, inputsKey, lastSeq, fresh } = unpackMark(mark);
