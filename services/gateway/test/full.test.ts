@@ -66,12 +66,10 @@ describe('a durable stream that is full', () => {
   });
 
   it.skipIf(noMosquitto !== undefined)(
-    `${noMosquitto === undefined ? '' : `(skipped: ${noMosquitto}) `}takes all places that MQTT 5 gives its connection, and none of another`,
+    `${noMosquitto === undefined ? '' : `(skipped: ${noMosquitto}) `}leaves its frames with Mosquitto, over MQTT 5, and is in nobody else’s way`,
     async () => {
       await using broker = await startMosquitto();
       await using site = await stuck(broker.url);
-      await until(async () => (await site.metric(/^brink_gateway_spool_held/)) > 0);
-      expect(await site.metric(/^brink_mqtt_connected/)).toBe(4);
       await goesOn(site);
     },
   );
