@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { encode, graph, model, node, tensor, value } from '@brink/onnx';
 import type { Decision } from '@brink/protocol';
-import sharp from 'sharp';
+import sharp, { type Sharp } from 'sharp';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { List } from '../harness/api.ts';
 import { type Fleet, startFleet } from '../harness/fleet.ts';
@@ -189,7 +189,7 @@ describe('a chain of models', () => {
         ...{ left: Math.round(x0 * width), top: Math.round(y0 * height) },
         ...{ width: Math.round((x1 - x0) * width), height: Math.round((y1 - y0) * height) },
       };
-      const meanOf = async (picture: sharp.Sharp) => {
+      const meanOf = async (picture: Sharp) => {
         const { channels } = await sharp(await picture.removeAlpha().png().toBuffer()).stats();
         return channels.reduce((sum, { mean }) => sum + mean, 0) / channels.length;
       };

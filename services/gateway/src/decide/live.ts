@@ -77,7 +77,7 @@ export function createLive(d: {
 }
 
 /** Whether a unit needs what the one before it left: then one of a lane is under way at a time. */
-export const holdsLane = ({ states, steps = [] }: ServingModel) =>
+const holdsLane = ({ states, steps = [] }: ServingModel) =>
   states.length > 0 || steps.some(({ model, crop }, i) => model.states.length > 0 || (i > 0 && crop === undefined));
 
 /**
