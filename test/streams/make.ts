@@ -24,9 +24,13 @@ export function makeSite(folder: string): { config: string; models: string } {
     });
     writeFileSync(join(place, 'model.json'), JSON.stringify({ ...passport, files }, null, 2));
   }
-  for (const name of noOthers === undefined ? OTHERS : []) installOther(models, name);
   mkdirSync(config, { recursive: true });
-  cpSync(join(import.meta.dirname, 'streams.yaml'), join(config, 'streams.yaml'));
+  const copy = (file: string) => cpSync(join(import.meta.dirname, file), join(config, file));
+  copy('streams.yaml');
+  if (noOthers === undefined) {
+    for (const name of OTHERS) installOther(models, name);
+    copy('others.yaml');
+  }
   return { config, models };
 }
 
@@ -37,7 +41,6 @@ if (process.argv[1] === import.meta.filename) {
     process.exit(2);
   }
   const { config, models } = makeSite(folder);
-  if (noOthers !== undefined)
-    process.stdout.write(`${noOthers}: the streams "words", "voice" and "door" have no model\n`);
+  if (noOthers !== undefined) process.stdout.write(`${noOthers}: there are no streams "words", "voice" and "door"\n`);
   process.stdout.write(`npm start -- --no-demo --config ${config} --models ${models}\n`);
 }
