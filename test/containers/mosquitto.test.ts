@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Transform } from 'node:stream';
 import { createDevice } from '@brink/device';
-import type { Decision } from '@brink/protocol';
+import type { Decision, DecisionExplanation } from '@brink/protocol';
 import { createMqtt, type Logger, silentLogger, systemClock, watchBrokerVersion } from '@brink/runtime';
 import { deferredAckContract } from '@brink/runtime/testing';
 import { GenericContainer, type StartedTestContainer, Wait } from 'testcontainers';
@@ -65,6 +65,25 @@ describe.skipIf(reason !== undefined)(titled('on Mosquitto', reason), () => {
     );
     expect(keys).toEqual([action]);
     await feeder.stop();
+  });
+
+  it('carries a trace in as a user property and out with the decision, under a span of its own', async () => {
+    const trace = '0af7651916cd43dd8448eb211c80319c';
+    const sent = `00-${trace}-b7ad6b7169203331-01`;
+    const client = await fleet.client({ protocolVersion: 5 });
+    await client.subscribeAsync('brink/cam-traced/down/decisions/front');
+    const heard = new Promise<[Buffer, unknown]>((resolve) => {
+      client.once('message', (_, payload, { properties }) =>
+        resolve([payload, properties?.userProperties?.['traceparent']]),
+      );
+    });
+    const properties = { userProperties: { traceparent: sent } };
+    await client.publishAsync('brink/cam-traced/up/frames/front', cat, { qos: 1, properties });
+    const [payload, feed] = await heard;
+    const { id } = JSON.parse(String(payload)) as Decision;
+    const { evidence } = await fleet.api.get<DecisionExplanation>(`/v1/decisions/${id}/explain`);
+    for (const hop of [feed, evidence.traceparent]) expect(hop).toMatch(new RegExp(`^00-${trace}-[0-9a-f]{16}-01$`));
+    expect(new Set([sent, feed, evidence.traceparent]).size).toBe(3);
   });
 
   it('goes on by itself when the broker was restarted and has forgotten everything, and tells it all again', async () => {
