@@ -157,3 +157,17 @@ it('says that a graph of fixed batch takes one at a time', () => {
     compare(info({ x: ['float32', [1, 3, 64, 64]] }), [{ tensor: 'x', image }], { x: [64, 64, 3] }, { batch: 1 }),
   ).toEqual([]);
 });
+
+it('knows a language model by the names of its inputs, and the length that its texts must have', () => {
+  const of = info({ input_ids: ['int64', ['n', 48]], attention_mask: ['int64', ['n', 48]] });
+  const text = { tokenizer: 'tokenizer.json', length_max: 32 };
+  expect(compare(of, [{ tensor: 'input_ids', text }], { input_ids: [32] })).toMatchObject([
+    { path: 'inputs[0].text', given: '[batch, 32]', write: '"length_max": 48' },
+    {
+      path: 'inputs',
+      write: '{ "tensor": "attention_mask", "text": {"tokenizer":"tokenizer.json","length_max":48,"as":"mask"} }',
+    },
+  ]);
+  const inputs = ['input_ids', 'attention_mask'].map((tensor) => ({ tensor, text: { ...text, length_max: 48 } }));
+  expect(compare(of, inputs, { input_ids: [48], attention_mask: [48] })).toEqual([]);
+});

@@ -8,7 +8,7 @@ import {
 } from '@brink/protocol';
 import { constantShape } from './derive/constant.ts';
 import { fitShape, takes } from './derive/fit.ts';
-import { pictureShape, shapeText } from './draft/part.ts';
+import { LENGTH_MAX, lastSize, pictureShape, shapeText, TEXT_INPUTS, TOKENIZER } from './draft/part.ts';
 import type { Dimension, ModelInfo, TensorInfo } from './read.ts';
 
 /** Something that passport and graph say differently. */
@@ -193,7 +193,7 @@ function forgotten({ inputs, state }: Asked, info: ModelInfo): Disagreement[] {
   ];
 }
 
-/** A line to begin with for an input that nobody spoke of: a scalar is a constant, what comes out again is a state. */
+/** A line to begin with for an input that nobody spoke of: a scalar is a constant, what comes out again is a state, … */
 export function lineFor(tensor: TensorInfo, info: ModelInfo): string | undefined {
   const { name, dtype, shape } = tensor;
   if (shape === undefined) return undefined;
@@ -203,6 +203,11 @@ export function lineFor(tensor: TensorInfo, info: ModelInfo): string | undefined
       output.name.startsWith(name) && output.dtype === dtype && (output.shape?.length ?? shape.length) === shape.length,
   );
   if (next !== undefined) return `"state": [{ "in": "${name}", "out": "${next.name}", "shape": ${stateShape(shape)} }]`;
+  const as = Object.hasOwn(TEXT_INPUTS, name) ? TEXT_INPUTS[name] : undefined;
+  if (as !== undefined) {
+    const text = { tokenizer: TOKENIZER, length_max: lastSize(tensor) ?? LENGTH_MAX, as };
+    return `{ "tensor": "${name}", "text": ${JSON.stringify(text)} }`;
+  }
   const picture = pictureShape(tensor);
   if (picture?.width === undefined || picture.height === undefined) return undefined;
   const image = {

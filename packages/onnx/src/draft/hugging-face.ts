@@ -1,16 +1,20 @@
 import type { ModelInfo } from '../read.ts';
-import { isRecord, lastSize, type Part, type PictureShape, pictureInput, shapeText } from './part.ts';
+import {
+  isRecord,
+  LENGTH_MAX,
+  lastSize,
+  type Part,
+  type PictureShape,
+  pictureInput,
+  shapeText,
+  TEXT_INPUTS,
+  TOKENIZER,
+} from './part.ts';
 
 /** Pillow's numbers of its filters, as `resample` has them. */
 const KERNELS: Readonly<Record<number, string>> = { 0: 'nearest', 1: 'lanczos3', 2: 'bilinear', 3: 'bicubic' };
 /** DETR's first descendants end in a softmax with a last column for "nothing"; the later ones score each class by itself. */
 const SOFTMAX_DETECTORS = new Set(['detr', 'yolos', 'table-transformer']);
-
-/** What their exporters call the inputs of language models. */
-const TEXT_INPUTS = { input_ids: 'ids', attention_mask: 'mask', token_type_ids: 'types' } as const;
-const TOKENIZER = 'tokenizer.json';
-/** Enough for some sentences; the work grows with it. */
-const LENGTH_MAX = 128;
 
 /** Whether a text becomes what the graph takes. */
 export const takesText = (info: ModelInfo) => info.inputs.some(({ name }) => name === 'input_ids');

@@ -16,6 +16,16 @@ export interface Part {
   readonly doubts: readonly string[];
 }
 
+/** What exporters of Hugging Face call the inputs of language models. */
+export const TEXT_INPUTS: Readonly<Record<string, 'ids' | 'mask' | 'types'>> = {
+  input_ids: 'ids',
+  attention_mask: 'mask',
+  token_type_ids: 'types',
+};
+export const TOKENIZER = 'tokenizer.json';
+/** Tokens enough for some sentences; the work grows with it. */
+export const LENGTH_MAX = 128;
+
 export function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
