@@ -33,6 +33,8 @@ interface Active {
   /** Frames in their order; those that are written stay for the sound that they are part of. */
   readonly frames: KeptFrame[];
   bytes: number;
+  /** It has as much as one may have. */
+  full: boolean;
   timer: Timer | undefined;
   /** Everything that is written, one after the other. */
   writing: Promise<void>;
@@ -104,6 +106,7 @@ export class Recorder {
       if (one.timer !== undefined) clock.clearTimeout(one.timer);
       throw BrinkError.from(reason, 'E_STORAGE_FULL');
     }
+    if (one.full) void this.#end(one, 'cut');
     return { recording: id, frames: one.recording.frames.length };
   }
 
@@ -125,7 +128,7 @@ export class Recorder {
       ...{ masked: plan.mask !== undefined, bytes: 0, frames: [] },
     };
     const writing = Promise.resolve();
-    const one: Active = { recording, fromMs, untilMs, frames: [], bytes: 0, timer: undefined, writing };
+    const one: Active = { recording, fromMs, untilMs, frames: [], bytes: 0, full: false, timer: undefined, writing };
     this.#active.set(recording.id, one);
     for (const frame of ring.between(device, stream, fromMs, untilMs)) this.#take(one, frame);
     const restMs = Math.max(0, untilMs - clock.now()) + (afterMs > 0 ? GRACE_MS : 0);
@@ -137,8 +140,9 @@ export class Recorder {
     if (frame.receivedMs < one.fromMs || frame.receivedMs > one.untilMs) return;
     if (one.frames.some(({ boot, seq }) => boot === frame.boot && seq === frame.seq)) return;
     one.bytes += frame.bytes.byteLength;
-    if (one.bytes > this.#config.oneBytesMax || one.frames.length >= RECORDING_FRAMES_MAX) void this.#end(one, 'cut');
-    else one.frames.push(frame);
+    one.full ||= one.bytes > this.#config.oneBytesMax || one.frames.length >= RECORDING_FRAMES_MAX;
+    if (!one.full) one.frames.push(frame);
+    else if (one.timer !== undefined) void this.#end(one, 'cut');
   }
 
   #end(one: Active, state: 'complete' | 'cut'): Promise<void> {
