@@ -100,6 +100,12 @@ describe.concurrent('docs/streams.md', () => {
   }
 });
 
+it.concurrent('brink send --watch says what was refused and why, and is exit 1', async () => {
+  const { code, out, err } = await shell(`printf 'no picture' | brink send cam-4 front - --fast --watch --wait-ms 1500`, fleet);
+  expect([code, out]).toEqual([1, '']);
+  expect(err).toMatch(/frame 1 was refused: E_IMAGE_TYPE: .*text\/plain/);
+});
+
 const noFfmpeg = noProgram('ffmpeg');
 describe.skipIf(noFfmpeg !== undefined)(skipped('docs/cameras.md', noFfmpeg), { concurrent: true }, () => {
   const film = 'ffmpeg -nostdin -v error -re -loop 1 -framerate 10 -i packages/device/pictures/chelsea.jpg -t 1.5';
