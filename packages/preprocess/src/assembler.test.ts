@@ -6,7 +6,7 @@ import { resample } from './resample.ts';
 import { signalUnits } from './signal.ts';
 import { audioUnits, type Units } from './units.ts';
 
-const ROUNDS = process.env['BRINK_TEST_SIZE'] === 'long' ? 200 : 6;
+const ROUNDS = process.env['BRINK_TEST_SIZE'] === 'long' ? 200 : 5;
 
 interface Case {
   readonly name: string;
@@ -20,11 +20,11 @@ const signal = (over: object) =>
   SignalInputSchema.parse({ rate_hz: 100, window: 50, hop: 20, channels: ['x', 'y'], ...over });
 const mfcc = { bins: 5, mels: 10, frame: 400, stride: 160, fft: 512 };
 
-/** Beats of 0.6 to 1.1 s with T waves, some of them small, with noise; from 12 to 18 s none. */
+/** Beats of 0.45 to 0.6 s with T waves, some of them small, with noise; from 12 to 18 s none. */
 function heart(length: number, rateHz: number, seed = 1): Float32Array {
   const random = seeded(seed);
   const out = Float32Array.from({ length }, () => 0.02 * (random() - 0.5));
-  for (let t = 0.4, beat = 0; t < length / rateHz; t += 0.6 + 0.5 * random(), beat++) {
+  for (let t = 0.4, beat = 0; t < length / rateHz; t += 0.45 + 0.15 * random(), beat++) {
     if (t > 12 && t < 18) continue;
     const height = beat % 5 === 3 ? 0.45 : 1;
     for (let i = Math.round((t - 0.2) * rateHz); i < Math.min(length, (t + 0.5) * rateHz); i++) {
@@ -165,6 +165,28 @@ function pieces(samples: readonly Float32Array[], random: () => number): Float32
   return out;
 }
 
+/** What must be the same after a mark at `at`; what begins before it was made by who made the mark. */
+const shown = (windows: readonly FormedWindow[], at: number) =>
+  windows.map(({ from, to, values, tensors, quality }) =>
+    from < at
+      ? { from, to, values }
+      : { from, to, values, quality, tensors: tensors?.().map((one) => Buffer.from(one)) },
+  );
+
+/** Pushes the same into both. @returns what they do otherwise @param second made from a mark of the first, now */
+function differences(first: Assembler, second: Assembler, all: readonly Float32Array[][]): object[] {
+  const { at } = first;
+  const differ: object[] = [];
+  for (const piece of all) {
+    const [left, right] = [first.push(piece), second.push(piece)];
+    const same = right.length === left.length && second.at === first.at && second.neededFrom === first.neededFrom;
+    const made = right.every(({ from, tensors }) => (tensors === undefined) === from < at);
+    if (!same || !made) differ.push({ at: [first.at, second.at], needed: [first.neededFrom, second.neededFrom] });
+    if (left.length > 0) expect(shown(right, at)).toEqual(shown(left, at));
+  }
+  return differ;
+}
+
 const pushed = (assembler: Assembler, all: readonly Float32Array[][]) => all.map((piece) => assembler.push(piece));
 
 describe.each(CASES)('a stream of $name', (one) => {
@@ -197,20 +219,7 @@ describe.each(CASES)('a stream of $name', (one) => {
       const second = createAssembler({ inputs: [...inputs] }, { ...source, mark });
       const at = first.at;
       expect(second.at).toBe(at);
-      for (const piece of all.slice(stop)) {
-        const [left, right] = [first.push(piece), second.push(piece)];
-        expect(right.length).toBe(left.length);
-        for (const [i, window] of left.entries()) {
-          const again = right[i]!;
-          expect([again.from, again.to, again.values]).toEqual([window.from, window.to, window.values]);
-          if (window.from < at) expect(again.tensors).toBeUndefined();
-          else {
-            expect(again.tensors?.()).toEqual(window.tensors?.());
-            expect(again.quality).toBe(window.quality);
-          }
-        }
-        expect([second.at, second.neededFrom]).toEqual([first.at, first.neededFrom]);
-      }
+      expect(differences(first, second, all.slice(stop))).toEqual([]);
       // Nothing that later samples could bring to light is lost.
       expect(Buffer.compare(second.mark(), first.mark())).toBe(0);
     }
@@ -218,16 +227,16 @@ describe.each(CASES)('a stream of $name', (one) => {
 
   it('never looks at what it said it needs no more', () => {
     const assembler = createAssembler({ inputs: [...inputs] }, source);
+    const wrong: object[] = [];
     let needed = 0;
     for (const piece of pieces(samples, seeded(8))) {
       for (const { from, to } of assembler.push(piece)) {
-        expect(from).toBeGreaterThanOrEqual(needed);
-        expect(to).toBeLessThanOrEqual(assembler.at);
-        expect(to).toBeGreaterThan(from);
+        if (from < needed || to > assembler.at || to <= from) wrong.push({ from, to, needed });
       }
-      expect(assembler.neededFrom).toBeGreaterThanOrEqual(needed);
-      expect(assembler.neededFrom).toBeLessThanOrEqual(assembler.at);
-      needed = assembler.neededFrom;
+      const { at, neededFrom } = assembler;
+      if (neededFrom < needed || neededFrom > at) wrong.push({ at, needed, neededFrom });
+      needed = neededFrom;
     }
+    expect(wrong).toEqual([]);
   });
 });
