@@ -55,6 +55,12 @@ export const SettingsSchema = z.object({
   BRINK_RECORDING_BYTES_MAX: count(256 * 1024 * 1024, 100_000, 2 ** 36, 'bytes of one recording; then it is cut'),
   BRINK_PIXELS_MAX: count(16_000_000, 1, 268_402_689, 'pixels of a picture; more is refused by its header'),
   BRINK_SOURCES_MAX: count(10_000, 1, 10_000, 'streams of devices that are kept apart; frames of more are refused'),
+  BRINK_WINDOW_BYTES_MAX: count(
+    256 * 1024 * 1024,
+    1_000_000,
+    2 ** 36,
+    'bytes of samples that wait for whole windows; beyond, frames of devices that have none yet are refused',
+  ),
   BRINK_OUTCOMES_MAX: count(20_000, 100, 1_000_000, 'outcomes that wait for control; beyond, the oldest is dropped'),
   BRINK_OUTCOME_BYTES_MAX: count(64 * 1024 * 1024, 1_000_000, 2 ** 31, 'bytes of the same'),
   BRINK_SPOOL_ROWS_MAX: count(
@@ -106,6 +112,7 @@ export function readConfig(env: Record<string, string | undefined>) {
       oneBytesMax: settings.BRINK_RECORDING_BYTES_MAX,
     },
     sourcesMax: settings.BRINK_SOURCES_MAX,
+    windows: { bytesMax: settings.BRINK_WINDOW_BYTES_MAX },
     spool: {
       rowsMax: settings.BRINK_SPOOL_ROWS_MAX,
       bytesMax: settings.BRINK_SPOOL_BYTES_MAX,

@@ -100,7 +100,7 @@ export function createDataPath(config: GatewayConfig & { topics: Topics }, d: Da
     dispatch.modelChanged(name);
   };
   const models = createModels(config, { ...d, onChange: modelChanged });
-  const windows = createWindows({ models, admission, onUnseen: () => metrics.unseen.inc() });
+  const windows = createWindows(config.windows, { models, admission, onUnseen: () => metrics.unseen.inc() });
   const backlog = new Backlog(config.spool, {
     ...{ spool, clock: d.clock, counts, admission, sources, windows, models, failpoint: d.failpoint },
     onOffered: (frame) => offered(frame),
@@ -154,11 +154,11 @@ export function createDataPath(config: GatewayConfig & { topics: Topics }, d: Da
     },
   );
   const metrics: GatewayMetrics = createMetrics(d.registry, {
-    ...{ clock: d.clock, counts, admission, dispatch, outbox, discovered, foreign, backlog, intake },
+    ...{ clock: d.clock, counts, admission, dispatch, outbox, discovered, foreign, backlog, intake, windows },
   });
   return {
     ...{ counts, admission, sources, spool, backlog, intake, discovered, foreign, outbox, models, pool },
-    ...{ endings, dispatch, ingest, secrets, keeper, recorder },
+    ...{ endings, dispatch, ingest, windows, secrets, keeper, recorder },
   };
 }
 

@@ -42,6 +42,7 @@ export function createLifecycle(
     void status.refresh();
     reporter.report();
     path.backlog.sweep();
+    path.windows.measure(path.sources.lanes());
     ticking = clock.setTimeout(tick, TICK_MS);
   }
 

@@ -18,6 +18,7 @@ export interface Observed {
     readonly oldest: number | undefined;
   };
   backlog: { streams(): Iterable<{ stream: string; rows: number; bytes: number }> };
+  windows: { readonly bytes: number };
   intake: { readonly held: number };
   discovered: { readonly size: number; readonly evicted: number };
   foreign: { readonly ignored: number };
@@ -25,6 +26,8 @@ export interface Observed {
 
 // From one millisecond, a bare tensor on an idle box, to the age at which a frame is of no use.
 const LATENCY_BUCKETS = [0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.25, 0.5, 1, 2, 4];
+
+const FOREIGN_IGNORED = "Messages of other systems that were heard and are of no stream's topics";
 
 /** Every metric of the gateway. What is counted per frame is a plain integer, read here at collection. */
 export function createMetrics(registry: Registry, observed: Observed) {
@@ -56,13 +59,10 @@ export function createMetrics(registry: Registry, observed: Observed) {
   );
   spooledFrames(registers, observed.backlog);
   gauge('brink_gateway_spool_held', 'Frames that wait un-acked for room in the spool', () => intake.held);
+  gauge('brink_gateway_window_bytes', 'Bytes of samples that wait for whole windows', () => observed.windows.bytes);
   gauge('brink_gateway_discovered', 'Frame topics that no stream takes', () => discovered.size);
   gauge('brink_gateway_discovered_evicted', 'Frame topics that were forgotten for others', () => discovered.evicted);
-  gauge(
-    'brink_gateway_foreign_ignored',
-    "Messages of other systems that were heard and are of no stream's topics",
-    () => observed.foreign.ignored,
-  );
+  gauge('brink_gateway_foreign_ignored', FOREIGN_IGNORED, () => observed.foreign.ignored);
   const decides = new Counter({ name: 'brink_gateway_decides_total', help: 'Requests to inference', registers });
   const decidedUnits = new Counter({ name: 'brink_gateway_decide_units_total', help: 'Units in them', registers });
 

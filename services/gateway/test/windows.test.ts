@@ -252,6 +252,28 @@ describe('a signal', () => {
     expect(stream.outcomes[0]?.error?.detail).toContain(why);
   });
 
+  it('posted over HTTP is answered with the units that it completed, which may be none', async () => {
+    const post = (seq: bigint, ...values: number[]) =>
+      site.control.post({ device: 'dev-2', stream: 'sizes', boot: 'k3v9', seq, waitMs: 5000 }, raw(...values));
+    expect(await post(1n, 1, 0, 1, 0, 1, 0)).toMatchObject({ units: [] });
+    const { units } = await post(2n, ...Array.from({ length: 6 }, () => 1));
+    const ids = [0, 1].map((part) => ({ id: `dev-2.sizes.k3v9.2.${part}.sizes`, fate: 'committed' }));
+    expect(units).toMatchObject(ids);
+  });
+
+  it('of more devices than there is room for is refused by name, and those that are there go on', async () => {
+    await using small = await sensing({ sizes: { stream: in32 } }, { windows: { bytesMax: 1 } });
+    const stream = of(small, 'sizes');
+    await stream.send(1, raw(1, 0));
+    await until(async () => (await small.metric(/^brink_gateway_window_bytes/)) > 1);
+    await small.frame('dev-2', 'sizes', raw(1, 0), 'k3v9-1');
+    await until(() => small.control.letters.length === 1);
+    expect(small.control.letters[0]).toMatchObject({ device: 'dev-2', error: { code: 'E_BUSY' } });
+    await stream.send(2, raw(1, 0, 1, 0, 1, 0));
+    expect(await stream.heard(1)).toEqual(['2.0: 4']);
+    expectLaws(small);
+  });
+
   it('of a heart is cut at its beats, and their rate stands in the values', async () => {
     const stream = of(site, 'beats');
     // A spike every 100 samples of 125 per second.

@@ -48,7 +48,7 @@ function entrance(o: { sourcesMax?: number; streams?: object } = {}) {
       foreign,
       sources,
       admission,
-      windows: createWindows({ models: { known: () => undefined }, admission, onUnseen: () => {} }),
+      windows: createWindows({ bytesMax: 1 }, { models: { known: () => undefined }, admission, onUnseen: () => {} }),
       refusals: createRefusals({
         clock,
         counts,

@@ -2,7 +2,7 @@ import { BrinkError, newSpanId, nextTraceparent, type Topics } from '@brink/prot
 import type { Clock } from '@brink/runtime';
 import { type Counts, countFrame, countReplacement } from '../outcomes/counts.ts';
 import type { Answer, Intake } from '../spool/intake.ts';
-import { samplesOf } from '../window/samples.ts';
+import { type Samples, samplesOf } from '../window/samples.ts';
 import type { Windows } from '../window/windows.ts';
 import type { Admission } from './admission.ts';
 import { type Arrival, type FrameMessage, readArrival } from './arrival.ts';
@@ -24,7 +24,7 @@ export interface IngestDeps {
   /** Frames of durable streams. */
   intake: Pick<Intake, 'admit' | 'retire'>;
   admission: Admission;
-  windows: Pick<Windows, 'offer'>;
+  windows: Pick<Windows, 'offer' | 'refuses'>;
   /** Something waits for the models of this frame now. */
   onOffered(frame: Frame): void;
 }
@@ -65,7 +65,7 @@ export function createIngest(config: { boot: string; topics: Topics }, d: Ingest
     }
     const type = typeOf(plan, arrival);
     if (type instanceof BrinkError) return refused.frame(source, type, arrival);
-    const samples = samplesOf(plan, payload, type);
+    const samples = d.windows.refuses(source) ?? samplesOf(plan, payload, type);
     if (samples instanceof BrinkError) return refused.frame(source, samples, arrival);
     const { boot, seq } = id ?? { boot: config.boot, seq: ++source.lastSeq };
     const frame: Frame = {
@@ -84,12 +84,15 @@ export function createIngest(config: { boot: string; topics: Topics }, d: Ingest
       spooled: undefined,
     };
     if (samples === undefined) d.admission.offer(frame, source.lanes, source.row, frame.receivedAt);
-    else if (d.windows.offer(frame, samples, source.lanes, frame.receivedAt))
-      countFrame(source.row, 'accepted', receivedMs);
-    else countReplacement(source.row, receivedMs, 'unseen');
+    else offerWindows(frame, samples, source);
     d.onOffered(frame);
     d.admission.settleDown(frame);
     return frame;
+  }
+
+  function offerWindows(frame: Frame, samples: Samples, { lanes, row }: Source): void {
+    if (d.windows.offer(frame, samples, lanes, frame.receivedAt)) countFrame(row, 'accepted', frame.receivedMs);
+    else countReplacement(row, frame.receivedMs, 'unseen');
   }
 
   return {

@@ -70,6 +70,11 @@ export function createSources(config: { sourcesMax: number }, d: { counts: Count
       }
     },
 
+    /** Of every source. */
+    *lanes(): Generator<Lane> {
+      for (const source of sources.values()) yield* source.lanes;
+    },
+
     abandonAll(): void {
       for (const source of sources.values()) d.admission.abandon(source.lanes, 'stopped');
     },

@@ -91,6 +91,11 @@ export class Chain {
     return packStates({ states: this.states, passportSha256: this.statesOf, seq });
   }
 
+  /** Of samples that are kept for later windows. */
+  get bytes(): number {
+    return this.#assembler?.bytes ?? 0;
+  }
+
   get standing(): { epoch: number; at: number; needed: number } {
     const { at = 0, neededFrom = Number.POSITIVE_INFINITY } = this.#assembler ?? {};
     return { epoch: this.#epoch, at, needed: neededFrom };

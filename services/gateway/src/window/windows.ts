@@ -2,6 +2,7 @@ import { BrinkError, misfitOf } from '@brink/protocol';
 import type { Admission } from '../ingest/admission.ts';
 import type { Frame } from '../ingest/frame.ts';
 import type { Lane, Piece } from '../ingest/lanes.ts';
+import type { Source } from '../ingest/sources.ts';
 import type { Models, ServingModel } from '../models/models.ts';
 import type { FormedUnit } from './formed.ts';
 import type { Samples } from './samples.ts';
@@ -15,7 +16,9 @@ export interface WindowsDeps {
 }
 
 /** Frames of sound and of signals → the windows that they complete, pipeline by pipeline. */
-export function createWindows(d: WindowsDeps) {
+export function createWindows(config: { bytesMax: number }, d: WindowsDeps) {
+  let bytes = 0;
+
   /** What the samples of a frame complete in one lane. */
   function cut(lane: Lane, frame: Frame, samples: Samples, model: ServingModel): Piece[] {
     const { id, plan, at } = frame;
@@ -25,6 +28,22 @@ export function createWindows(d: WindowsDeps) {
 
   return {
     cut,
+
+    /** Bytes of samples that are kept for later windows. */
+    get bytes() {
+      return bytes;
+    },
+    /** Why no sample of this source can be kept: what those have that are there is bounded by their windows. */
+    refuses({ plan, lanes }: Pick<Source, 'plan' | 'lanes'>): BrinkError | undefined {
+      if (plan.samples === undefined || bytes <= config.bytesMax) return undefined;
+      if (lanes.some(({ chains }) => chains.size > 0)) return undefined;
+      return new BrinkError('E_BUSY', 'no room for the samples of one more device (BRINK_WINDOW_BYTES_MAX)');
+    },
+    /** To be called about once a second: what lanes hold goes with them, and nobody tells. */
+    measure(lanes: Iterable<Lane>): void {
+      bytes = 0;
+      for (const { chains } of lanes) for (const chain of chains.values()) bytes += chain.bytes;
+    },
 
     /**
      * A frame of a `latest` stream: what it completes takes the place of what waited before.
