@@ -101,7 +101,10 @@ describe.concurrent('docs/streams.md', () => {
 });
 
 it.concurrent('brink send --watch says what was refused and why, and is exit 1', async () => {
-  const { code, out, err } = await shell(`printf 'no picture' | brink send cam-4 front - --fast --watch --wait-ms 1500`, fleet);
+  const { code, out, err } = await shell(
+    `printf 'no picture' | brink send cam-4 front - --fast --watch --wait-ms 1500`,
+    fleet,
+  );
   expect([code, out]).toEqual([1, '']);
   expect(err).toMatch(/frame 1 was refused: E_IMAGE_TYPE: .*text\/plain/);
 });
