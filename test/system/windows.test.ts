@@ -108,6 +108,8 @@ describe.skipIf(noOthers !== undefined)(title, () => {
       '0.996',
     ]);
     expect(new Set(decisions.map(({ id }) => id)).size).toBe(count);
+    const share = (speech.filter((probability) => probability > 0.5).length / count) * 100;
+    if (SECONDS === 60) expect(share.toFixed(1)).toBe('77.4');
   });
 });
 
