@@ -162,4 +162,35 @@ describe('a gateway that was away', () => {
     expect(decisionsOf(site, 'now')).toEqual(['k3v9-1', 'k3v9-3']);
     expectLaws(site);
   });
+
+  it('gets nothing for a stream that is durable no more: the broker need not keep anything, whenever that was decided', async () => {
+    const [kept, latest] = [{ raw: durable() }, { raw: { ...LATEST, pipelines: { bits: { model: 'cats' } } } }];
+    await using site = await startSite({ configuration: { ...SITE, streams: kept } });
+    await site.ready();
+    await isDecided(site, 'raw', 'k3v9-1');
+    // While it runs …
+    const connects = await site.metric(/^brink_mqtt_connects_total/);
+    await site.configure({ ...SITE, streams: latest }, 'aaaaaaaaaaaa');
+    const forgotten = (before: number) => async () =>
+      (await site.metric(/^brink_mqtt_connects_total/)) > before && (await site.metric(/^brink_mqtt_connected/)) === 2;
+    await until(forgotten(connects));
+    await site.service.stop();
+    await site.frame('dev-2', 'raw', tensor(), 'k3v9-2');
+    await site.configure({ ...SITE, streams: kept }, 'bbbbbbbbbbbb');
+    await site.restart();
+    await site.ready();
+    await isDecided(site, 'raw', 'k3v9-3');
+    // … and while it was away.
+    await site.service.stop();
+    await site.configure({ ...SITE, streams: latest }, 'cccccccccccc');
+    await site.restart();
+    await until(forgotten(2));
+    await site.service.stop();
+    await site.frame('dev-2', 'raw', tensor(), 'k3v9-4');
+    await site.configure({ ...SITE, streams: kept }, 'dddddddddddd');
+    await site.restart();
+    await site.ready();
+    await isDecided(site, 'raw', 'k3v9-5');
+    expect(decisionsOf(site, 'raw')).toEqual(['k3v9-1', 'k3v9-3', 'k3v9-5']);
+  });
 });
