@@ -26,7 +26,8 @@ export function createLive(d: {
     if (!live.delete(unit)) return;
     if (unit.holds) endUnit(unit, ending);
     d.onEnd(unit, ending);
-    if (ending.outcome === 'decided' && unit.sent === 1 && unit.formed === undefined) spent(unit.frame);
+    if (ending.outcome === 'decided' && unit.sent === 1 && unit.formed === undefined)
+      spent(unit.frame, unit.prepared?.picture);
     if (d.admission.ended(unit.lane)) d.onReleased(unit.lane);
   }
 

@@ -84,7 +84,7 @@ export function createPreparer(d: {
     async picture(unit: Unit, model: ServingModel): Promise<PreparedUnit> {
       checkFit(unit, model);
       const { models, done } = decoding(unit, model);
-      const { pictures, width, height, decodeMs, maskMs, masked } = await done;
+      const { pictures, width, height, decodeMs, maskMs, masked, release } = await done;
       let at = 0;
       for (const one of models) {
         if (one.passportSha256 === model.passportSha256) break;
@@ -98,7 +98,7 @@ export function createPreparer(d: {
         if (head !== undefined) checkTensorBytes(pixels.byteLength, head);
       });
       const tensors = own.map(({ pixels }) => pixels);
-      const picture = { transform: first.transform, width, height, decodeMs, maskMs, masked };
+      const picture = { transform: first.transform, width, height, decodeMs, maskMs, masked, release };
       return { model, tensors: withStates(tensors, unit, model), picture };
     },
 

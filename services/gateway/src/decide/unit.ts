@@ -50,6 +50,8 @@ export interface PreparedUnit {
     readonly decodeMs: number;
     /** Part of it. */
     readonly maskMs: number;
+    /** Of the memory of its pixels. */
+    release(): void;
     readonly masked: PictureMask | undefined;
   };
   /** What it took to make the tensors of samples. */

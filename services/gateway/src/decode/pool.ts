@@ -35,8 +35,11 @@ interface Waiting {
   readonly done: PromiseWithResolvers<DecodedFrame>;
 }
 
-/** In each child: one picture that is being decoded, one that is already in its socket. */
-const DEPTH = 2;
+/**
+ * In each child: one picture that is being decoded, the others already in its socket, so that several come and go with one system call
+ * and one turn of the event loop. What ends a child costs each of them an attempt, after which it goes alone.
+ */
+const DEPTH = 4;
 
 /** Children that decode. What kills one of them costs what was in it an attempt, and nobody else notices. */
 export function createDecodePool(

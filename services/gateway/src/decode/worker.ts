@@ -15,6 +15,8 @@ export interface DecodedFrame extends DecodedPicture {
   readonly decodeMs: number;
   /** Part of it. */
   readonly maskMs: number;
+  /** Nobody looks at its pictures any more: their memory serves the next one. Never needed. */
+  release(): void;
 }
 
 /** What is done to a picture before any target is made of it. */
@@ -147,7 +149,7 @@ function decodeWords(
   };
 }
 
-function decodedOf({ body, payloads }: LinkReply): DecodedFrame {
+function decodedOf({ body, payloads, release }: LinkReply): DecodedFrame {
   if (body.case !== 'decoded') {
     throw new BrinkError('E_LINK_PROTOCOL', `the decode child answered "${body.case}"; expected "decoded"`);
   }
@@ -158,6 +160,7 @@ function decodedOf({ body, payloads }: LinkReply): DecodedFrame {
     height,
     decodeMs,
     maskMs,
+    release,
     // A copy: the payloads of one reply lie in one piece of memory, and this one is kept for longer.
     kept: kept ? new Uint8Array(payloads[transforms.length] as Uint8Array) : undefined,
     pictures: transforms.map((transform, i) => ({ pixels: payloads[i] as Uint8Array, transform })),

@@ -92,9 +92,11 @@ const NOTHING = new Uint8Array(0);
 /**
  * Nothing of the frame will be looked at again. Its memory serves the next one: V8 answers every so many megabytes of what is
  * allocated outside its heap with a full collection. Where a frame has several units, that is left to the collector.
+ * @param picture what was decoded of it
  */
-export function spent(frame: Frame): void {
+export function spent(frame: Frame, picture?: { release(): void }): void {
   if (frame.kept === true || frame.waiting > 0 || frame.plan.pipelines.length > 1) return;
   giveBack(frame.payload);
   frame.payload = NOTHING;
+  picture?.release();
 }
