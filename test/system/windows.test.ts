@@ -114,7 +114,7 @@ describe.skipIf(noOthers !== undefined)(title, () => {
 });
 
 /** The first so many seconds of the recording; all of it in the long tests. */
-const SECONDS = process.env['BRINK_TEST_SIZE'] === 'long' ? 60 : 12;
+const SECONDS = process.env['BRINK_TEST_SIZE'] === 'long' ? 60 : 4;
 
 /** Park and Miller's minimal standard generator. */
 function seeded(seed: number): () => number {
