@@ -2,6 +2,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { SignalInputSchema } from '@brink/protocol';
 import { describe, expect, it } from 'vitest';
+import neurokit from '../fixtures/peaks.json' with { type: 'json' };
 import { normaliseMinMax } from './normalise.ts';
 import { findPeaks } from './peaks.ts';
 import { seeded } from './reference.testing.ts';
@@ -107,6 +108,14 @@ describe('peaks of a heart', () => {
     expect(findPeaks(new Float32Array(2000).fill(3), 125, SPEC)).toEqual([]);
     for (const length of [0, 1, 40]) expect(findPeaks(heart([0.1], 125, length / 125), 125, SPEC)).toEqual([]);
   });
+});
+
+it.each(neurokit)('peaks are those of NeuroKit2 within a sample: $heart_rate beats a minute, $rate_hz Hz', (of) => {
+  const { rate_hz: rate, samples, peaks } = of;
+  const inside = (all: readonly number[]) => all.filter((one) => one > rate / 4 && one < samples.length - rate / 2);
+  const found = inside(findPeaks(Float32Array.from(samples), rate, SPEC));
+  expect(found.length).toBe(inside(peaks).length);
+  expect(wrong(found, inside(peaks), samples.length, rate, 1)).toEqual([]);
 });
 
 describe.skipIf(!existsSync(BEATS) && 'there is no ../shared with recorded beats')('a hundred recorded beats', () => {
