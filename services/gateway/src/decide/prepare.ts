@@ -73,7 +73,10 @@ export function createPreparer(d: {
     tensor(unit: Unit, model: ServingModel): PreparedUnit {
       checkFit(unit, model);
       if (unit.formed === undefined) {
-        return { model, tensors: withStates(wholeFrame(unit.frame, model), unit, model) };
+        return {
+          model,
+          tensors: withStates(wholeFrame(unit.frame, d.masking.messageOf(unit.frame), model), unit, model),
+        };
       }
       const startedAt = d.clock.monotonic();
       const inputs = windowOf(unit, model);
@@ -127,7 +130,7 @@ function checkFit({ frame, formed }: Unit, model: ServingModel): void {
 }
 
 /** A text, or a tensor. */
-function wholeFrame({ plan, payload }: Frame, model: ServingModel): readonly Uint8Array[] {
+function wholeFrame({ plan }: Frame, payload: Uint8Array, model: ServingModel): readonly Uint8Array[] {
   if (plan.format !== 'text') return sliced(payload, model);
   if (model.textTensors === undefined) throw new BrinkError('E_INTERNAL', `${model.name} has no tokenizer`);
   return model.textTensors(readText(payload));

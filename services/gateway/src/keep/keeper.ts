@@ -1,9 +1,7 @@
 import type { Clock } from '@brink/runtime';
 import type { DecodePool } from '../decode/pool.ts';
 import { detach, type Frame } from '../ingest/frame.ts';
-import { maskFields } from '../mask/fields.ts';
 import type { Masking } from '../mask/masking.ts';
-import type { Secrets } from '../mask/secrets.ts';
 import { samplesOf } from '../window/samples.ts';
 import { type KeptFrame, Ring, type RingEnd } from './ring.ts';
 import { stripJpeg } from './strip.ts';
@@ -20,7 +18,6 @@ export interface KeeperDeps {
   clock: Clock;
   pool: Pick<DecodePool, 'decode' | 'inFlight' | 'hasRoom'>;
   masking: Masking;
-  secrets: Pick<Secrets, 'key'>;
   keepMs(stream: string): number;
   /** Samples per second of raw sound whose stream does not say it. */
   rateHz(frame: Frame): number | undefined;
@@ -64,8 +61,10 @@ export function createKeeper(config: { sourceBytesMax: number; bytesMax: number 
       const sound = soundOf(frame, d.rateHz(frame));
       if (sound === undefined) d.onSkipped('failed');
       else add(frame, 'audio/wav', sound.bytes, sound.rateHz);
-    } else if (plan.mask === undefined) add(frame, type, new Uint8Array(payload));
-    else add(frame, type, maskFields(payload, plan.mask.fields, d.secrets.key));
+    } else {
+      const message = d.masking.messageOf(frame);
+      add(frame, type, message === payload ? new Uint8Array(payload) : message);
+    }
   }
 
   async function decodeOne(frame: Frame): Promise<void> {

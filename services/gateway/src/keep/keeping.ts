@@ -25,12 +25,12 @@ export function createKeeping(
   const planOf = (stream: string) => d.sources.plan.streams.get(stream);
   const secrets = createSecrets({ dir: config.secretsDir });
   const masking = createMasking({
-    ...d,
+    ...{ ...d, secrets },
     onMasked: (faces, ms) => metrics.searched(faces, ms),
     onFailed: (code) => metrics.maskFailures.inc({ code }),
   });
   const keeper = createKeeper(config.keep, {
-    ...{ ...d, masking, secrets },
+    ...{ ...d, masking },
     keepMs: (stream) => planOf(stream)?.keepMs ?? 0,
     rateHz: ({ plan }) =>
       plan.pipelines.map(({ model }) => d.models.known(model)?.rateHz).find((rate) => rate !== undefined),

@@ -2,6 +2,8 @@ import type { MaskShape } from '@brink/decode';
 import type { Treatment } from '../decode/worker.ts';
 import type { Frame } from '../ingest/frame.ts';
 import { type FacesDeps, findFaces } from './faces.ts';
+import { maskFields } from './fields.ts';
+import type { Secrets } from './secrets.ts';
 
 /** What is to be masked in one picture. */
 export interface PictureMask {
@@ -26,7 +28,11 @@ const NOTHING: PictureMask = { shapes: [], faces: 0, facesMs: 0 };
  * per frame whoever wants it.
  */
 export function createMasking(
-  d: FacesDeps & { onMasked(faces: number, ms: number): void; onFailed(code: string): void },
+  d: FacesDeps & {
+    secrets: Pick<Secrets, 'key'>;
+    onMasked(faces: number, ms: number): void;
+    onFailed(code: string): void;
+  },
 ) {
   const found = new WeakMap<Frame, Promise<PictureMask>>();
 
@@ -58,6 +64,9 @@ export function createMasking(
   }
 
   return {
+    /** The bytes of a frame that is no picture, without the fields that nobody may see. @throws BrinkError E_MASK */
+    messageOf: (frame: Frame): Uint8Array => messageOf(frame, d.secrets),
+
     /**
      * @param keepQuality the masked picture is wanted too
      * @returns undefined where nothing is to be done; a promise only where a detector is asked. It rejects where the frame cannot be
@@ -79,6 +88,12 @@ export function createMasking(
       return { ...rest, masks: shapes, masked: shapes.length === 0 ? undefined : { ...NOTHING, shapes } };
     },
   };
+}
+
+/** What of a message may be seen. @throws BrinkError E_MASK */
+function messageOf({ plan, payload }: Frame, secrets: Pick<Secrets, 'key'>): Uint8Array {
+  const fields = plan.mask?.fields ?? [];
+  return fields.length === 0 ? payload : maskFields(payload, fields, secrets.key);
 }
 
 export type Masking = ReturnType<typeof createMasking>;
