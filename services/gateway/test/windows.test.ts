@@ -322,4 +322,24 @@ describe('rows of a durable stream of windows', () => {
     await until(async () => (await stream.rows()) === 2);
     expectLaws(site);
   });
+
+  it('go on under another configuration, also where a unit was under way when it came', async () => {
+    await using site = await sensing(durable);
+    const stream = of(site, 'imu');
+    const held = Promise.withResolvers<void>();
+    site.inference.hold(held.promise);
+    await stream.send(1, raw(1, 0, 1, 0, 1, 0, 1, 0));
+    await until(() => site.inference.units.length === 1);
+    const streams = streamsOf({ imu: { ...durable.imu, pipeline: { priority: 9 } } });
+    await site.configure({ ...SITE, streams }, 'ffffffffffff');
+    await stream.send(2, raw(1, 0, 1, 0));
+    held.resolve();
+    expect(await stream.heard(2)).toEqual(['1.0: 4', '2.0: 4']);
+    await stream.send(3, raw(2, 0, 2, 0));
+    expect((await stream.heard(3)).at(-1)).toBe('3.0: 6');
+    // The last window begins in the second frame.
+    await until(async () => (await stream.rows()) === 1);
+    expect(stream.counts).toMatchObject({ formed: 3, decided: 3 });
+    expectLaws(site);
+  });
 });

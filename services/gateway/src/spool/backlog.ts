@@ -206,7 +206,10 @@ export class Backlog {
       if (chain !== undefined) this.#cuts.keep(spooled, chain);
       spooled.left.delete(unitKey(pipeline, part));
       if (spooled.left.size === 0) this.#quiet(spooled);
-      this.#cuts.settled(lane, spooled, part);
+      // Another configuration may have given the stream other lanes meanwhile, which cut its rows again.
+      const source = this.#d.sources.find(device, stream);
+      const now = typeof source === 'string' ? undefined : source.lanes.find((one) => one.pipeline.name === pipeline);
+      if (now !== undefined) this.#cuts.settled(now, spooled, part);
       after?.();
     });
   }
