@@ -40,14 +40,14 @@ describe(`${COUNT} mutated frames`, () => {
     let before: Weight | undefined;
     for (let i = 0; i < COUNT; i += 50) {
       if (i > 0 && i % WARM === 0) {
-        await settled(gateway);
+        await settled(gateway, sender.sent);
         const now = await gateway.weight();
         before ??= now;
       }
       await sender.mutants(i);
       await sender.goodFrames(i);
     }
-    await settled(gateway);
+    await settled(gateway, sender.sent);
     expect(gateway.child.exitCode).toBeNull();
     const after = await gateway.weight();
     const [rss, live] = [after.rss - before!.rss, after.live - before!.live].map((grown) => Number(grown.toFixed(1)));
@@ -64,7 +64,7 @@ describe(`${COUNT} mutated frames`, () => {
     const strange = [...site.control.letters, ...site.control.outcomes].filter(
       ({ error }) => error !== undefined && (error.code === 'E_INTERNAL' || NOT_OURS.test(error.detail)),
     );
-    expect(strange.map(({ error }) => error)).toEqual([]);
+    expect(strange.map(({ error }) => `${error?.code}: ${error?.detail}`)).toEqual([]);
   }, 900_000);
 });
 
@@ -174,13 +174,21 @@ async function startGateway(site: Site): Promise<Gateway> {
   };
 }
 
-/** Nothing is on its way any more. */
-async function settled(gateway: Gateway): Promise<void> {
+/** Everything that was sent has come in, and nothing is on its way any more. */
+async function settled(gateway: Gateway, sent: ReadonlyMap<string, number>): Promise<void> {
+  const limit = LONG ? 120_000 : 20_000;
+  const all = [...sent.values()].reduce((total, count) => total + count, 0);
+  const received = async () => sum(withLabels(await gateway.metrics('frames'), 'fate="received"'));
+  await until(
+    async () => (await received()) >= all,
+    async () => `${await received()} of ${all} received`,
+    limit,
+  );
   const pending = async () => (await gateway.metrics('pending')).filter(([, value]) => value !== 0);
   await until(
     async () => (await pending()).length === 0,
     async () => `pending: ${(await pending()).map(([labels, value]) => `${labels} ${value}`).join(', ')}`,
-    LONG ? 120_000 : 20_000,
+    limit,
   );
 }
 
