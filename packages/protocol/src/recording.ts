@@ -9,7 +9,7 @@ const Sha256 = z.string().regex(/^[0-9a-f]{64}$/);
 
 export const RecordingIdSchema = z.string().regex(/^[0-9a-f]{24}$/, 'a recording id: 24 hex digits');
 
-export const RecordedFrameSchema = z.strictObject({
+const RecordedFrameSchema = z.strictObject({
   boot: BootSchema,
   seq: SeqSchema.describe('of sound: of the first frame in the file'),
   last: SeqSchema.optional().describe('of sound: of the last frame in the file'),

@@ -12,7 +12,7 @@ const QUALITY = 90;
 const IDLE_PRIORITY = 0;
 
 /** Why a frame is not in the ring: a newer one came before it could be masked, it could not be masked, it is too large or too old. */
-export type SkipReason = 'busy' | 'failed' | 'limit';
+type SkipReason = 'busy' | 'failed' | 'limit';
 
 export interface KeeperDeps {
   clock: Clock;

@@ -182,7 +182,7 @@ export class Recorder {
 }
 
 /** Short enough for a path, and the same for the same action. */
-export const recordingIdOf = (action: string) => hash('sha256', action, 'hex').slice(0, 24);
+const recordingIdOf = (action: string) => hash('sha256', action, 'hex').slice(0, 24);
 
 interface Asked {
   readonly id: string;

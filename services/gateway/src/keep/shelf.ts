@@ -4,7 +4,7 @@ import { type Recording, RecordingIdSchema, RecordingSchema } from '@brink/proto
 import type { Clock, Logger } from '@brink/runtime';
 import { writeWhole } from './files.ts';
 
-export const MANIFEST = 'manifest.json';
+const MANIFEST = 'manifest.json';
 
 interface Entry {
   readonly bytes: number;

@@ -7,7 +7,7 @@ const GROUND: Colour = [20, 130, 60];
 type Box = readonly [number, number, number, number];
 
 /** A picture of one colour, with the canary in a box that is given as parts of its sides. */
-export const pngWithCanary = (width: number, height: number, [x0, y0, x1, y1]: Box): Buffer =>
+const pngWithCanary = (width: number, height: number, [x0, y0, x1, y1]: Box): Buffer =>
   png(width, height, (x, y) =>
     x >= x0 * width && x < x1 * width && y >= y0 * height && y < y1 * height ? CANARY : GROUND,
   );
