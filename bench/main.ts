@@ -2,6 +2,7 @@ import { batchGain } from './batch-gain.ts';
 import { batcher } from './batcher.ts';
 import type { Bench } from './bench.ts';
 import { connections } from './connections.ts';
+import { decisionLog } from './decision-log.ts';
 import { durable } from './durable.ts';
 import { inGraph } from './in-graph.ts';
 import { jpeg } from './jpeg.ts';
@@ -21,6 +22,7 @@ const benches: Record<string, Bench> = {
   overload,
   'single-stream': singleStream,
   memory,
+  'decision-log': decisionLog,
   batcher,
   'batch-gain': batchGain,
   'noisy-neighbour': noisyNeighbour,

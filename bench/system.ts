@@ -13,6 +13,7 @@ export async function startSystem(options: { folder: string; payload: Payload; d
   const { client, devices } = await connectDevices(up.mqtt, options);
   const meter = createCpuMeter(up.pids);
   const spent = createCpuSum();
+  const runLoop = createLoop(devices);
 
   return {
     ops: up.ops,
@@ -24,12 +25,8 @@ export async function startSystem(options: { folder: string; payload: Payload; d
     },
     /** Closed loop, one frame in flight per device. */
     async framesPerSecond(ms: number): Promise<number> {
-      const cpuBefore = meter?.read() ?? {};
-      devices.start();
-      const [before, start] = [devices.count, performance.now()];
-      await new Promise((resolve) => setTimeout(resolve, ms));
-      const fps = ((devices.count - before) * 1000) / (performance.now() - start);
-      await devices.drain();
+      const [cpuBefore, before] = [meter?.read() ?? {}, devices.count];
+      const fps = await runLoop(ms);
       spent.add(cpuBefore, meter?.read() ?? {}, devices.count - before);
       return fps;
     },
@@ -41,6 +38,18 @@ export async function startSystem(options: { folder: string; payload: Payload; d
 }
 
 export type System = Awaited<ReturnType<typeof startSystem>>;
+
+/** Closed loop for so many ms, then until nothing is in flight. @returns frames per second */
+export function createLoop(devices: Devices): (ms: number) => Promise<number> {
+  return async (ms) => {
+    devices.start();
+    const [before, start] = [devices.count, performance.now()];
+    await new Promise((resolve) => setTimeout(resolve, ms));
+    const fps = ((devices.count - before) * 1000) / (performance.now() - start);
+    await devices.drain();
+    return fps;
+  };
+}
 
 /** Devices behind one connection. */
 export async function connectDevices(

@@ -58,5 +58,3 @@ export function createStages(registry: Registry) {
     committed: (pipeline: string, ms: number): void => timersOf(pipeline).commit.observe(ms / 1000),
   };
 }
-
-export type Stages = ReturnType<typeof createStages>;
