@@ -173,9 +173,12 @@ function dropsInto(counts: Counts, metrics: () => GatewayMetrics) {
 export type DataPath = ReturnType<typeof createDataPath>;
 
 /** A new configuration, from this very moment on. */
-export function applyPlan({ sources, discovered, models, backlog, intake, keeper }: DataPath, plan: SitePlan): void {
-  keeper.forget(otherwise(sources.plan, plan));
+export function applyPlan(path: DataPath, plan: SitePlan): void {
+  const { sources, discovered, models, backlog, intake, keeper, recorder } = path;
+  const changed = otherwise(sources.plan, plan);
   sources.apply(plan);
+  keeper.forget(changed);
+  recorder.forget(changed);
   backlog.apply(plan);
   intake.apply(plan);
   discovered.forget((device, stream) => typeof sources.find(device, stream) === 'object');

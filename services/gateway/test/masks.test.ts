@@ -197,13 +197,22 @@ describe('a face', () => {
     expect(site.inference.decides.filter(({ decide }) => decide.model === 'faces').length).toBeGreaterThan(1);
   });
 
-  it('is not masked by a model that is no detector, nor by one that leaves out what the mask wants: nothing gets out', async () => {
-    for (const [task, mask] of [
-      ['classification', FACES],
-      ['detection', { faces: { model: 'faces', score_min: 0.1 } }],
+  it('is one of as many as the detector may tell: there may be more, and nothing gets out', async () => {
+    await using site = await startSite({ configuration: siteWith([FACES]) });
+    const objects = Array.from({ length: 100 }, () => ({ label: 'face', score: 0.9, box: [0, 0, 0.05, 0.05] }));
+    await withFaces(site, { ...FOUND, objects });
+    await site.ready();
+    expect(await endOf(site)).toBe('dead E_MASK');
+  });
+
+  it('is not masked by a model that is no detector, that leaves out what the mask wants, or sees the middle only: nothing gets out', async () => {
+    for (const [task, mask, fit] of [
+      ['classification', FACES, 'stretch'],
+      ['detection', { faces: { model: 'faces', score_min: 0.1 } }, 'stretch'],
+      ['detection', FACES, 'crop'],
     ] as const) {
       await using site = await startSite({ configuration: siteWith([mask]) });
-      const faces = await writePassport(site.modelsDir, { name: 'faces', task, width: 64, height: 48 });
+      const faces = await writePassport(site.modelsDir, { name: 'faces', task, width: 64, height: 48, fit });
       await site.inference.announce([site.cats, faces]);
       await site.ready();
       expect(await endOf(site)).toBe('dead E_MASK');

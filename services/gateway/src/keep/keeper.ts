@@ -19,6 +19,8 @@ export interface KeeperDeps {
   pool: Pick<DecodePool, 'decode' | 'inFlight' | 'hasRoom'>;
   masking: Masking;
   keepMs(stream: string): number;
+  /** Whether its stream is still masked as it was when the frame came. */
+  isMaskedAsNow(frame: Frame): boolean;
   /** Samples per second of raw sound whose stream does not say it. */
   rateHz(frame: Frame): number | undefined;
   onGone(why: RingEnd): void;
@@ -40,7 +42,9 @@ export function createKeeper(config: { sourceBytesMax: number; bytesMax: number 
   function add(frame: Frame, type: string, bytes: Uint8Array, rateHz?: number): void {
     const { device, stream, boot, seq } = frame.id;
     const kept: KeptFrame = { device, stream, boot, seq, receivedMs: frame.receivedMs, type, bytes, rateHz };
-    if (d.keepMs(stream) > 0 && ring.add(kept)) d.onKept(kept);
+    // A decode that was under way when the masks changed.
+    if (!d.isMaskedAsNow(frame)) d.onSkipped('failed');
+    else if (d.keepMs(stream) > 0 && ring.add(kept)) d.onKept(kept);
     else d.onSkipped('limit');
   }
 
@@ -129,7 +133,7 @@ export function createKeeper(config: { sourceBytesMax: number; bytesMax: number 
       if (kept !== undefined) add(frame, 'image/jpeg', kept);
     },
 
-    /** These streams are masked otherwise from now on, or are no more. */
+    /** These streams are masked otherwise from now on, or are no more. To be called when the new configuration is in force. */
     forget(streams: Iterable<string>): void {
       for (const stream of streams) {
         ring.forget(stream);

@@ -32,6 +32,10 @@ export function createKeeping(
   const keeper = createKeeper(config.keep, {
     ...{ ...d, masking },
     keepMs: (stream) => planOf(stream)?.keepMs ?? 0,
+    isMaskedAsNow({ plan }) {
+      const now = planOf(plan.name);
+      return now === plan || (now !== undefined && JSON.stringify(now.mask) === JSON.stringify(plan.mask));
+    },
     rateHz: ({ plan }) =>
       plan.pipelines.map(({ model }) => d.models.known(model)?.rateHz).find((rate) => rate !== undefined),
     onGone: (reason) => metrics.evicted.inc({ reason }),

@@ -118,6 +118,13 @@ export class Recorder {
     }
   }
 
+  /** These streams are masked otherwise from now on: what says that it is masked ends here. */
+  forget(streams: readonly string[]): void {
+    for (const one of [...this.#active.values()]) {
+      if (streams.includes(one.recording.stream)) void this.#end(one, 'cut');
+    }
+  }
+
   #begin({ id, device, stream, decision, atMs, beforeMs, afterMs }: Asked, plan: StreamPlan): Active {
     const { clock, ring } = this.#d;
     const [fromMs, untilMs] = [atMs - beforeMs, atMs + afterMs];

@@ -2,11 +2,14 @@ import { createTestClock } from '@brink/runtime';
 import { describe, expect, it } from 'vitest';
 import { type KeptFrame, Ring, type RingEnd } from './ring.ts';
 
+/** Of a frame of 100 bytes, with what its row takes. */
+const SIZE = 612;
+
 function ringWith(limits: Partial<{ sourceBytesMax: number; bytesMax: number }> = {}) {
   const clock = createTestClock();
   const gone: RingEnd[] = [];
   const ring = new Ring(
-    { sourceBytesMax: 1000, bytesMax: 2000, ...limits },
+    { sourceBytesMax: 10 * SIZE, bytesMax: 20 * SIZE, ...limits },
     { clock, keepMs: (stream) => (stream === 'front' ? 1000 : 0), onGone: (why) => gone.push(why) },
   );
   const frame = (seq: number, bytes = 100, over: Partial<KeptFrame> = {}): KeptFrame => ({
@@ -24,7 +27,7 @@ describe('the last seconds of a stream', () => {
     ring.add(frame(1));
     await clock.advance(600);
     ring.add(frame(2));
-    expect([seqs(), ring.frames, ring.bytes]).toEqual([[1, 2], 2, 200]);
+    expect([seqs(), ring.frames, ring.bytes]).toEqual([[1, 2], 2, 2 * SIZE]);
     await clock.advance(700);
     expect([seqs(), gone]).toEqual([[2], ['age']]);
     await clock.advance(1000);
@@ -41,9 +44,9 @@ describe('the last seconds of a stream', () => {
     ]);
     for (let seq = 1; seq <= 10; seq++) ring.add(frame(seq, 100, { device: 'cam-2' }));
     ring.add(frame(1, 150, { device: 'cam-3' }));
-    expect([seqs().length, seqs('cam-2').length, seqs('cam-3'), ring.bytes]).toEqual([8, 10, [1], 1950]);
+    expect([seqs().length, seqs('cam-2').length, seqs('cam-3'), ring.bytes]).toEqual([8, 10, [1], 19 * SIZE + 50]);
     expect(gone.slice(2)).toEqual(['total_bytes', 'total_bytes']);
-    expect(ring.add(frame(99, 1001))).toBe(false);
+    expect(ring.add(frame(99, 10 * SIZE))).toBe(false);
     ring.stop();
   });
 

@@ -30,6 +30,8 @@ interface Source {
 }
 
 const SWEEP_MS = 250;
+/** What a kept frame takes beside its bytes: its buffer, its row, its id (measured: some 500 bytes). */
+const ROW_BYTES = 512;
 
 /**
  * The last seconds of every stream that keeps them, in memory. Bounded three times: by age per stream, by bytes per device and
@@ -60,7 +62,7 @@ export class Ring {
   /** @returns false where it is there already, is too old, or would never fit */
   add(frame: KeptFrame): boolean {
     const { clock, keepMs } = this.#d;
-    const size = frame.bytes.byteLength;
+    const size = sizeOf(frame);
     if (clock.now() - frame.receivedMs > keepMs(frame.stream)) return false;
     if (size > Math.min(this.#config.sourceBytesMax, this.#config.bytesMax)) return false;
     const key = `${frame.device}/${frame.stream}`;
@@ -113,8 +115,8 @@ export class Ring {
     source.ids.add(idOf(frame));
     this.#all.push(row);
     this.#frames += 1;
-    source.bytes += frame.bytes.byteLength;
-    this.#bytes += frame.bytes.byteLength;
+    source.bytes += sizeOf(frame);
+    this.#bytes += sizeOf(frame);
     return row;
   }
 
@@ -136,9 +138,9 @@ export class Ring {
     row.gone = true;
     source.rows.splice(source.rows.indexOf(row), 1);
     source.ids.delete(idOf(frame));
-    source.bytes -= frame.bytes.byteLength;
+    source.bytes -= sizeOf(frame);
     this.#frames -= 1;
-    this.#bytes -= frame.bytes.byteLength;
+    this.#bytes -= sizeOf(frame);
   }
 
   #sweep(): void {
@@ -167,4 +169,5 @@ interface RingDeps {
   onGone(why: RingEnd): void;
 }
 
+const sizeOf = ({ bytes }: KeptFrame) => bytes.byteLength + ROW_BYTES;
 const idOf = ({ boot, seq }: KeptFrame) => `${boot}-${seq}`;

@@ -16,8 +16,6 @@ const AGAIN_MS = 25;
 const DECIDE_TIMEOUT_MS = 30_000;
 /** How long the detector may be away before a frame is given up, where the frame's age does not end it before. */
 const AWAY_MS_MAX = 2000;
-/** A picture with more faces than a result can hold might have more. */
-const OBJECTS_MAX = 1000;
 
 export interface FacesDeps {
   clock: Clock;
@@ -77,6 +75,12 @@ function giveUp(
 /** @throws BrinkError E_MASK where the model finds nothing in pictures, or leaves out what the mask wants */
 function targetOf({ name, version, targets, heads, task, scoreMin }: ServingModel, plan: FacesPlan): PictureTarget {
   const [target] = targets;
+  if (target?.fit === 'crop') {
+    throw new BrinkError(
+      'E_MASK',
+      `${name}@${version} sees only the middle of a picture (fit: crop); expected stretch or letterbox`,
+    );
+  }
   if (task !== 'detection' || target === undefined || heads.length !== 1) {
     throw new BrinkError('E_MASK', `${name}@${version} is no detector that takes one picture; its task is ${task}`);
   }
@@ -137,10 +141,12 @@ function shapesOf(result: Result, { model, decoded }: Seen, plan: FacesPlan): Ma
   const { objects } = result;
   const [target] = model.targets;
   const transform = decoded.pictures[0]?.transform;
-  if (objects === undefined || objects.length >= OBJECTS_MAX || target === undefined || transform === undefined) {
+  // As many as its passport lets through: there may have been more.
+  const { objectsMax = 0 } = model;
+  if (objects === undefined || objects.length >= objectsMax || target === undefined || transform === undefined) {
     throw new BrinkError(
       'E_MASK',
-      `"${plan.model}" found ${objects?.length ?? 'no'} objects; expected less than ${OBJECTS_MAX}`,
+      `"${plan.model}" found ${objects?.length ?? 'no'} objects; expected fewer than its objects_max, ${objectsMax}`,
     );
   }
   const { width, height } = decoded;

@@ -42,6 +42,8 @@ export interface Preparation {
   readonly task: Passport['task'];
   /** What it finds with a lower score it leaves out; undefined where it finds nothing in pictures. */
   readonly scoreMin: number | undefined;
+  /** And what is beyond so many, the best of them. */
+  readonly objectsMax: number | undefined;
 }
 
 /**
@@ -122,6 +124,7 @@ function preparationOf(passport: Passport): Omit<Preparation, 'passportSha256' |
     states: passport.state,
     task: passport.task,
     scoreMin: 'score_min' in passport.output ? passport.output.score_min : undefined,
+    objectsMax: 'objects_max' in passport.output ? passport.output.objects_max : undefined,
   };
 }
 
