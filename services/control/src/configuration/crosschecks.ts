@@ -2,9 +2,11 @@ import {
   type ActionConfig,
   ConfigurationSchema,
   checkForeignTopics,
+  foreignTopicProblem,
   type ModelNeeds,
   ModelPolicySchema,
   misfitOf,
+  parseForeignTopic,
   type RuleConfig,
   RuleSchema,
   type StreamConfig,
@@ -61,6 +63,7 @@ export function crossCheck(merged: Merged, models: ModelsOnDisk, checkRules: Che
     ...checkFits(streams, models, merged),
     ...checkRuleNames(rules, merged),
     ...checkActions(rules, merged),
+    ...checkLoops(streams, rules, merged),
     ...checkRecords(rules, streams, merged),
     ...checkConditions(rules, merged, checkRules),
   ];
@@ -244,6 +247,28 @@ function checkActions(rules: Record<string, RuleConfig>, merged: Merged): Config
     const { topic } = action.mqtt;
     if (allowed === undefined || allowed.some((prefix) => topic.startsWith(prefix))) return [];
     return [notAllowed([...path, 'mqtt', 'topic'], topic, allowed, merged)];
+  });
+}
+
+/** What an action publishes must not come in again as a frame: a rule would feed itself. */
+function checkLoops(
+  streams: Record<string, StreamConfig>,
+  rules: Record<string, RuleConfig>,
+  merged: Merged,
+): ConfigProblem[] {
+  const patterns = Object.entries(streams).flatMap(([stream, { topics }]) =>
+    topics
+      .filter((pattern) => foreignTopicProblem(pattern) === undefined)
+      .map((pattern) => ({ stream, pattern, deviceIn: parseForeignTopic(pattern).deviceIn })),
+  );
+  return actionsOf(rules).flatMap(({ action, path }) => {
+    if (!('mqtt' in action)) return [];
+    const { topic } = action.mqtt;
+    const taker = patterns.find(({ deviceIn }) => deviceIn(topic) !== undefined);
+    if (taker === undefined) return [];
+    const found = `the topic ${describeFound(topic)}`;
+    const expected = `a topic that no stream takes; streams.${taker.stream}.topics has "${taker.pattern}", which would make a frame of it`;
+    return [problemAt([...path, 'mqtt', 'topic'], merged, { found, expected })];
   });
 }
 

@@ -89,6 +89,15 @@ describe('each mistake is named with file, line, column, path, what was found an
         "\"brink/…\" are Brink's own, which need no mapping (example: - 'frigate/{device}/snapshot')",
     ],
     [
+      'an action whose message would come in again as a frame',
+      withChange('format: image', "format: image\n    topics: ['zigbee2mqtt/{device}']").replace(
+        'command: { device: feeder-1, name: open }',
+        'mqtt: { topic: zigbee2mqtt/lamp, payload: 1 }',
+      ),
+      'a.yaml:15:24: rules.cat.then[0].mqtt.topic: found the topic "zigbee2mqtt/lamp"; expected a topic that no stream takes; ' +
+        'streams.front.topics has "zigbee2mqtt/{device}", which would make a frame of it (example: topic: zigbee2mqtt/lamp/set)',
+    ],
+    [
       'a topic that is of two streams',
       withChange(
         'rules:',

@@ -88,6 +88,7 @@ export function typeOf(plan: Typed, { contentType = '', payload }: Said): string
 
 /** @returns undefined where it says nothing */
 function namedBy(contentType: string, format: string): string | undefined {
+  if (contentType === '') return undefined;
   const said = contentType.split(';', 1)[0]?.trim().toLowerCase() ?? '';
   if (said === 'text/plain' && format === 'signal') return 'text/csv';
   return SAYS_NOTHING.has(said) ? undefined : (ALIASES[said] ?? said);
