@@ -82,7 +82,7 @@ export function createLog(config: { groupMs: number; queueMax: number }, d: { cl
       }
       d.events.onReply(reply, reply.actions);
       finish(entries);
-      flush();
+      if (waiting.length > 0) turns.soon();
     },
     open(): void {
       open = true;
