@@ -80,14 +80,15 @@ interface Masked {
 
 /** Masks that do not go with the stream they stand in. */
 export function maskProblems({ format, mask, denoise, signal }: Masked) {
-  const problems: { path: readonly string[]; found: string; expected: string }[] = [];
-  const say = (path: readonly string[], found: string, expected: string) => problems.push({ path, found, expected });
+  const problems: { path: readonly (string | number)[]; found: string; expected: string }[] = [];
+  const say = (path: readonly (string | number)[], found: string, expected: string) =>
+    problems.push({ path, found, expected });
   if (denoise !== undefined && format !== 'image') {
     say(['denoise'], `denoise beside format: ${format}`, 'it beside format: image only');
   }
   if (mask.filter((one) => 'faces' in one).length > 1) say(['mask'], 'faces twice', 'one detector');
   for (const [i, one] of mask.entries()) {
-    const path = ['mask', String(i)];
+    const path = ['mask', i];
     if (!('fields' in one)) {
       if (format !== 'image') say(path, `a mask of pictures beside format: ${format}`, 'format: image');
       continue;

@@ -13,7 +13,7 @@ export interface ModelNeeds {
 
 export interface StreamProblem {
   /** From the stream on. */
-  readonly path: readonly string[];
+  readonly path: readonly (string | number)[];
   readonly found: string;
   readonly expected: string;
 }

@@ -99,7 +99,13 @@ export function exampleFor(path: ConfigPath): string | undefined {
 }
 
 /** Shapes of a union stand side by side in EXAMPLE; a message shows the first. */
-const ALTERNATIVE_TO: Record<string, string> = { mqtt: 'command', ms: 'at_least' };
+const ALTERNATIVE_TO: Record<string, string> = {
+  mqtt: 'command',
+  record: 'command',
+  ms: 'at_least',
+  faces: 'regions',
+  fields: 'regions',
+};
 
 /** YAML flow style, with no more quotes than it needs. */
 function inline(value: unknown): string {

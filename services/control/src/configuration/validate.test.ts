@@ -176,6 +176,36 @@ describe('each mistake is named with file, line, column, path, what was found an
       'a.yaml:12:10: rules.cat.for: found a mapping with at_least, of; expected at_least not greater than of (example: for: { at_least: 3, of: 5 })',
     ],
     [
+      'a recording of what is not kept',
+      withChange('- command: { device: feeder-1, name: open }', '- record: { before_ms: 5000 }'),
+      'a.yaml:14:17: rules.cat.then[0].record: found before_ms: 5000, and stream "front" keeps 0 s; expected a stream that keeps as much (example: streams: { front: { keep_s: 5 } })',
+    ],
+    [
+      'a mask by a model that is not there',
+      withChange('format: image', 'format: image\n    mask: [{ faces: { model: cifar-nett } }]'),
+      'a.yaml:7:30: streams.front.mask[0].faces.model: found the model "cifar-nett", of which there is no models/cifar-nett/<version>/model.json; expected one of cifar-net; did you mean "cifar-net"? (example: model: faces)',
+    ],
+    [
+      'a mask of pictures on another stream',
+      withChange('format: image', 'format: tensor\n    mask: [{ regions: [[0, 0, 1, 1]] }]'),
+      'a.yaml:7:11: streams.front.mask[0]: found a mask of pictures beside format: tensor; expected format: image (example: - { regions: [[0, 0, 0.2, 0.1]] })',
+    ],
+    [
+      'a region that is none',
+      withChange('format: image', 'format: image\n    mask: [{ regions: [[0.5, 0, 0.4, 1]] }]'),
+      'a.yaml:7:24: streams.front.mask[0].regions[0]: found a list of 4; expected x0 y0 x1 y1 with x0 < x1 and y0 < y1 (example: - [0, 0, 0.2, 0.1])',
+    ],
+    [
+      'a pseudonym without a secret',
+      withChange('format: image', 'format: image\n    mask: [{ fields: { pseudonymise: [user.id] } }]'),
+      'a.yaml:7:22: streams.front.mask[0].fields.secret: found nothing; expected a secret, for pseudonymise (example: secret: people)',
+    ],
+    [
+      'a mask that is misspelt',
+      withChange('format: image', 'format: image\n    mask: [{ region: [[0, 0, 1, 1]] }]'),
+      'a.yaml:7:14: streams.front.mask[0].region: found the unknown key "region"; expected one of regions, faces, fields; did you mean "regions"? (example: regions: [[0, 0, 0.2, 0.1]])',
+    ],
+    [
       'broken YAML',
       `${GOOD}models: [\n`,
       'a.yaml:16:1: found Flow sequence in block collection must be sufficiently indented and end with a ]; expected valid YAML',
@@ -257,6 +287,65 @@ test('a pipeline name in two streams names both', () => {
       'expected names that are unique in the site; it is also in a.yaml:8:7' +
       ' (example: pets: { model: cifar-net, priority: 5, deadline_ms: 200, every_ms: 1000 })',
   ]);
+});
+
+describe('a stream and the model that is to decide about it', () => {
+  const needs = new Map([
+    ['cifar-net/3', { kinds: ['image'], channels: [] }],
+    ['pump/1', { kinds: ['signal'], channels: ['ax', 'ay'] }],
+  ]);
+  const all = new Map([...versions, ['pump', [1]]]);
+  const found = (stream: string) => {
+    const text = `version: 1\nstreams:\n  s:\n    ${stream}\n`;
+    const validation = validateConfiguration(
+      [{ name: 'a.yaml', text }],
+      { dir: 'models', versions: all, all, needs },
+      noFindings,
+    );
+    return validation.ok
+      ? []
+      : validation.problems.map(({ path, found: what, expected }) => `${path}: ${what}; ${expected}`);
+  };
+  const TABLE: [string, string, RegExp | undefined][] = [
+    ['pictures for pictures', 'format: image\n    pipelines: { p: { model: cifar-net } }', undefined],
+    ['tensors for anything', 'format: tensor\n    pipelines: { p: { model: pump } }', undefined],
+    [
+      'sound for pictures',
+      'format: audio\n    pipelines: { p: { model: cifar-net } }',
+      /"cifar-net" \(version 3\): it takes image, and the stream brings audio/,
+    ],
+    [
+      'the fields that it takes',
+      'format: signal\n    signal: { fields: [ay, t, ax] }\n    pipelines: { p: { model: pump } }',
+      undefined,
+    ],
+    [
+      'another field',
+      'format: signal\n    signal: { fields: [ax, az] }\n    pipelines: { p: { model: pump } }',
+      /it takes the channels ax, ay, and the stream brings ax, az/,
+    ],
+    ['no fields', 'format: signal\n    pipelines: { p: { model: pump } }', /signal: nothing; the fields of a signal/],
+    [
+      'a field twice',
+      'format: signal\n    signal: { fields: [ax, ay, ax] }\n    pipelines: { p: { model: pump } }',
+      /"ax" a second time/,
+    ],
+    [
+      'gaps of pictures',
+      'format: image\n    gap: fill\n    pipelines: { p: { model: cifar-net } }',
+      /gap beside format: image/,
+    ],
+    [
+      'sound of signals',
+      'format: signal\n    audio: {}\n    signal: { fields: [ax, ay] }\n    pipelines: { p: { model: pump } }',
+      /audio beside format: signal/,
+    ],
+  ];
+  test.each(TABLE)('%s', (_title, stream, expected) => {
+    const problems = found(stream);
+    if (expected === undefined) expect(problems).toEqual([]);
+    else expect(problems.join('\n')).toMatch(expected);
+  });
 });
 
 test('a condition that does not compile is named where it stands, to the column', () => {
