@@ -9,8 +9,10 @@ export interface RejectedFrame extends FrameName {
   readonly code: ErrorCode;
 }
 
-/** Sent and without a receipt. Their gateway commits a group of these at once. */
+/** Sent and without a receipt, of all streams. Their gateway commits a group of these at once. */
 const SENT_MAX = 64;
+/** Of one stream, however many there are. */
+const SENT_MIN = 4;
 /** Before a frame is sent again; beyond this, full jitter that doubles up to the cap. */
 const RECEIPT_MS = 1500;
 const AGAIN_MS_MAX = 60_000;
@@ -83,21 +85,30 @@ export class Keeper {
     return { boot, seq };
   }
 
-  /** Sends what is due of the oldest frames. */
+  /** Sends what is due of each stream's oldest frames. */
   #pump(): void {
     if (this.#timer !== undefined) this.#d.clock.clearTimeout(this.#timer);
     this.#timer = undefined;
     if (!this.#running || !this.#d.mqtt.connected) return;
     const now = this.#d.clock.monotonic();
+    const streams = this.#outbox.streams();
+    // To each its share: one that is full, or that nobody gives receipts for, must not keep the others from being sent.
+    const share = Math.max(SENT_MIN, Math.floor(SENT_MAX / streams.length));
+    const nextMs = Math.min(...streams.map((stream) => this.#pumpStream(stream, share, now)));
+    if (streams.length > 0) this.#timer = this.#d.clock.setTimeout(() => this.#pump(), Math.max(1, nextMs - now));
+  }
+
+  /** @returns when the next of its frames is due */
+  #pumpStream(stream: string, share: number, now: number): number {
     let nextMs = Number.POSITIVE_INFINITY;
     let count = 0;
-    for (const frame of this.#outbox.frames()) {
-      if (count >= SENT_MAX) break;
+    for (const frame of this.#outbox.frames(stream)) {
+      if (count >= share) break;
       count += 1;
-      const dueMs = Math.max(this.#sent.get(frame.id)?.dueMs ?? 0, this.#pausedUntil.get(frame.stream) ?? 0);
+      const dueMs = Math.max(this.#sent.get(frame.id)?.dueMs ?? 0, this.#pausedUntil.get(stream) ?? 0);
       nextMs = Math.min(nextMs, dueMs <= now ? this.#send(frame, now) : dueMs);
     }
-    if (count > 0) this.#timer = this.#d.clock.setTimeout(() => this.#pump(), Math.max(1, nextMs - now));
+    return nextMs;
   }
 
   /** @returns when it is due again */
@@ -149,7 +160,7 @@ export class Keeper {
       return;
     }
     const { boot, through, rejected, busy_ms } = data;
-    const mine = [...this.#outbox.frames()].filter((frame) => frame.stream === stream && frame.boot === boot);
+    const mine = [...this.#outbox.frames(stream)].filter((frame) => frame.boot === boot);
     const refused = new Map(rejected.map(({ seq, code }) => [seq, code]));
     const done = mine.filter(({ seq }) => seq <= through || refused.has(seq));
     this.#outbox.remove(done);

@@ -165,3 +165,13 @@ test('a gateway that is busy gets no frame until the time that it asked for is o
   await until(() => frames().length >= 2, 'it goes on');
   expect(performance.now() - since).toBeGreaterThan(650);
 });
+
+test('a stream that nobody gives receipts for keeps no other one from being sent', async () => {
+  const site = await startSite({ users: [CONTROL, GATEWAY] });
+  onTestFinished(() => site[Symbol.asyncDispose]());
+  const device = site.device({ outbox: { file: join(folder(), 'outbox.db') } });
+  await device.start(soon());
+  for (let i = 0; i < 200; i++) await device.keep('misspelt', Buffer.from('one'));
+  await device.keep('pump', Buffer.from('two'));
+  await until(() => site.up('dev-1', 'frames/pump').length > 0, 'the other stream is sent');
+});

@@ -104,7 +104,7 @@ describe('a device with an outbox', () => {
     for (const count of [1, 2]) {
       const outbox = new Outbox({ file });
       await outbox.open();
-      const frames = [...outbox.frames()];
+      const frames = [...outbox.frames('pump')];
       expect(frames).toHaveLength(count);
       expect(outbox.read(frames[0]!)).toEqual({ payload: new Uint8Array(bytes('one')), contentType: 'audio/wav' });
       if (count === 1) outbox.add('pump', { boot: 'k3v9', seq: 8 }, bytes('two'), { at: 160 });

@@ -39,7 +39,9 @@ const APPLICATION_ID = 0x42726f62;
 /** Frames on the disk of the device until the gateway gave a receipt for them. */
 export class Outbox {
   readonly #config: Required<OutboxConfig>;
-  readonly #frames = new Map<number, KeptFrame>();
+  /** By stream, then by id: in the order in which they were kept. */
+  readonly #streams = new Map<string, Map<number, KeptFrame>>();
+  #size = 0;
   #db: DatabaseSync | undefined;
   #bytes = 0;
   #lastId = 0;
@@ -74,17 +76,23 @@ export class Outbox {
     this.#db?.close();
     this.#db = undefined;
     this.#insert = undefined;
-    this.#frames.clear();
+    this.#streams.clear();
+    this.#size = 0;
     this.#bytes = 0;
   }
 
   get size(): number {
-    return this.#frames.size;
+    return this.#size;
   }
 
-  /** In the order in which they were kept. */
-  frames(): Iterable<KeptFrame> {
-    return this.#frames.values();
+  /** Those that have frames. */
+  streams(): string[] {
+    return [...this.#streams.keys()];
+  }
+
+  /** Of one stream, in the order in which they were kept. */
+  frames(stream: string): Iterable<KeptFrame> {
+    return this.#streams.get(stream)?.values() ?? [];
   }
 
   /**
@@ -143,18 +151,27 @@ export class Outbox {
       if (db.isTransaction) db.exec('ROLLBACK');
       throw outboxError(error, this.#config.file);
     }
-    for (const { id, bytes } of frames) if (this.#frames.delete(id)) this.#bytes -= bytes;
+    for (const frame of frames) this.#forget(frame);
   }
 
   #oldest(stream: string): KeptFrame | undefined {
-    for (const frame of this.#frames.values()) if (frame.stream === stream) return frame;
-    return undefined;
+    return this.#streams.get(stream)?.values().next().value;
   }
 
   #remember(frame: KeptFrame): void {
-    this.#frames.set(frame.id, frame);
+    const frames = this.#streams.get(frame.stream) ?? new Map<number, KeptFrame>();
+    this.#streams.set(frame.stream, frames.set(frame.id, frame));
+    this.#size += 1;
     this.#bytes += frame.bytes;
     this.#lastId = frame.id;
+  }
+
+  #forget({ id, stream, bytes }: KeptFrame): void {
+    const frames = this.#streams.get(stream);
+    if (frames?.delete(id) !== true) return;
+    if (frames.size === 0) this.#streams.delete(stream);
+    this.#size -= 1;
+    this.#bytes -= bytes;
   }
 }
 
