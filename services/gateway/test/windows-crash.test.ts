@@ -19,8 +19,8 @@ const POINTS = [
 ];
 /** The first when nothing has gone yet, the second when rows have gone and states are kept. */
 const NS_SHORT = [1, 70];
-/** Of the sweep: n = 1, 10, 19 … until a point is not passed so often. */
-const NS = Array.from({ length: 40 }, (_, i) => 1 + 9 * i);
+/** Of the sweep: n = 1, 18, 35 … until a point is not passed so often. */
+const NS = Array.from({ length: 40 }, (_, i) => 1 + 17 * i);
 
 const DURABLE = {
   ...SITE,
