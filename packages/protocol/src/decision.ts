@@ -60,6 +60,7 @@ export const EvidenceSchema = z
   .strictObject({
     frame: z.strictObject({
       sha256: z.string().describe('of the bytes as received'),
+      kept_sha256: z.string().optional().describe('as it is kept, masked: the name of its file in a recording'),
       bytes: z.number().int(),
       type: z.string().optional(),
       width: z.number().int().optional(),

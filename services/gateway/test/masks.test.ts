@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Recording, RecordingSchema } from '@brink/protocol';
@@ -125,12 +126,14 @@ describe('a face', () => {
     await using site = await startSite({ configuration: siteWith([FACES]) });
     await withFaces(site);
     await site.ready();
-    const { tensors, kept } = await exitsOf(site, bytes);
+    const { tensors, kept, files } = await exitsOf(site, bytes);
     expect(tensors.get('faces')).toBeGreaterThan(100);
     expect(tensors.get('cats')).toBeLessThan(20);
     expect(kept.map((share) => share < 20)).toEqual([true]);
     expect(site.inference.decides[0]?.decide).toMatchObject({ model: 'faces', priority: 9 });
-    expect(site.control.outcomes[0]?.evidence.masked).toEqual({ regions: 0, faces: 1 });
+    const { evidence } = site.control.outcomes[0]!;
+    expect(evidence.masked).toEqual({ regions: 0, faces: 1 });
+    expect(evidence.frame.kept_sha256).toBe(createHash('sha256').update(files[0]!).digest('hex'));
   });
 
   it('is looked for in a picture whose regions are masked already', async () => {

@@ -188,7 +188,7 @@ describe('each mistake is named with file, line, column, path, what was found an
     [
       'a mask of pictures on another stream',
       withChange('format: image', 'format: tensor\n    mask: [{ regions: [[0, 0, 1, 1]] }]'),
-      'a.yaml:7:11: streams.front.mask[0]: found a mask of pictures beside format: tensor; expected format: image (example: - { regions: [[0, 0, 0.2, 0.1]] })',
+      'a.yaml:7:12: streams.front.mask[0]: found a mask of pictures beside format: tensor; expected format: image (example: - { regions: [[0, 0, 0.2, 0.1]] })',
     ],
     [
       'a region that is none',

@@ -135,6 +135,7 @@ function evidenceJson(unit: Unit, ending: Ending, totalMs: number, gateway: stri
     attempts: unit.attempts,
     gateway,
   };
+  if (frame.keptSha256 !== undefined) evidence.frame.kept_sha256 = frame.keptSha256;
   if (frame.traceparent !== undefined) evidence.traceparent = frame.traceparent;
   if (result !== undefined && result.span !== '') evidence.spans = { infer: result.span };
   if (prepared !== undefined) describePreparation(evidence, prepared);

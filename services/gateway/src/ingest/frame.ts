@@ -34,6 +34,8 @@ export interface Frame {
   /** Of audio and signals: the units that it completed, once that is known. */
   units?: readonly { readonly pipeline: PipelinePlan; readonly part: number }[] | undefined;
   sha256: string | undefined;
+  /** Of the bytes as they are kept: masked, without metadata. */
+  keptSha256?: string;
   /** Of a durable stream: its row in the spool. */
   readonly spooled: Spooled | undefined;
 }

@@ -1,6 +1,6 @@
 import type { Clock } from '@brink/runtime';
 import type { DecodePool } from '../decode/pool.ts';
-import { detach, type Frame } from '../ingest/frame.ts';
+import { detach, type Frame, sha256 } from '../ingest/frame.ts';
 import type { Masking } from '../mask/masking.ts';
 import { samplesOf } from '../window/samples.ts';
 import { type KeptFrame, Ring, type RingEnd } from './ring.ts';
@@ -44,8 +44,11 @@ export function createKeeper(config: { sourceBytesMax: number; bytesMax: number 
     const kept: KeptFrame = { device, stream, boot, seq, receivedMs: frame.receivedMs, type, bytes, rateHz };
     // A decode that was under way when the masks changed.
     if (!d.isMaskedAsNow(frame)) d.onSkipped('failed');
-    else if (d.keepMs(stream) > 0 && ring.add(kept)) d.onKept(kept);
-    else d.onSkipped('limit');
+    else if (d.keepMs(stream) > 0 && ring.add(kept)) {
+      // Sound is joined when it is written: its file is not of one frame.
+      if (rateHz === undefined) frame.keptSha256 = sha256(bytes);
+      d.onKept(kept);
+    } else d.onSkipped('limit');
   }
 
   function wait(frame: Frame): void {

@@ -55,6 +55,8 @@ export class Recorder {
   readonly #config: RecorderConfig;
   readonly #d: RecorderDeps;
   readonly #active = new Map<string, Active>();
+  /** Of those that have ended: what is still being written. */
+  readonly #ending = new Set<Promise<void>>();
   #tidying: Timer | undefined;
 
   constructor(config: RecorderConfig, d: RecorderDeps) {
@@ -75,8 +77,9 @@ export class Recorder {
 
   /** Those that are not finished are cut. */
   async stop(): Promise<void> {
+    for (const one of [...this.#active.values()]) void this.#end(one, 'cut');
+    await Promise.all(this.#ending);
     if (this.#tidying !== undefined) this.#d.clock.clearTimeout(this.#tidying);
-    await Promise.all([...this.#active.values()].map((one) => this.#end(one, 'cut')));
   }
 
   /**
@@ -163,7 +166,10 @@ export class Recorder {
       .then(() => this.#tidy())
       .catch((reason: unknown) => logger.error({ err: reason, recording: id }, 'a recording could not be written'))
       .finally(() => onEnd(state));
-    return one.writing;
+    const { writing } = one;
+    this.#ending.add(writing);
+    void writing.finally(() => this.#ending.delete(writing));
+    return writing;
   }
 
   /** Files first, then the manifest that names them, then those away that it does not name any longer. */
