@@ -2,7 +2,7 @@ import type { Clock, Timer } from '@brink/runtime';
 import type { Unit } from '../decide/unit.ts';
 import type { Admission } from '../ingest/admission.ts';
 import { type Frame, type Spooled, unitKey } from '../ingest/frame.ts';
-import { createLane, type Lane } from '../ingest/lanes.ts';
+import type { Lane } from '../ingest/lanes.ts';
 import type { SitePlan } from '../ingest/plan.ts';
 import type { Source, Sources } from '../ingest/sources.ts';
 import type { Models } from '../models/models.ts';
@@ -10,30 +10,15 @@ import { type Counts, countSpooled, type UnitFate } from '../outcomes/counts.ts'
 import type { Windows } from '../window/windows.ts';
 import { Cuts } from './cuts.ts';
 import { type Change, type LoadedRow, NEEDED, type SpoolContents, UNCUT } from './messages.ts';
+import { dropOthers } from './others.ts';
+import { Retries } from './retries.ts';
+import { createRows, type StreamRows } from './rows.ts';
 import type { Spool } from './spool.ts';
 
 /** Frames of one stream that are in memory; the others wait on the disk. */
 const WINDOW = { rows: 512, bytes: 16 * 1024 * 1024 };
 const AGAIN_MS = 1000;
 const ROOMY = 0.75;
-
-interface StreamRows {
-  /** Every row, in the order of arrival. */
-  readonly rows: Map<number, Spooled>;
-  bytes: number;
-  /** On their way to the disk. */
-  entering: number;
-  enteringBytes: number;
-  /** Rows whose frames are in memory. */
-  live: Set<number>;
-  liveBytes: number;
-  /** The last row that was looked at; those beyond are on the disk only. */
-  cursor: number;
-  last: number;
-  /** Changes with each beginning from the front: what was loaded before is of no use then. */
-  turn: number;
-  loading: boolean;
-}
 
 /** A unit as its row knows it. */
 export interface Settled {
@@ -63,11 +48,12 @@ export interface BacklogDeps {
 export class Backlog {
   readonly #limits: { rowsMax: number; bytesMax: number };
   readonly #d: BacklogDeps;
-  readonly #streams = new Map<string, StreamRows>();
-  readonly #keys = new Set<string>();
+  readonly #rows = createRows();
   readonly #cuts: Cuts;
+  readonly #retries: Retries;
+  readonly #others: Parameters<typeof dropOthers>[2];
   #plan: SitePlan | undefined;
-  /** What the disk refused, to be done again. */
+  /** Streams whose rows the disk did not give, to be asked for again. */
   #again: (() => void)[] = [];
   #timer: Timer | undefined;
   #stopped = false;
@@ -75,9 +61,13 @@ export class Backlog {
   constructor(limits: { rowsMax: number; bytesMax: number }, d: BacklogDeps) {
     this.#limits = limits;
     this.#d = d;
+    this.#retries = new Retries(d);
     const write = (change: Change, done: () => void) => this.#write(change, done);
-    const isLoaded = (stream: string) => this.#of(stream).cursor === this.#of(stream).last;
-    this.#cuts = new Cuts({ ...d, write, isLoaded, onQuiet: (spooled) => this.#quiet(spooled) });
+    const onQuiet = (spooled: Spooled) => this.#quiet(spooled);
+    const settle = (spooled: Spooled, of: Settled, fate: UnitFate) => this.settle(spooled, of, fate);
+    this.#others = { write, settle, onQuiet, onDropped: d.onDropped };
+    const isLoaded = (stream: string) => this.#rows.of(stream).cursor === this.#rows.of(stream).last;
+    this.#cuts = new Cuts({ ...d, write, isLoaded, onQuiet });
   }
 
   /** What the last process left. Nothing of it is decided before `apply`. */
@@ -90,7 +80,7 @@ export class Backlog {
         return state === undefined ? [] : [[pipeline, state] as const];
       });
       const samples = cut.length === 0 ? undefined : new Map(cut);
-      this.#add({ ...row, left: new Set(attempts.keys()), out: new Set(), attempts, samples, cutting: new Map() });
+      this.#rows.add({ ...row, left: new Set(attempts.keys()), out: new Set(), attempts, samples, cutting: new Map() });
     }
     this.#cuts.restore(contents);
     for (const { device, stream, name, value } of contents.counters) {
@@ -102,7 +92,7 @@ export class Backlog {
   apply(plan: SitePlan): void {
     const before = this.#plan;
     this.#plan = plan;
-    for (const [name, of] of this.#streams) {
+    for (const [name, of] of this.#rows.all()) {
       const [is, was] = [plan.streams.get(name), before?.streams.get(name)];
       if (before !== undefined && JSON.stringify(is) === JSON.stringify(was)) continue;
       of.turn += 1;
@@ -128,17 +118,18 @@ export class Backlog {
   stop(): void {
     this.#stopped = true;
     this.#again = [];
+    this.#retries.stop();
     if (this.#timer !== undefined) this.#d.clock.clearTimeout(this.#timer);
     this.#plan = undefined;
   }
 
   /** Whether a frame is in the spool, or on its way there. */
   has(device: string, stream: string, boot: string, seq: number): boolean {
-    return this.#keys.has(`${device}/${stream}/${boot}-${seq}`);
+    return this.#rows.has({ device, stream, boot, seq });
   }
 
   hasRoom(stream: string, bytes: number): boolean {
-    const of = this.#of(stream);
+    const of = this.#rows.of(stream);
     const { rowsMax, bytesMax } = this.#limits;
     const rows = of.rows.size + of.entering;
     // Where nothing but more samples lets anything go, more are taken: a window may be longer than the limit.
@@ -151,25 +142,16 @@ export class Backlog {
   }
 
   /** Takes room for a frame that is on its way to the disk. @returns what gives it back, to be called when it is there or failed */
-  enter({ device, stream, boot, seq, bytes }: Spooled): () => void {
-    const of = this.#of(stream);
-    const key = `${device}/${stream}/${boot}-${seq}`;
-    this.#keys.add(key);
-    of.entering += 1;
-    of.enteringBytes += bytes;
-    return () => {
-      this.#keys.delete(key);
-      of.entering -= 1;
-      of.enteringBytes -= bytes;
-    };
+  enter(spooled: Spooled): () => void {
+    return this.#rows.enter(spooled);
   }
 
   /** It is on the disk. It is decided from here, or when its turn comes. */
   accept(source: Source, frame: Frame, spooled: Spooled): void {
     const { stream, id, bytes } = spooled;
-    const of = this.#of(stream);
+    const of = this.#rows.of(stream);
     const inTurn = of.cursor === of.last && of.live.size < WINDOW.rows && of.liveBytes + bytes <= WINDOW.bytes;
-    this.#add(spooled);
+    this.#rows.add(spooled);
     if (!inTurn || this.#plan === undefined) {
       void this.#pull(stream);
       return;
@@ -214,12 +196,9 @@ export class Backlog {
     });
   }
 
-  /** Again after a pause where the disk fails: at the worst the next process does once more what this is about. */
+  /** However often the disk fails; of one stream in this order. */
   #write(change: Change, done: () => void): void {
-    this.#d.spool.write(change, (error) => {
-      if (error === undefined) done();
-      else this.#later(() => this.#write(change, done));
-    });
+    this.#retries.write(change, done);
   }
 
   /** Nothing of it is under way: it need not be in memory, and goes where nothing needs it. */
@@ -230,7 +209,7 @@ export class Backlog {
       return;
     }
     if ([...(samples?.values() ?? [])].includes('uncut')) return;
-    const of = this.#of(stream);
+    const of = this.#rows.of(stream);
     if (of.live.delete(id)) of.liveBytes -= bytes;
     this.#d.onRoom(stream);
     void this.#pull(stream);
@@ -238,14 +217,14 @@ export class Backlog {
 
   /** Whether a quarter of a stream's place is free: worth asking the broker for all that waits there. */
   isRoomy(stream: string): boolean {
-    const { rows, bytes, entering, enteringBytes } = this.#of(stream);
+    const { rows, bytes, entering, enteringBytes } = this.#rows.of(stream);
     const { rowsMax, bytesMax } = this.#limits;
     return rows.size + entering <= rowsMax * ROOMY && bytes + enteringBytes <= bytesMax * ROOMY;
   }
 
   /** For metrics and /readyz. */
   *streams(): Generator<{ stream: string; rows: number; bytes: number; full: boolean }> {
-    for (const [stream, { rows, bytes }] of this.#streams) {
+    for (const [stream, { rows, bytes }] of this.#rows.all()) {
       yield { stream, rows: rows.size, bytes, full: !this.hasRoom(stream, 1) };
     }
   }
@@ -264,7 +243,7 @@ export class Backlog {
   }
 
   async #pull(stream: string): Promise<void> {
-    const of = this.#of(stream);
+    const of = this.#rows.of(stream);
     const few = () => of.live.size <= WINDOW.rows / 2 && of.liveBytes <= WINDOW.bytes / 2;
     if (of.loading || this.#plan?.streams.get(stream)?.durable !== true) return;
     const { turn } = of;
@@ -272,8 +251,11 @@ export class Backlog {
     try {
       while (of.turn === turn && of.cursor < of.last && few()) {
         const limits = { rowsMax: WINDOW.rows / 2, bytesMax: WINDOW.bytes / 2 };
+        const { last } = of;
         const rows = await this.#d.spool.load({ stream, after: of.cursor, ...limits });
-        if (of.turn !== turn || rows.length === 0) break;
+        if (of.turn !== turn) break;
+        // What was there has gone meanwhile.
+        if (rows.length === 0) of.cursor = last;
         for (const row of rows) this.#loaded(of, stream, row);
       }
     } catch {
@@ -283,7 +265,7 @@ export class Backlog {
     if (of.turn === turn) of.loading = false;
   }
 
-  /** What failed at the disk is done again, all of it after one pause. */
+  /** All of it after one pause. */
   #later(again: () => void): void {
     if (this.#stopped) return;
     this.#again.push(again);
@@ -322,7 +304,7 @@ export class Backlog {
   #offer(of: StreamRows, source: Source, frame: Frame, spooled: Spooled): void {
     of.live.add(spooled.id);
     of.liveBytes += spooled.bytes;
-    this.#dropOthers(source, spooled);
+    dropOthers(source, spooled, this.#others);
     if (spooled.samples !== undefined) this.#cuts.offer(source, frame, spooled);
     else {
       const wanted = source.lanes.filter(({ pipeline: { name } }) => spooled.left.has(name) && !spooled.out.has(name));
@@ -332,55 +314,9 @@ export class Backlog {
     this.#d.onOffered(frame);
   }
 
-  /** Units of pipelines that the configuration has no more, or has otherwise. */
-  #dropOthers(source: Source, spooled: Spooled): void {
-    const { device, stream } = spooled;
-    const isAsBefore = (source.plan.samples === undefined) === (spooled.samples === undefined);
-    const stays = (name: string) => isAsBefore && source.plan.pipelines.some((pipeline) => pipeline.name === name);
-    for (const key of spooled.left) {
-      const [name = '', part = '0'] = key.split('/');
-      if (stays(name) || spooled.out.has(key)) continue;
-      spooled.out.add(key);
-      this.#d.onDropped('configuration', spooled);
-      const pipeline = { name, model: '', priority: 0, deadlineMs: undefined, everyMs: undefined };
-      this.settle(spooled, { lane: createLane(pipeline, source.plan), part: Number(part), kept: undefined }, 'dropped');
-    }
-    for (const name of spooled.samples?.keys() ?? []) {
-      if (stays(name)) continue;
-      const cut = { frame: spooled.id, pipeline: name, parts: [] };
-      this.#write({ device, stream, cut, released: { frames: [spooled.id], pipeline: name } }, () => {
-        spooled.samples?.delete(name);
-        if (spooled.left.size === 0) this.#quiet(spooled);
-      });
-    }
-  }
-
-  #add(spooled: Spooled): void {
-    const of = this.#of(spooled.stream);
-    of.rows.set(spooled.id, spooled);
-    of.bytes += spooled.bytes;
-    of.last = spooled.id;
-    this.#keys.add(`${spooled.device}/${spooled.stream}/${spooled.boot}-${spooled.seq}`);
-  }
-
   #remove(spooled: Spooled): void {
-    const { id, device, stream, boot, seq, bytes } = spooled;
-    const of = this.#of(stream);
-    if (!of.rows.delete(id)) return;
-    of.bytes -= bytes;
-    if (of.live.delete(id)) of.liveBytes -= bytes;
-    this.#keys.delete(`${device}/${stream}/${boot}-${seq}`);
-    this.#d.onRoom(stream);
-    void this.#pull(stream);
-  }
-
-  #of(stream: string): StreamRows {
-    let of = this.#streams.get(stream);
-    if (of === undefined) {
-      const memory = { live: new Set<number>(), liveBytes: 0, cursor: 0, last: 0, turn: 0, loading: false };
-      of = { rows: new Map(), bytes: 0, entering: 0, enteringBytes: 0, ...memory };
-      this.#streams.set(stream, of);
-    }
-    return of;
+    if (!this.#rows.remove(spooled)) return;
+    this.#d.onRoom(spooled.stream);
+    void this.#pull(spooled.stream);
   }
 }
