@@ -2,9 +2,9 @@ export { collectBuffersEarly } from './buffers.ts';
 export { type Clock, createTestClock, systemClock, type Timer } from './clock.ts';
 export { type DataFolder, openDataFolder } from './datafolder.ts';
 export { type ChildMetrics, createChildMetrics, type ExitReason } from './exits.ts';
+export { createPlainHistogram, type PlainHistogram } from './histogram.ts';
 export { formatLinkAddress, type LinkAddress, parseLinkAddress } from './link/address.ts';
 export { giveBack } from './link/buffers.ts';
-export { createPlainHistogram, type PlainHistogram } from './histogram.ts';
 export { createLinkClient, type LinkClient } from './link/client.ts';
 export type {
   HandlerContext,

@@ -23,11 +23,7 @@ const folder = positionals[0] ?? process.env['BRINK_CONFIG_DIR'] ?? './config';
 const modelsDir = values.models ?? process.env['BRINK_MODELS_DIR'] ?? './models';
 
 try {
-  const validation = validateConfiguration(
-    await readConfigFolder(folder),
-    await readModels(modelsDir),
-    checkRules,
-  );
+  const validation = validateConfiguration(await readConfigFolder(folder), await readModels(modelsDir), checkRules);
   if (validation.ok) report({ valid: true, revision: validation.published.revision, problems: [] });
   else report({ valid: false, problems: validation.problems });
 } catch (reason) {
