@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Recording, RecordingSchema } from '@brink/protocol';
+import type { Logger } from '@brink/runtime';
 import { describe, expect, it } from 'vitest';
 import { canaryIn, jpegWithCanary, pictureOf, withMetadata } from './harness/canary.ts';
 import { writePassport } from './harness/neighbours.ts';
@@ -106,6 +107,33 @@ describe('a region that is masked', () => {
     expect([...tensors.values(), ...kept].map((share) => share > 100)).toEqual([true, true]);
     // Nothing was to be hidden, so it is the camera's picture bit by bit.
     expect(files.some((file) => file.includes(scanOf(bytes)))).toBe(true);
+  });
+
+  it('is in no word that leaves the gateway: outcomes, dead letters, reports, status, metrics, logs', async () => {
+    const said: unknown[] = [];
+    const say = (...words: unknown[]) => said.push(words);
+    const logger = { trace: say, debug: say, info: say, warn: say, error: say, fatal: say, child: () => logger };
+    const bytes = await jpegWithCanary(160, 120, BOX);
+    await using site = await startSite({ configuration: siteWith([REGION]), logger: logger as unknown as Logger });
+    await site.ready();
+    const cut = bytes.subarray(0, bytes.length - 200);
+    const frames = [bytes, cut, Buffer.concat([Buffer.from('no picture'), bytes])];
+    for (const [i, frame] of frames.entries()) {
+      await site.frame('cam-1', 'front', frame, `k3v9-${i + 1}`);
+      await until(() => site.control.outcomes.length + site.control.letters.length === i + 1, 'what became of it');
+    }
+    expect(site.control.outcomes.map(({ outcome }) => outcome).toSorted()).toEqual(['dead', 'decided']);
+    const { host, port } = site.service.addresses.ops;
+    const pages = ['readyz', 'metrics'].map(async (page) => (await fetch(`http://${host}:${port}/${page}`)).text());
+    const { outcomes, letters, reports } = site.control;
+    const words = JSON.stringify([outcomes, letters, reports, said, await Promise.all(pages)]);
+    const scan = scanOf(bytes);
+    const piece = scan.subarray(scan.length / 2, scan.length / 2 + 24);
+    for (const form of ['latin1', 'utf8', 'hex', 'base64'] as const) {
+      expect(words.includes(JSON.stringify(piece.toString(form)).slice(1, -4))).toBe(false);
+    }
+    expect(words).not.toMatch(/"type":"Buffer"|"0":255,"1":216/);
+    expect(said.length).toBeGreaterThan(0);
   });
 
   it('is forgotten in the ring where the mask comes later', async () => {

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Broker, createBroker, type User } from '@brink/broker';
 import { type Configuration, ConfigurationSchema, createTopics } from '@brink/protocol';
-import { createLogger, createRegistry, silentLogger, systemClock } from '@brink/runtime';
+import { createLogger, createRegistry, type Logger, silentLogger, systemClock } from '@brink/runtime';
 import mqtt, { type IClientPublishOptions, type MqttClient } from 'mqtt';
 import type { z } from 'zod';
 import { type GatewayConfig, readConfig } from '../../src/config.ts';
@@ -46,6 +46,7 @@ export async function startSite(
     inference?: false;
     control?: false;
     failpoint?: (name: string) => void;
+    logger?: Logger;
     spoolWorker?: SpoolWorker;
     /** Default: an embedded broker of its own. */
     brokerUrl?: string;
@@ -117,7 +118,7 @@ export async function startSite(
     createService(
       { ...readConfig(env), ...o.config },
       {
-        ...{ logger: LOGGER, clock, random: Math.random },
+        ...{ logger: o.logger ?? LOGGER, clock, random: Math.random },
         ...(o.failpoint === undefined ? {} : { failpoint: o.failpoint }),
         ...(o.spoolWorker === undefined ? {} : { spoolWorker: o.spoolWorker }),
       },
