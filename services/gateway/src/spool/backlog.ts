@@ -2,7 +2,6 @@ import type { Clock, Timer } from '@brink/runtime';
 import type { Unit } from '../decide/unit.ts';
 import type { Admission } from '../ingest/admission.ts';
 import { type Frame, type Spooled, unitKey } from '../ingest/frame.ts';
-import type { Lane } from '../ingest/lanes.ts';
 import type { SitePlan } from '../ingest/plan.ts';
 import type { Source, Sources } from '../ingest/sources.ts';
 import type { Models } from '../models/models.ts';
@@ -10,7 +9,7 @@ import { type Counts, countSpooled, type UnitFate } from '../outcomes/counts.ts'
 import type { Windows } from '../window/windows.ts';
 import { Cuts } from './cuts.ts';
 import { type Change, type LoadedRow, NEEDED, type SpoolContents, UNCUT } from './messages.ts';
-import { dropOthers } from './others.ts';
+import { dropOthers, type Settled } from './others.ts';
 import { Retries } from './retries.ts';
 import { createRows, type StreamRows } from './rows.ts';
 import type { Spool } from './spool.ts';
@@ -19,14 +18,6 @@ import type { Spool } from './spool.ts';
 const WINDOW = { rows: 512, bytes: 16 * 1024 * 1024 };
 const AGAIN_MS = 1000;
 const ROOMY = 0.75;
-
-/** A unit as its row knows it. */
-export interface Settled {
-  readonly lane: Lane;
-  readonly part: number;
-  /** Where its model has states: what it left. */
-  readonly kept: Uint8Array | undefined;
-}
 
 export interface BacklogDeps {
   spool: Spool;

@@ -263,5 +263,5 @@ function leftOf(lane: Lane, formed: readonly Piece[], frame: Frame, { left }: Sp
 function goneUnit({ id: { seq } }: Frame): NonNullable<Piece['formed']> {
   const error = new BrinkError('E_PASSPORT_CHANGED', 'the window is not there any more with what the model takes now');
   const frames = { first: seq, last: seq, received: 1 };
-  return { window: undefined, error, chain: undefined, fresh: false, frames, inputsKey: '' };
+  return { window: undefined, error, fresh: false, frames, inputsKey: '' };
 }

@@ -1,8 +1,17 @@
 import { BrinkError, type Result } from '@brink/protocol';
+import type { Clock, LinkPeer } from '@brink/runtime';
+import type { Crops } from '../decide/prepare.ts';
 import { answersOf, decideBody, failedAnswer, isDecodeAttempt } from '../decide/request.ts';
 import type { Unit, UnitAnswer } from '../decide/unit.ts';
 import type { StepModel } from '../models/resolve.ts';
-import type { StepsDeps } from './steps.ts';
+
+export interface StepsDeps {
+  clock: Clock;
+  request: LinkPeer['request'];
+  timeoutMs: number;
+  /** Parts of a unit's picture, as a model takes them. */
+  crops: Crops;
+}
 
 export type CropStep = StepModel & { readonly crop: NonNullable<StepModel['crop']> };
 

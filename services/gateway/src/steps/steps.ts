@@ -1,20 +1,10 @@
 import { BrinkError, create, link } from '@brink/protocol';
-import type { Clock, LinkPeer } from '@brink/runtime';
-import type { Crops } from '../decide/prepare.ts';
 import { answersOf, decideBody, failedAnswer } from '../decide/request.ts';
 import type { Unit, UnitAnswer } from '../decide/unit.ts';
 import { dueAt } from '../ingest/frame.ts';
 import type { ServingModel, StepModel } from '../models/resolve.ts';
-import { type CropStep, decideCrops } from './crops.ts';
+import { type CropStep, decideCrops, type StepsDeps } from './crops.ts';
 import { newMemory, packMemory, type StepMemory, takeRows, unpackMemory } from './memory.ts';
-
-export interface StepsDeps {
-  clock: Clock;
-  request: LinkPeer['request'];
-  timeoutMs: number;
-  /** Parts of a unit's picture, as a model takes them. */
-  crops: Crops;
-}
 
 /**
  * A unit of a chain: the first model gets what was cut from the stream, each other one the windows that what came before makes

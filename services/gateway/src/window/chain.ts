@@ -146,7 +146,7 @@ export class Chain {
       const frames = { first: part.seq, last: part.seq, received: 1 };
       return [
         {
-          ...{ window: undefined, error: BrinkError.from(reason, 'E_DECODE'), chain: this, fresh: this.#fresh, frames },
+          ...{ window: undefined, error: BrinkError.from(reason, 'E_DECODE'), fresh: this.#fresh, frames },
           inputsKey: model.inputsKey,
         },
       ];
@@ -249,7 +249,7 @@ export class Chain {
     const frames = { first: looked[0]?.seq ?? seq, last: seq, received: Math.max(1, looked.length) };
     const fresh = this.#fresh;
     this.#fresh = false;
-    return { window, error: undefined, chain: this, fresh, frames, inputsKey };
+    return { window, error: undefined, fresh, frames, inputsKey };
   }
 }
 

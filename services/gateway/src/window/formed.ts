@@ -1,13 +1,11 @@
 import type { FormedWindow } from '@brink/preprocess';
 import type { BrinkError } from '@brink/protocol';
-import type { Chain } from './chain.ts';
 
 /** One unit that a frame completed: a window, or the reason why there is none. */
 export interface FormedUnit {
   readonly window: FormedWindow | undefined;
   /** Why the frame cannot become what the model takes. */
   readonly error: BrinkError | undefined;
-  readonly chain: Chain | undefined;
   /** The first after a gap: what the model remembers of before is not its own. */
   readonly fresh: boolean;
   /** The frames that it looks at; the last is the one that completed it. */

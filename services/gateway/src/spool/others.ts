@@ -1,0 +1,46 @@
+import type { Spooled } from '../ingest/frame.ts';
+import { createLane, type Lane } from '../ingest/lanes.ts';
+import type { Source } from '../ingest/sources.ts';
+import type { UnitFate } from '../outcomes/counts.ts';
+import type { Change } from './messages.ts';
+
+/** A unit as its row knows it. */
+export interface Settled {
+  readonly lane: Lane;
+  readonly part: number;
+  /** Where its model has states: what it left. */
+  readonly kept: Uint8Array | undefined;
+}
+
+/** Units of pipelines that the configuration has no more, or has otherwise, are dropped; their samples are needed no more. */
+export function dropOthers(
+  source: Source,
+  spooled: Spooled,
+  d: {
+    write(change: Change, done: () => void): void;
+    settle(spooled: Spooled, of: Settled, fate: UnitFate): void;
+    onDropped(reason: 'configuration', of: { device: string; stream: string }): void;
+    /** Nothing of the row is under way. */
+    onQuiet(spooled: Spooled): void;
+  },
+): void {
+  const { device, stream } = spooled;
+  const isAsBefore = (source.plan.samples === undefined) === (spooled.samples === undefined);
+  const stays = (name: string) => isAsBefore && source.plan.pipelines.some((pipeline) => pipeline.name === name);
+  for (const key of spooled.left) {
+    const [name = '', part = '0'] = key.split('/');
+    if (stays(name) || spooled.out.has(key)) continue;
+    spooled.out.add(key);
+    d.onDropped('configuration', spooled);
+    const pipeline = { name, model: '', priority: 0, deadlineMs: undefined, everyMs: undefined };
+    d.settle(spooled, { lane: createLane(pipeline, source.plan), part: Number(part), kept: undefined }, 'dropped');
+  }
+  for (const name of spooled.samples?.keys() ?? []) {
+    if (stays(name)) continue;
+    const cut = { frame: spooled.id, pipeline: name, parts: [] };
+    d.write({ device, stream, cut, released: { frames: [spooled.id], pipeline: name } }, () => {
+      spooled.samples?.delete(name);
+      if (spooled.left.size === 0) d.onQuiet(spooled);
+    });
+  }
+}
