@@ -194,13 +194,14 @@ export async function openSpool({ spool, backlog, intake }: DataPath): Promise<S
 }
 
 /** Why it cannot do its work, apart from its connections. */
-export function problemsOf({ pool, models, sources, spool, backlog }: DataPath): string[] {
+export function problemsOf({ pool, models, sources, spool, backlog, outbox }: DataPath): string[] {
   const full = [...backlog.streams()].filter((stream) => stream.full);
   const spoolProblems = full.map(
     ({ stream, rows, bytes }) => `spool: stream ${stream} is full (${rows} frames, ${bytes} bytes)`,
   );
   const modelProblems = [...models.problemsOf(modelsOf(sources.plan)), ...misfits(sources.plan, models)];
-  return [pool.problem, spool.problem, ...spoolProblems, ...modelProblems].filter((problem) => problem !== undefined);
+  const all = [pool.problem, spool.problem, outbox.problem, ...spoolProblems, ...modelProblems];
+  return all.filter((problem) => problem !== undefined);
 }
 
 /**

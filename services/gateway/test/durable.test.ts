@@ -1,4 +1,4 @@
-import { ReceiptSchema } from '@brink/protocol';
+import { BrinkError, ReceiptSchema } from '@brink/protocol';
 import { describe, expect, it } from 'vitest';
 import type { z } from 'zod';
 import { decided } from './harness/neighbours.ts';
@@ -177,6 +177,24 @@ describe('a durable stream', () => {
     expect(batches).toBeGreaterThan(2);
     expect(site.inference.units).toHaveLength(5);
     expect(new Set(decisionsOf(site, 'dev-1')).size).toBe(5);
+    expectLaws(site);
+  });
+
+  it('waits while control cannot write, with its reason under /readyz, and loses nothing', async () => {
+    await using site = await startSite({ configuration: durable() });
+    await site.ready();
+    let refused = 0;
+    site.control.beforeCommit(() => {
+      refused += 1;
+      return Promise.reject(new BrinkError('E_STORAGE_READONLY', 'remounted read-only'));
+    });
+    for (let seq = 1; seq <= 5; seq++) await site.frame('dev-1', 'raw', tensor(), `k3v9-${seq}`);
+    await site.hears('control does not take them: E_STORAGE_READONLY: remounted read-only');
+    await until(() => refused >= 4);
+    site.control.beforeCommit(() => Promise.resolve());
+    await until(() => site.service.counts.units('bits').decided === 5);
+    expect(new Set(decisionsOf(site, 'dev-1')).size).toBe(5);
+    await site.ready();
     expectLaws(site);
   });
 

@@ -1,4 +1,4 @@
-import { BrinkError, create, link } from '@brink/protocol';
+import { BrinkError, create, type ErrorCode, link } from '@brink/protocol';
 import { createTestClock, type LinkReply, silentLogger } from '@brink/runtime';
 import { describe, expect, it } from 'vitest';
 import { createDeadLetters } from './letters.ts';
@@ -55,7 +55,20 @@ function sending(limits: Partial<OutboxLimits> = {}) {
     sent,
     fates,
     outbox,
-    add: (text: string) => outbox.add(text, (fate) => fates.push(`${text} ${fate}`)),
+    add: (text: string, kept = false) => outbox.add(text, (fate) => fates.push(`${text} ${fate}`), kept),
+    /** Control answers whatever comes, until `done`. */
+    async answering(code: (rows: readonly string[]) => ErrorCode | undefined, done: () => boolean) {
+      for (let [answered, rounds] = [0, 0]; !done() && rounds < 100; rounds++) {
+        await this.settle();
+        for (const batch of sent.slice(answered)) {
+          answered += 1;
+          const why = code(batch.rows);
+          if (why === undefined) batch.commit();
+          else batch.fail(new BrinkError(why, 'said the test'));
+        }
+        await clock.advance(5000);
+      }
+    },
     settle: () => new Promise((resolve) => setImmediate(() => setImmediate(resolve))),
     get lettersDropped() {
       return lettersDropped;
@@ -114,20 +127,64 @@ describe('outcomes on their way to control', () => {
     expect(box.fates).toEqual(['o0 committed', 'o1 refused', 'o2 committed']);
   });
 
+  it.each(['E_STORAGE_READONLY', 'E_STORAGE_CORRUPT', 'E_INTERNAL', 'E_BAD_REQUEST'] as const)(
+    'wait while control takes none at all (%s), however long, and /readyz says why',
+    async (code) => {
+      const box = sending();
+      box.outbox.linkUp();
+      for (let i = 0; i < 15; i++) box.add(`o${i}`, i % 2 === 0);
+      let rounds = 0;
+      await box.answering(
+        () => code,
+        () => ++rounds > 60,
+      );
+      expect(box.fates).toEqual([]);
+      expect(box.outbox.problem).toContain(code);
+      await box.answering(
+        () => undefined,
+        () => box.fates.length === 15,
+      );
+      expect(new Set(box.fates)).toEqual(new Set(Array.from({ length: 15 }, (_, i) => `o${i} committed`)));
+      expect([box.outbox.rows, box.outbox.problem]).toEqual([0, undefined]);
+    },
+  );
+
   it('are tried one by one when control stumbles over a batch, so that one row cannot stop the others', async () => {
     const box = sending();
     box.outbox.linkUp();
     for (const text of ['good', 'poison', 'fine']) box.add(text);
-    for (let answered = 0; box.fates.length < 3; ) {
-      await box.settle();
-      for (const batch of box.sent.slice(answered)) {
-        answered += 1;
-        if (batch.rows.includes('poison')) batch.fail(new BrinkError('E_INTERNAL', 'a bug'));
-        else batch.commit();
-      }
-      await box.clock.advance(5000);
-    }
-    expect(box.fates).toEqual(['good committed', 'poison refused', 'fine committed']);
+    await box.answering(
+      (rows) => (rows.includes('poison') ? 'E_INTERNAL' : undefined),
+      () => box.fates.length === 2,
+    );
+    // It failed alone, but nothing says yet that it is not control itself.
+    expect(new Set(box.fates)).toEqual(new Set(['good committed', 'fine committed']));
+    box.add('next');
+    await box.answering(
+      (rows) => (rows.includes('poison') ? 'E_INTERNAL' : undefined),
+      () => box.fates.length === 4,
+    );
+    expect(new Set(box.fates.slice(2))).toEqual(new Set(['next committed', 'poison refused']));
+  });
+
+  it('that are in the spool are never given up for it: they step aside, and are tried again', async () => {
+    const box = sending();
+    box.outbox.linkUp();
+    for (let i = 0; i < 9; i++) box.add(i === 4 ? 'poison' : `o${i}`, true);
+    const stumbles = (rows: readonly string[]) => (rows.includes('poison') ? 'E_INTERNAL' : undefined);
+    const isAside = () => box.outbox.problem?.includes('does not take 1 of them') === true;
+    await box.answering(stumbles, isAside);
+    for (let i = 10; i < 40; i++) box.add(`o${i}`, true);
+    const from = box.sent.length;
+    await box.answering(stumbles, () => box.fates.length === 38);
+    expect(box.fates.every((fate) => fate.endsWith('committed'))).toBe(true);
+    expect(box.sent.slice(from).filter(({ rows }) => rows.includes('poison') && rows.length > 1)).toEqual([]);
+    expect(box.outbox.rows).toBe(1);
+    await box.answering(
+      () => undefined,
+      () => box.outbox.rows === 0,
+    );
+    expect([box.fates.at(-1), box.outbox.problem]).toEqual(['poison committed', undefined]);
   });
 
   it('are bounded in number and bytes: the oldest goes, and says so', () => {

@@ -16,12 +16,16 @@ export interface OutboxDeps {
 }
 
 const BACKOFF = { baseMs: 100, capMs: 5000 };
-/** Batches in a row that fail for a reason nobody foresaw, before the rows of one are tried one by one. */
+/** For a row that control stumbles over, again and again. */
+const ASIDE = { baseMs: 1000, capMs: 60_000 };
+/** Batches that fail for a reason that may lie in one of their rows, before those are tried one by one. */
 const UNFORESEEN_MAX = 3;
 
 /**
  * Outcomes and dead letters on their way to control. A batch is sent again until control says that it is committed, so
- * each arrives at least once; control keeps one.
+ * each arrives at least once; control keeps one. What fails as a whole says nothing about any of its rows: control's disk may be
+ * full, read-only or damaged. Those of the spool end only when control has committed them or refused them by name; of the
+ * others, that nobody keeps, one is also given up that control stumbles over while it takes the rest.
  */
 export class Outbox {
   readonly #config: OutboxLimits;
@@ -35,7 +39,17 @@ export class Outbox {
   #scheduled = false;
   #waits: ReturnType<typeof fullJitter>;
   #pause: Timer | undefined;
+  /** Why control did not take the last batch. */
+  #refusal: string | undefined;
   #unforeseen = 0;
+  /** Batches that control committed. */
+  #commits = 0;
+  /** Rows that failed alone: how many batches were committed before. */
+  readonly #failedAt = new WeakMap<Entry, number>();
+  #asideWaits: ReturnType<typeof fullJitter>;
+  #asidePause: Timer | undefined;
+  /** Why control does not take what was put aside. */
+  #asideWhy = '';
   /** Rows to be sent one by one: one of them makes control stumble, and must not keep all others from it. */
   #singly = 0;
 
@@ -44,6 +58,14 @@ export class Outbox {
     this.#d = d;
     this.#queue = new OutcomeQueue(config, d.onLetterDropped);
     this.#waits = fullJitter(BACKOFF, d.random);
+    this.#asideWaits = fullJitter(ASIDE, d.random);
+  }
+
+  /** Why outcomes do not arrive though control is there; for /readyz. */
+  get problem(): string | undefined {
+    if (this.#refusal !== undefined) return `outcomes: control does not take them: ${this.#refusal}`;
+    const { aside } = this.#queue;
+    return aside === 0 ? undefined : `outcomes: control does not take ${aside} of them: ${this.#asideWhy}`;
   }
 
   /**
@@ -67,6 +89,7 @@ export class Outbox {
 
   linkDown(): void {
     this.#up = false;
+    this.#refusal = undefined;
   }
 
   /** Resolves when control has everything, or at the signal. */
@@ -84,7 +107,7 @@ export class Outbox {
   stop(): void {
     this.#up = false;
     this.#stopped = true;
-    if (this.#pause !== undefined) this.#d.clock.clearTimeout(this.#pause);
+    for (const timer of [this.#pause, this.#asidePause]) if (timer !== undefined) this.#d.clock.clearTimeout(timer);
     while (this.#queue.waiting > this.#queue.letters) this.#queue.dropOldest();
   }
 
@@ -121,9 +144,7 @@ export class Outbox {
   async #send(batch: Entry[]): Promise<void> {
     this.#batches += 1;
     try {
-      const payloads = batch.map((entry) => entry.payload);
-      const { timeoutMs } = this.#config;
-      this.#taken(batch, await this.#d.request({ case: 'outcomes', value: {} }, payloads, { timeoutMs }));
+      this.#taken(batch, await this.#request(batch));
     } catch (reason) {
       this.#notTaken(batch, BrinkError.from(reason));
     }
@@ -132,12 +153,18 @@ export class Outbox {
     if (this.#queue.waiting + this.#batches === 0) for (const resolve of this.#idle) resolve();
   }
 
+  #request(batch: readonly Entry[]): Promise<LinkReply> {
+    const payloads = batch.map((entry) => entry.payload);
+    return this.#d.request({ case: 'outcomes', value: {} }, payloads, { timeoutMs: this.#config.timeoutMs });
+  }
+
   #taken(batch: readonly Entry[], { body }: LinkReply): void {
     const rows = body.case === 'committed' ? body.value.refused : [];
     const refused = new Set(rows.map((row) => row.index));
     this.#queue.done(batch, (i) => (refused.has(i) ? 'refused' : 'committed'));
     this.#waits = fullJitter(BACKOFF, this.#d.random);
-    this.#unforeseen = 0;
+    this.#refusal = undefined;
+    this.#commits += 1;
     if (this.#singly > 0) this.#singly -= 1;
     const [first] = rows;
     if (first === undefined) return;
@@ -145,32 +172,80 @@ export class Outbox {
     this.#d.logger.error({ rows: rows.length, code, detail }, 'control refused outcomes');
   }
 
-  #notTaken(batch: readonly Entry[], { code, detail, retryable }: BrinkError): void {
+  #notTaken(batch: readonly Entry[], error: BrinkError): void {
+    const { code, detail } = error;
     if (this.#stopped) {
       this.#queue.done(batch, () => 'control_down');
       return;
     }
-    if (code === 'E_INTERNAL' ? this.#isToBlame(batch) : !retryable) {
-      this.#d.logger.error({ rows: batch.length, code, detail }, 'control refused a batch of outcomes');
-      this.#queue.done(batch, () => 'refused');
-      return;
-    }
-    this.#queue.putBack(batch);
+    if (mayBeOfARow(error)) this.#unforeseenIn(batch, error);
+    else this.#queue.putBack(batch);
+    // Its own words are under /readyz; and E_BUSY is how control says that it is as fast as it can be.
     if (code === 'E_LINK_CLOSED') return;
+    if (code !== 'E_BUSY') this.#refuses(`${code}: ${detail}`, batch.length);
     this.#pause ??= this.#d.clock.setTimeout(() => {
       this.#pause = undefined;
       this.#flush();
     }, this.#waits.next().value);
   }
 
-  /** @returns whether it is this one row, after its batch had every chance */
-  #isToBlame(batch: readonly Entry[]): boolean {
-    if (this.#singly > 0 && batch.length === 1) {
-      this.#singly -= 1;
-      return true;
+  #refuses(why: string, rows: number): void {
+    if (this.#refusal === undefined) this.#d.logger.error({ rows, why }, 'control does not take outcomes');
+    this.#refusal = why;
+  }
+
+  /** Rows are tried one by one after a while, and each goes out of the way of the others. */
+  #unforeseenIn(batch: readonly Entry[], { code, detail }: BrinkError): void {
+    const [entry] = batch;
+    if (this.#singly === 0 || batch.length > 1 || entry === undefined) {
+      this.#queue.putBack(batch);
+      this.#unforeseen += 1;
+      if (this.#unforeseen < UNFORESEEN_MAX) return;
+      this.#unforeseen = 0;
+      this.#singly = batch.length;
+      return;
     }
-    this.#unforeseen += 1;
-    if (this.#unforeseen >= UNFORESEEN_MAX) this.#singly = batch.length;
-    return false;
+    this.#singly -= 1;
+    const before = this.#failedAt.get(entry);
+    this.#failedAt.set(entry, this.#commits);
+    // Nothing was committed since it failed: then it is no row, it is control.
+    if (before === undefined || before === this.#commits) this.#queue.putLast(entry);
+    else if (entry.kept === true) {
+      this.#asideWhy = `${code}: ${detail}`;
+      this.#queue.putAside(entry);
+      this.#asideLater();
+    } else {
+      this.#d.logger.error(
+        { code, detail },
+        'an outcome or dead letter is given up: control takes others, and not this',
+      );
+      this.#queue.done([entry], () => 'refused');
+    }
+  }
+
+  #asideLater(): void {
+    this.#asidePause ??= this.#d.clock.setTimeout(() => void this.#tryAside(), this.#asideWaits.next().value);
+  }
+
+  /** One at a time, and the next at once when it is taken. */
+  async #tryAside(): Promise<void> {
+    this.#asidePause = undefined;
+    const [entry] = this.#up && this.#pause === undefined ? this.#queue.takeAside() : [];
+    if (entry !== undefined) {
+      try {
+        this.#taken([entry], await this.#request([entry]));
+        this.#asideWaits = fullJitter(ASIDE, this.#d.random);
+        return this.#tryAside();
+      } catch (reason) {
+        const { code, detail } = BrinkError.from(reason);
+        this.#asideWhy = `${code}: ${detail}`;
+        if (this.#stopped) this.#queue.done([entry], () => 'control_down');
+        else this.#queue.putAside(entry);
+      }
+    }
+    if (this.#queue.aside > 0 && !this.#stopped) this.#asideLater();
   }
 }
+
+/** Not of control's disk, nor of this moment. */
+const mayBeOfARow = ({ code, retryable }: BrinkError): boolean => !retryable && !code.startsWith('E_STORAGE');

@@ -27,6 +27,8 @@ export class OutcomeQueue {
   readonly #onLetterDropped: () => void;
   #outcomes: Entry[] = [];
   #letters: Entry[] = [];
+  /** Kept ones that control stumbles over, while it takes others. Bounded by the spool that has them. */
+  #aside: Entry[] = [];
   #bytes = 0;
   #takenRows = 0;
 
@@ -78,6 +80,24 @@ export class OutcomeQueue {
     this.#letters = [...batch.filter((entry) => entry.onEnd === undefined), ...this.#letters];
   }
 
+  /** Behind all others: they are not in its way. */
+  putLast(entry: Entry): void {
+    this.#takenRows -= 1;
+    (entry.onEnd === undefined ? this.#letters : this.#outcomes).push(entry);
+  }
+
+  /** Out of the way of all others, until `takeAside`. */
+  putAside(entry: Entry): void {
+    this.#takenRows -= 1;
+    this.#aside.push(entry);
+  }
+
+  takeAside(): Entry[] {
+    const batch = this.#aside.splice(0, 1);
+    this.#takenRows += batch.length;
+    return batch;
+  }
+
   /** The batch has its answer. */
   done(batch: readonly Entry[], fateOf: (index: number) => 'committed' | DropReason): void {
     this.#takenRows -= batch.length;
@@ -91,14 +111,19 @@ export class OutcomeQueue {
 
   /** Of the outcomes that control does not have now: when the first was made. */
   get oldest(): number | undefined {
-    return this.#outcomes[0]?.since;
+    return this.#aside[0]?.since ?? this.#outcomes[0]?.since;
   }
 
+  /** How many were put aside. */
+  get aside(): number {
+    return this.#aside.length;
+  }
+  /** Without those that were put aside. */
   get waiting(): number {
     return this.#outcomes.length + this.#letters.length;
   }
   get rows(): number {
-    return this.#outcomes.length + this.#takenRows;
+    return this.#outcomes.length + this.#aside.length + this.#takenRows;
   }
   get bytes(): number {
     return this.#bytes;
