@@ -45,6 +45,12 @@ process.on('exit', () => {
 });
 
 /**
+ * The young generation may else grow to some 100 MB in each process: with 8 MiB for each half the gateway held 233 MB after 8,000
+ * pictures instead of 283, control 275 instead of 327, and collected no more than once in three hundred frames.
+ */
+const NODE_ARGS = ['--disable-warning=ExperimentalWarning', '--max-semi-space-size=8'];
+
+/**
  * One service under `brink up`. It gets a process group of its own, so that Ctrl-C reaches `up` alone, which then stops
  * the services in order; it watches its stdin (BRINK_PARENT_PIPE), so that nothing is left when `up` is killed.
  * @param env all that it inherits
@@ -68,7 +74,7 @@ export function createSupervised(
     const startedAt = d.clock.monotonic();
     const stderr: string[] = [];
     gone = Promise.withResolvers<void>();
-    const current = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', plan.module, ...plan.args], {
+    const current = spawn(process.execPath, [...NODE_ARGS, plan.module, ...plan.args], {
       stdio: ['pipe', 'pipe', 'pipe'],
       env: { ...env, ...plan.env, BRINK_PARENT_PIPE: '1' },
       detached: true,
