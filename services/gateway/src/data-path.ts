@@ -23,7 +23,7 @@ import { createSources, type Sources } from './ingest/sources.ts';
 import { createKeeping } from './keep/keeping.ts';
 import { createMetrics, type GatewayMetrics } from './metrics.ts';
 import { createModels, type Models } from './models/models.ts';
-import { type Counts, countDrop, createCounts } from './outcomes/counts.ts';
+import { type Counts, countDrop, createCounts, type OnUnfinished } from './outcomes/counts.ts';
 import { createEndings } from './outcomes/endings.ts';
 import { createDeadLetters } from './outcomes/letters.ts';
 import { Outbox } from './outcomes/outbox.ts';
@@ -105,6 +105,7 @@ export function createDataPath(config: GatewayConfig & { topics: Topics }, d: Da
     ...{ spool, clock: d.clock, counts, admission, sources, windows, models, failpoint: d.failpoint },
     onOffered: (frame) => offered(frame),
     onDropped,
+    onUnfinished: unfinishedInto(counts, () => metrics),
     onRoom: (stream) => intake.roomed(stream),
   });
   const boot = `g${startId()}`;
@@ -170,6 +171,14 @@ function dropsInto(counts: Counts, metrics: () => GatewayMetrics) {
   };
 }
 
+/** The same for samples that are given up. */
+function unfinishedInto(counts: Counts, metrics: () => GatewayMetrics): OnUnfinished {
+  return (reason, { device, stream }, frames) => {
+    metrics().unfinished.inc({ reason }, frames);
+    countDrop(counts.frames(device, stream), reason, frames);
+  };
+}
+
 export type DataPath = ReturnType<typeof createDataPath>;
 
 /** A new configuration, from this very moment on. */
@@ -194,8 +203,10 @@ export async function openSpool({ spool, backlog, intake }: DataPath): Promise<S
 }
 
 /** Why it cannot do its work, apart from its connections. */
-export function problemsOf({ pool, models, sources, spool, backlog, outbox }: DataPath): string[] {
-  const full = [...backlog.streams()].filter((stream) => stream.full);
+export function problemsOf({ pool, models, sources, spool, backlog, intake, outbox }: DataPath): string[] {
+  // Where the disk takes nothing, nothing is taken of any stream: the spool says why.
+  const waits = (stream: string) => spool.problem === undefined && intake.waits(stream);
+  const full = [...backlog.streams()].filter((of) => of.full || waits(of.stream));
   const spoolProblems = full.map(
     ({ stream, rows, bytes }) => `spool: stream ${stream} is full (${rows} frames, ${bytes} bytes)`,
   );

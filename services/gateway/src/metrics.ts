@@ -2,7 +2,7 @@ import type { ErrorCode } from '@brink/protocol';
 import { type Clock, Counter, createPlainHistogram, Gauge, Histogram, type Registry } from '@brink/runtime';
 import type { UnitDropReason } from './ingest/admission.ts';
 import type { Lane } from './ingest/lanes.ts';
-import type { Counts } from './outcomes/counts.ts';
+import type { Counts, UnfinishedReason } from './outcomes/counts.ts';
 import { createStages } from './outcomes/stages.ts';
 
 /** What is only looked at when somebody asks. */
@@ -133,6 +133,12 @@ function ofSpool(registers: Registry[]) {
       changes.inc(count);
       commits.observe(ms / 1000);
     },
+    unfinished: new Counter<'reason'>({
+      name: 'brink_gateway_frames_unfinished_total',
+      help: 'Frames of durable streams that were given up while their samples waited for a whole window',
+      labelNames: ['reason'],
+      registers,
+    }) as { inc(labels: { reason: UnfinishedReason }, by: number): void },
     spoolRestarts: new Counter({
       name: 'brink_gateway_spool_restarts_total',
       help: 'Threads of the spool that ended by themselves and were replaced',

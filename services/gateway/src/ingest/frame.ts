@@ -51,6 +51,8 @@ export interface Spooled {
   readonly boot: string;
   readonly seq: number;
   readonly bytes: number;
+  /** ms since 1970 */
+  readonly receivedMs: number;
   /** Units that are not settled, by `unitKey`. */
   readonly left: Set<string>;
   /** Those of them that are being decided, or on their way to control. */

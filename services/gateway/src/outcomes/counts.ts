@@ -13,8 +13,16 @@ export interface FrameCounts {
   drops: Partial<Record<DropReason, number>> | undefined;
 }
 
-/** replaced: a newer one came. unseen: nobody knew yet what its models take. The others are those of units. */
-export type DropReason = UnitDropReason | 'unseen';
+/** Why samples that waited for a whole window were given up: for others, by their age, or because nothing comes behind them. */
+export type UnfinishedReason = 'no_room' | 'too_old' | 'boot_over' | 'configuration';
+export type OnUnfinished = (
+  reason: UnfinishedReason,
+  of: { readonly device: string; readonly stream: string },
+  frames: number,
+) => void;
+
+/** replaced: a newer one came. unseen: nobody knew yet what its models take. The others are those of units, and of samples. */
+export type DropReason = UnitDropReason | UnfinishedReason | 'unseen';
 
 /** Units of one pipeline. formed = decided + expired + dead + dropped + pending. */
 export interface UnitCounts {
@@ -57,9 +65,9 @@ export function countReplacement(row: FrameCounts, nowMs: number, reason: 'repla
 }
 
 /** Why something of this device's stream was given up. It is counted as dropped elsewhere. */
-export function countDrop(row: FrameCounts, reason: DropReason): void {
+export function countDrop(row: FrameCounts, reason: DropReason, by = 1): void {
   row.drops ??= {};
-  row.drops[reason] = (row.drops[reason] ?? 0) + 1;
+  row.drops[reason] = (row.drops[reason] ?? 0) + by;
 }
 
 export function countFormed(row: UnitCounts): void {

@@ -5,19 +5,21 @@ import { type Frame, type Spooled, unitKey } from '../ingest/frame.ts';
 import type { SitePlan } from '../ingest/plan.ts';
 import type { Source, Sources } from '../ingest/sources.ts';
 import type { Models } from '../models/models.ts';
-import { type Counts, countSpooled, type UnitFate } from '../outcomes/counts.ts';
+import { type Counts, countSpooled, type OnUnfinished, type UnitFate } from '../outcomes/counts.ts';
 import type { Windows } from '../window/windows.ts';
-import { Cuts } from './cuts.ts';
+import { type BootId, Cuts } from './cuts.ts';
 import { type Change, type LoadedRow, NEEDED, type SpoolContents, UNCUT } from './messages.ts';
 import { dropOthers, type Settled } from './others.ts';
 import { Retries } from './retries.ts';
+import { hasRoom, isRoomy, type Limits, whoGoes } from './room.ts';
 import { createRows, type StreamRows } from './rows.ts';
 import type { Spool } from './spool.ts';
 
 /** Frames of one stream that are in memory; the others wait on the disk. */
 const WINDOW = { rows: 512, bytes: 16 * 1024 * 1024 };
 const AGAIN_MS = 1000;
-const ROOMY = 0.75;
+/** What nobody asks for stays so long after a configuration at the least, though others want its place. */
+const UNASKED_MS = 60_000;
 
 export interface BacklogDeps {
   spool: Spool;
@@ -29,6 +31,7 @@ export interface BacklogDeps {
   models: Pick<Models, 'known'>;
   onOffered(frame: Frame): void;
   onDropped(reason: 'configuration' | 'every_ms', of: { device: string; stream: string }): void;
+  onUnfinished: OnUnfinished;
   /** For tests: called by name where a crash would hurt most. */
   failpoint(name: string): void;
   /** A stream that was full has room again. */
@@ -37,7 +40,7 @@ export interface BacklogDeps {
 
 /** The rows of the spool: which are in memory, which units of them are left, and how often each was tried. */
 export class Backlog {
-  readonly #limits: { rowsMax: number; bytesMax: number };
+  readonly #limits: Limits & { ageMsMax: number };
   readonly #d: BacklogDeps;
   readonly #rows = createRows();
   readonly #cuts: Cuts;
@@ -49,16 +52,16 @@ export class Backlog {
   #timer: Timer | undefined;
   #stopped = false;
 
-  constructor(limits: { rowsMax: number; bytesMax: number }, d: BacklogDeps) {
+  constructor(limits: Limits & { ageMsMax: number }, d: BacklogDeps) {
     this.#limits = limits;
     this.#d = d;
     this.#retries = new Retries(d);
     const write = (change: Change, done: () => void) => this.#write(change, done);
     const onQuiet = (spooled: Spooled) => this.#quiet(spooled);
     const settle = (spooled: Spooled, of: Settled, fate: UnitFate) => this.settle(spooled, of, fate);
-    this.#others = { write, settle, onQuiet, onDropped: d.onDropped };
+    this.#others = { write, settle, onQuiet, onDropped: d.onDropped, onUnfinished: d.onUnfinished };
     const isLoaded = (stream: string) => this.#rows.of(stream).cursor === this.#rows.of(stream).last;
-    this.#cuts = new Cuts({ ...d, write, isLoaded, onQuiet });
+    this.#cuts = new Cuts({ ...d, write, isLoaded, onQuiet, hasRows: this.#rows.hasBoot });
   }
 
   /** What the last process left. Nothing of it is decided before `apply`. */
@@ -91,6 +94,8 @@ export class Backlog {
       of.live = new Set();
       of.liveBytes = 0;
       of.loading = false;
+      of.unasked = new Set(is?.durable === true ? [] : of.rows.keys());
+      of.sinceMs = this.#d.clock.now();
       this.#cuts.forget(name);
       void this.#pull(name);
     }
@@ -101,9 +106,27 @@ export class Backlog {
     this.#cuts.modelChanged(name);
   }
 
-  /** From time to time: rows that nobody completes any more go. */
+  /** A boot that is not remembered any more. */
+  bootOver(of: BootId): void {
+    this.#cuts.over(of);
+  }
+
+  /** From time to time: rows that nobody completes, or asks for, any more go. */
   sweep(): void {
-    this.#cuts.sweep(this.#d.clock.now());
+    const now = this.#d.clock.now();
+    this.#cuts.sweep(now);
+    if (this.#plan === undefined) return;
+    for (const [, of] of this.#rows.all()) this.#sweepUnasked(of, now);
+  }
+
+  #sweepUnasked(of: StreamRows, now: number): void {
+    const all = now - of.sinceMs >= UNASKED_MS && !isRoomy(of, this.#limits);
+    for (const id of of.unasked) {
+      const spooled = of.rows.get(id);
+      if (!all && spooled !== undefined && now - spooled.receivedMs < this.#limits.ageMsMax) break;
+      of.unasked.delete(id);
+      if (spooled !== undefined) dropOthers(undefined, spooled, this.#others);
+    }
   }
 
   stop(): void {
@@ -120,16 +143,24 @@ export class Backlog {
   }
 
   hasRoom(stream: string, bytes: number): boolean {
-    const of = this.#rows.of(stream);
-    const { rowsMax, bytesMax } = this.#limits;
-    const rows = of.rows.size + of.entering;
-    // Where nothing but more samples lets anything go, more are taken: a window may be longer than the limit.
-    const needsMore = of.live.size + of.entering === 0 && of.cursor === of.last && this.#isWindowed(stream);
-    return rows === 0 || needsMore || (rows < rowsMax && of.bytes + of.enteringBytes + bytes <= bytesMax);
+    return hasRoom(this.#rows.of(stream), this.#limits, this.#isQuiet(stream), bytes);
   }
 
-  #isWindowed(stream: string): boolean {
-    return this.#plan?.streams.get(stream)?.samples !== undefined;
+  /** Nothing of it can be decided: only more samples let any of it go. */
+  #isQuiet(stream: string): boolean {
+    const of = this.#rows.of(stream);
+    const isWindowed = this.#plan?.streams.get(stream)?.samples !== undefined;
+    return isWindowed && of.live.size === 0 && of.cursor === of.last;
+  }
+
+  /** There is none for a frame. Where no row goes by itself, some make way. @param device whose frame it is */
+  makeRoom(stream: string, device?: string): void {
+    const of = this.#rows.of(stream);
+    if (of.making || of.entering > 0 || !this.#isQuiet(stream)) return;
+    for (const boot of whoGoes(of, this.#limits, device)) {
+      const some = this.#cuts.makeWay({ stream, ...boot });
+      of.making ||= some;
+    }
   }
 
   /** Takes room for a frame that is on its way to the disk. @returns what gives it back, to be called when it is there or failed */
@@ -143,7 +174,9 @@ export class Backlog {
     const of = this.#rows.of(stream);
     const inTurn = of.cursor === of.last && of.live.size < WINDOW.rows && of.liveBytes + bytes <= WINDOW.bytes;
     this.#rows.add(spooled);
-    if (!inTurn || this.#plan === undefined) {
+    if (this.#plan?.streams.get(stream)?.durable !== true) of.unasked.add(id);
+    // Where another configuration came meanwhile, it is another source.
+    if (!inTurn || this.#plan === undefined || this.#d.sources.find(spooled.device, stream) !== source) {
       void this.#pull(stream);
       return;
     }
@@ -206,11 +239,9 @@ export class Backlog {
     void this.#pull(stream);
   }
 
-  /** Whether a quarter of a stream's place is free: worth asking the broker for all that waits there. */
+  /** Whether it is worth asking the broker for all that waits there: much is free, or only what comes makes room. */
   isRoomy(stream: string): boolean {
-    const { rows, bytes, entering, enteringBytes } = this.#rows.of(stream);
-    const { rowsMax, bytesMax } = this.#limits;
-    return rows.size + entering <= rowsMax * ROOMY && bytes + enteringBytes <= bytesMax * ROOMY;
+    return isRoomy(this.#rows.of(stream), this.#limits) || (this.#isQuiet(stream) && this.hasRoom(stream, 1));
   }
 
   /** For metrics and /readyz. */
@@ -270,8 +301,12 @@ export class Backlog {
     of.cursor = row.id;
     const spooled = of.rows.get(row.id);
     const source = this.#d.sources.find(row.device, stream);
-    // Nobody asks for it now; it stays on the disk until a configuration does.
-    if (spooled === undefined || typeof source === 'string') return;
+    if (spooled === undefined) return;
+    // Nobody asks for it now; it stays on the disk until a configuration does, or it is too old.
+    if (typeof source === 'string') {
+      of.unasked.add(row.id);
+      return;
+    }
     const { clock } = this.#d;
     const ageMs = Math.max(0, clock.now() - row.receivedMs);
     const frame: Frame = {
@@ -295,7 +330,7 @@ export class Backlog {
   #offer(of: StreamRows, source: Source, frame: Frame, spooled: Spooled): void {
     of.live.add(spooled.id);
     of.liveBytes += spooled.bytes;
-    dropOthers(source, spooled, this.#others);
+    dropOthers(source.plan, spooled, this.#others);
     if (spooled.samples !== undefined) this.#cuts.offer(source, frame, spooled);
     else {
       const wanted = source.lanes.filter(({ pipeline: { name } }) => spooled.left.has(name) && !spooled.out.has(name));
@@ -307,6 +342,7 @@ export class Backlog {
 
   #remove(spooled: Spooled): void {
     if (!this.#rows.remove(spooled)) return;
+    if (!this.#rows.hasBoot(spooled)) this.#cuts.emptied(spooled);
     this.#d.onRoom(spooled.stream);
     void this.#pull(spooled.stream);
   }

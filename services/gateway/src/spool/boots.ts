@@ -8,6 +8,8 @@ export interface Boot extends Receipted {
   /** With what is on its way to the disk. */
   tentative: Numbers;
   rejected: readonly Rejection[];
+  /** The boot that went for this one, until that is committed. */
+  forgets: string | undefined;
 }
 
 /** Boots that are remembered per device and stream: one is in use, an outbox that is sent again brings older ones. */
@@ -25,12 +27,11 @@ export function createBoots() {
         const known = sources.get(`${device}/${stream}`) ?? new Map<string, Boot>();
         sources.set(`${device}/${stream}`, known);
         const numbers = { through, above };
-        known.set(boot, { boot, committed: numbers, tentative: numbers, rejected });
+        known.set(boot, { boot, committed: numbers, tentative: numbers, rejected, forgets: undefined });
       }
     },
 
-    /** @returns the boot, and which one has to go for it */
-    find(device: string, stream: string, boot: string): { state: Boot; forget?: string } {
+    find(device: string, stream: string, boot: string): Boot {
       const key = `${device}/${stream}`;
       let known = sources.get(key);
       if (known === undefined) {
@@ -38,12 +39,14 @@ export function createBoots() {
         sources.set(key, known);
       }
       let state = known.get(boot);
-      if (state !== undefined) return { state };
-      state = { boot, committed: NO_NUMBERS, tentative: NO_NUMBERS, rejected: [] };
+      if (state !== undefined) return state;
       const oldest = known.size < BOOTS_MAX ? undefined : known.keys().next().value;
       if (oldest !== undefined) known.delete(oldest);
+      // It is back before it was forgotten.
+      for (const other of known.values()) if (other.forgets === boot) other.forgets = undefined;
+      state = { boot, committed: NO_NUMBERS, tentative: NO_NUMBERS, rejected: [], forgets: oldest };
       known.set(boot, state);
-      return oldest === undefined ? { state } : { state, forget: oldest };
+      return state;
     },
   };
 }

@@ -3,9 +3,9 @@ import type { Admission } from '../ingest/admission.ts';
 import { type Frame, type Spooled, unitKey } from '../ingest/frame.ts';
 import type { Lane, Piece } from '../ingest/lanes.ts';
 import type { StreamPlan } from '../ingest/plan.ts';
-import type { Source } from '../ingest/sources.ts';
+import type { Source, Sources } from '../ingest/sources.ts';
 import type { Models, ServingModel } from '../models/models.ts';
-import { type Counts, countSpooled } from '../outcomes/counts.ts';
+import { type Counts, countSpooled, type OnUnfinished, type UnfinishedReason } from '../outcomes/counts.ts';
 import type { Chain } from '../window/chain.ts';
 import { readSamples, type Samples } from '../window/samples.ts';
 import { chainOf } from '../window/state.ts';
@@ -20,6 +20,10 @@ export interface CutsDeps {
   /** Commits a change, however often the disk fails. @param done is called once, when it is there */
   write(change: Change, done: () => void): void;
   onDropped(reason: 'every_ms', of: { device: string; stream: string }): void;
+  onUnfinished: OnUnfinished;
+  /** Whether a boot has rows. */
+  hasRows(of: BootId): boolean;
+  sources: Pick<Sources, 'find'>;
   /** For tests: called by name where a crash would hurt most. */
   failpoint(name: string): void;
   /** Whether every row of a stream was looked at. */
@@ -28,6 +32,12 @@ export interface CutsDeps {
   onQuiet(spooled: Spooled): void;
   /** Something that was not there before can be taken. */
   onOffered(frame: Frame): void;
+}
+
+export interface BootId {
+  readonly device: string;
+  readonly stream: string;
+  readonly boot: string;
 }
 
 /** A frame that waits for its pipeline's model to be known. */
@@ -43,12 +53,12 @@ interface Waiting {
  */
 export class Cuts {
   readonly #d: CutsDeps;
-  /** What the disk holds of each chain. */
-  readonly #kept = new Map<string, { mark?: Uint8Array; states?: Uint8Array }>();
+  /** What the disk holds of the chains of each boot, by pipeline. */
+  readonly #kept = new Map<string, Map<string, { mark?: Uint8Array; states?: Uint8Array }>>();
   readonly #uncut = new Map<Lane, Waiting[]>();
   /** Lanes that had rows. */
   readonly #lanes = new Map<Lane, StreamPlan>();
-  /** Boots of which nothing can come any more: a process before this one numbered their frames, or they are too old to be known. */
+  /** Boots with rows of which nothing can come any more: a process before this one numbered them, or they are too old to be known. */
   readonly #over = new Set<string>();
 
   constructor(d: CutsDeps) {
@@ -58,31 +68,84 @@ export class Cuts {
   restore({ chains, rows, boots }: SpoolContents): void {
     const known = new Set(boots.map((of) => bootKey(of)));
     const withRows = new Set(rows.map((of) => bootKey(of)));
-    for (const of of [...rows, ...chains]) if (!known.has(bootKey(of))) this.#over.add(bootKey(of));
-    for (const { device, stream, boot } of chains) {
-      const key = bootKey({ device, stream, boot });
-      if (this.#over.has(key) && !withRows.has(key)) this.#d.write({ device, stream, ended: { boot } }, () => {});
-    }
-    for (const { device, stream, boot, pipeline, ...kept } of chains) {
-      this.#kept.set(keyOf(device, stream, boot, pipeline), kept);
-    }
+    for (const of of rows) if (!known.has(bootKey(of))) this.#over.add(bootKey(of));
+    for (const { device, stream, ...chain } of chains) this.keep({ device, stream }, chain);
+    for (const of of chains) if (!known.has(bootKey(of)) && !withRows.has(bootKey(of))) this.#end(of);
   }
 
   /** Rows that nobody completes: their boot is over, or nothing came for as long as a frame is kept. */
   sweep(nowMs: number): void {
+    for (const [lane, waiting] of this.#uncut) this.#sweepUncut(lane, waiting, nowMs);
     for (const [lane, { name, frameAgeMsMax }] of this.#lanes) {
       if (!this.#d.isLoaded(name) || this.#uncut.has(lane)) continue;
       for (const chain of lane.chains.values()) {
-        if (!this.#isForgotten(chain, nowMs - frameAgeMsMax)) continue;
-        chain.end();
-        this.#release(lane, chain);
+        const why = this.#isForgotten(chain, nowMs - frameAgeMsMax);
+        if (why !== undefined) this.#giveUp(lane, chain, why);
       }
     }
   }
 
-  #isForgotten({ trail: { first, idleSinceMs } }: Chain, beforeMs: number): boolean {
-    if (first === undefined || idleSinceMs === undefined) return false;
-    return idleSinceMs <= beforeMs || this.#over.has(bootKey(first));
+  #isForgotten({ trail }: Chain, beforeMs: number): UnfinishedReason | undefined {
+    const { first, idleSinceMs, isReleasing } = trail;
+    if (first === undefined || idleSinceMs === undefined || isReleasing) return undefined;
+    if (this.#over.has(bootKey(first))) return 'boot_over';
+    return idleSinceMs <= beforeMs ? 'too_old' : undefined;
+  }
+
+  /** Of a model that nobody knows: what is as old as a frame may be goes, uncut. */
+  #sweepUncut(lane: Lane, waiting: Waiting[], nowMs: number): void {
+    const { name: pipeline } = lane.pipeline;
+    const isOld = ({ frame }: Waiting) => frame.receivedMs <= nowMs - frame.plan.frameAgeMsMax;
+    for (let first = waiting[0]; first !== undefined && isOld(first); first = waiting[0]) {
+      const { source, frame, spooled } = first;
+      const { id, device, stream } = spooled;
+      waiting.shift();
+      this.#d.onUnfinished('too_old', spooled, 1);
+      const gone = { cut: { frame: id, pipeline, parts: [] }, released: { frames: [id], pipeline } };
+      this.#d.write({ device, stream, ...gone }, () => {
+        spooled.samples?.delete(pipeline);
+        this.#quiet(source, frame, spooled);
+      });
+    }
+    if (waiting.length === 0) this.#uncut.delete(lane);
+  }
+
+  /** The samples of a boot make room for others. @returns whether there are any */
+  makeWay({ device, stream, boot }: BootId): boolean {
+    const source = this.#d.sources.find(device, stream);
+    let some = false;
+    for (const lane of typeof source === 'string' ? [] : source.lanes) {
+      const chain = lane.chains.get(boot);
+      if (chain === undefined || chain.trail.length === 0) continue;
+      this.#giveUp(lane, chain, 'no_room');
+      some = true;
+    }
+    return some;
+  }
+
+  /** A boot that nobody remembers: what is kept of it goes, with its last row. */
+  over(of: BootId): void {
+    if (this.#d.hasRows(of)) this.#over.add(bootKey(of));
+    else this.#end(of);
+  }
+
+  /** The last row of a boot went. */
+  emptied(of: BootId): void {
+    if (this.#over.delete(bootKey(of))) this.#end(of);
+  }
+
+  #end({ device, stream, boot }: BootId): void {
+    const source = this.#d.sources.find(device, stream);
+    for (const lane of typeof source === 'string' ? [] : source.lanes) lane.chains.delete(boot);
+    if (this.#kept.delete(bootKey({ device, stream, boot })))
+      this.#d.write({ device, stream, ended: { boot } }, () => {});
+  }
+
+  #giveUp(lane: Lane, chain: Chain, reason: UnfinishedReason): void {
+    const { first, length } = chain.trail;
+    if (first !== undefined) this.#d.onUnfinished(reason, first, length);
+    chain.end();
+    this.#release(lane, chain);
   }
 
   /** Of rows that begin again from the front: those that wait come again. */
@@ -94,10 +157,10 @@ export class Cuts {
   /** Puts a lane of a durable stream where it was: before anything of this boot is taken from it. */
   resume(lane: Lane, { id, plan }: Frame): Chain {
     const known = lane.chains.get(id.boot);
-    if (known !== undefined) return known;
+    if (known?.isToBeRestored === false) return known;
     const chain = chainOf(lane, id.boot, plan);
-    const kept = this.#kept.get(keyOf(id.device, id.stream, id.boot, lane.pipeline.name));
-    if (kept !== undefined) chain.restore(kept);
+    const kept = this.#kept.get(bootKey(id))?.get(lane.pipeline.name);
+    chain.restore(kept ?? {});
     return chain;
   }
 
@@ -137,9 +200,11 @@ export class Cuts {
   }
 
   /** What a settled unit left is on the disk. */
-  keep({ device, stream }: Spooled, { boot, pipeline, ...kept }: ChainRow): void {
-    const key = keyOf(device, stream, boot, pipeline);
-    this.#kept.set(key, { ...this.#kept.get(key), ...kept });
+  keep({ device, stream }: Omit<BootId, 'boot'>, { boot, pipeline, ...kept }: ChainRow): void {
+    const key = bootKey({ device, stream, boot });
+    const chains = this.#kept.get(key) ?? new Map<string, { mark?: Uint8Array; states?: Uint8Array }>();
+    this.#kept.set(key, chains);
+    chains.set(pipeline, { ...chains.get(pipeline), ...kept });
   }
 
   #quiet(source: Source, frame: Frame, spooled: Spooled): void {
@@ -213,7 +278,8 @@ export class Cuts {
   /** Rows that nothing needs any more go, and where the chain stands behind them is kept. One such change at a time. */
   #release(lane: Lane, chain: Chain): void {
     const { trail } = chain;
-    const rows = trail.isReleasing ? [] : trail.releasable(chain.standing);
+    // Its rows are its heir's, which may stand further on.
+    const rows = lane.isOver || trail.isReleasing ? [] : trail.releasable(chain.standing);
     const last = rows.at(-1);
     if (last === undefined) return;
     trail.isReleasing = true;
@@ -236,11 +302,7 @@ export class Cuts {
   }
 }
 
-const bootKey = ({ device, stream, boot }: { device: string; stream: string; boot: string }) =>
-  `${device}/${stream}/${boot}`;
-
-const keyOf = (device: string, stream: string, boot: string, pipeline: string) =>
-  `${device}/${stream}/${boot}/${pipeline}`;
+const bootKey = ({ device, stream, boot }: BootId) => `${device}/${stream}/${boot}`;
 
 /** Read when it came; again where it comes from the disk. It could be read then, so it can now. */
 function samplesOf(frame: Frame): Samples {
@@ -263,5 +325,5 @@ function leftOf(lane: Lane, formed: readonly Piece[], frame: Frame, { left }: Sp
 function goneUnit({ id: { seq } }: Frame): NonNullable<Piece['formed']> {
   const error = new BrinkError('E_PASSPORT_CHANGED', 'the window is not there any more with what the model takes now');
   const frames = { first: seq, last: seq, received: 1 };
-  return { window: undefined, error, fresh: false, frames, inputsKey: '' };
+  return { window: undefined, error, gaps: undefined, frames, inputsKey: '' };
 }

@@ -92,6 +92,12 @@ export class Intake {
     return sum;
   }
 
+  /** Whether frames of a stream wait for room, here or at the broker. */
+  waits(stream: string): boolean {
+    const { held = [], closed = false } = this.#queues.get(stream) ?? {};
+    return closed || held.length > 0;
+  }
+
   restore({ boots, lastId }: SpoolContents): void {
     this.#boots.restore(boots);
     this.#lastId = lastId;
@@ -115,7 +121,8 @@ export class Intake {
       this.#enter(source, arrival, answer);
       return;
     }
-    if (id !== undefined) this.#d.receipt(device, name, this.#boots.find(device, name, id.boot).state, BUSY_MS);
+    this.#d.backlog.makeRoom(name, device);
+    if (id !== undefined) this.#d.receipt(device, name, this.#boots.find(device, name, id.boot), BUSY_MS);
     if (!answer.mayWait) answer.failed(fullOf(name));
     else if (queue.held.length >= HELD.frames || queue.bytes + payload.byteLength > HELD.bytes) {
       this.#close(name, queue, fullOf(name));
@@ -142,14 +149,22 @@ export class Intake {
     let taken = 0;
     for (const { source, arrival, answer } of queue.held) {
       const bytes = arrival.payload.byteLength;
-      if (this.#failing !== undefined || !this.#d.backlog.hasRoom(stream, bytes)) break;
+      if (this.#failing !== undefined) break;
+      if (!this.#d.backlog.hasRoom(stream, bytes)) {
+        this.#d.backlog.makeRoom(stream, source.device);
+        break;
+      }
       queue.bytes -= bytes;
       taken += 1;
       this.#enter(source, arrival, answer);
     }
     queue.held.splice(0, taken);
     // Not for every row that goes: all that waits at the broker comes each time.
-    if (!queue.closed || this.#failing !== undefined || !this.#d.backlog.isRoomy(stream)) return;
+    if (!queue.closed || this.#failing !== undefined) return;
+    if (!this.#d.backlog.isRoomy(stream)) {
+      this.#d.backlog.makeRoom(stream);
+      return;
+    }
     queue.closed = false;
     this.#d.gate.open(stream);
   }
@@ -168,9 +183,9 @@ export class Intake {
       answer.done();
       return;
     }
-    const { state, forget } = this.#boots.find(device, stream, data.boot);
+    const state = this.#boots.find(device, stream, data.boot);
     const numbers = withNumbers(state, withoutBelow(state.tentative, data.below));
-    this.#write({ device, stream, numbers, forget }, state, (error) => {
+    this.#write({ device, stream, numbers, forget: state.forgets }, state, (error) => {
       if (error === undefined) answer.done();
       else answer.failed(error);
     });
@@ -180,11 +195,11 @@ export class Intake {
     const { plan, device } = source;
     const { id } = arrival;
     const found = id === undefined ? undefined : this.#boots.find(device, plan.name, id.boot);
-    if (id !== undefined && found !== undefined && isTaken(found.state.tentative, id.seq)) {
-      this.#again(source, id, found.state, answer);
+    if (id !== undefined && found !== undefined && isTaken(found.tentative, id.seq)) {
+      this.#again(source, id, found, answer);
       return;
     }
-    if (id !== undefined && found !== undefined && isLeap(found.state.tentative, id.seq)) this.#d.counts.gap(plan.name);
+    if (id !== undefined && found !== undefined && isLeap(found.tentative, id.seq)) this.#d.counts.gap(plan.name);
     const type = outsideOf(plan, arrival) ?? typeOf(plan, arrival);
     const samples = type instanceof BrinkError ? type : samplesOf(plan, arrival.payload, type);
     if (type instanceof BrinkError || samples instanceof BrinkError) {
@@ -205,26 +220,20 @@ export class Intake {
     });
   }
 
-  #refuse(
-    source: Source,
-    arrival: Arrival,
-    wrong: BrinkError,
-    found: { state: Boot; forget?: string } | undefined,
-    answer: Answer,
-  ): void {
+  #refuse(source: Source, arrival: Arrival, wrong: BrinkError, found: Boot | undefined, answer: Answer): void {
     const { device, plan } = source;
     const { id } = arrival;
     const refused =
       id === undefined || found === undefined
         ? {}
         : {
-            forget: found.forget,
-            numbers: withNumbers(found.state, withNumber(found.state.tentative, id.seq), {
+            forget: found.forgets,
+            numbers: withNumbers(found, withNumber(found.tentative, id.seq), {
               seq: id.seq,
               code: wrong.code,
             }),
           };
-    this.#write({ device, stream: plan.name, counts: ['received', 'rejected'], ...refused }, found?.state, (error) => {
+    this.#write({ device, stream: plan.name, counts: ['received', 'rejected'], ...refused }, found, (error) => {
       if (error === undefined) answer.refused(this.#d.refusals.letter(wrong, arrival));
       else answer.failed(error);
     });
@@ -234,7 +243,7 @@ export class Intake {
     source: Source,
     arrival: Arrival,
     { type, samples }: Pick<Frame, 'type'> & { samples: Samples | undefined },
-    found: { state: Boot; forget?: string } | undefined,
+    found: Boot | undefined,
     answer: Answer,
   ): void {
     const { clock, backlog, failpoint } = this.#d;
@@ -247,7 +256,7 @@ export class Intake {
     const uncut = plan.samples !== undefined;
     const { due, skipped } = uncut ? allOf(plan) : dueNow(source, receivedAt);
     const spooled: Spooled = {
-      ...{ id, device, stream: plan.name, boot, seq, bytes: payload.byteLength },
+      ...{ id, device, stream: plan.name, boot, seq, bytes: payload.byteLength, receivedMs },
       ...{ left: new Set(uncut ? [] : due), out: new Set(), attempts: new Map(), cutting: new Map() },
       samples: uncut ? new Map(due.map((name) => [name, 'uncut'])) : undefined,
     };
@@ -261,11 +270,11 @@ export class Intake {
         : { frame: { id, boot, seq, receivedMs, type, traceparent, at, payload, pipelines: due, uncut } }),
       ...(found === undefined
         ? {}
-        : { forget: found.forget, numbers: withNumbers(found.state, withNumber(found.state.tentative, seq)) }),
+        : { forget: found.forgets, numbers: withNumbers(found, withNumber(found.tentative, seq)) }),
     };
     const entered = backlog.enter(spooled);
     failpoint('ingest.before_commit');
-    this.#write(change, found?.state, (error) => {
+    this.#write(change, found, (error) => {
       entered();
       if (error !== undefined) {
         answer.failed(error);
@@ -285,7 +294,7 @@ export class Intake {
 
   /** What was counted and which numbers were taken is true as soon as it is committed, and not before. */
   #write(change: Change, state: Boot | undefined, done: (error: BrinkError | undefined) => void): void {
-    const { numbers, device, stream, counts = [] } = change;
+    const { numbers, device, stream, forget, counts = [] } = change;
     this.#d.spool.write(change, (error) => {
       if (error !== undefined) {
         // Everything that waited behind it failed too, so this is where all of them begin again.
@@ -297,6 +306,10 @@ export class Intake {
       countSpooled(this.#d.counts, { device, stream }, counts, this.#d.clock.now());
       if (state !== undefined) {
         if (numbers !== undefined) state.committed = numbers;
+        if (forget !== undefined && state.forgets === forget) {
+          state.forgets = undefined;
+          this.#d.backlog.bootOver({ device, stream, boot: forget });
+        }
         this.#d.receipt(device, stream, state);
       }
       done(undefined);

@@ -117,6 +117,7 @@ export interface SpoolContents {
     readonly boot: string;
     readonly seq: number;
     readonly bytes: number;
+    readonly receivedMs: number;
     readonly units: readonly (readonly [pipeline: string, attempts: number, part: number])[];
   }[];
   readonly boots: readonly (Numbers & {

@@ -1,7 +1,7 @@
 import type { Spooled } from '../ingest/frame.ts';
 import { createLane, type Lane } from '../ingest/lanes.ts';
-import type { Source } from '../ingest/sources.ts';
-import type { UnitFate } from '../outcomes/counts.ts';
+import type { StreamPlan } from '../ingest/plan.ts';
+import type { OnUnfinished, UnitFate } from '../outcomes/counts.ts';
 import type { Change } from './messages.ts';
 
 /** A unit as its row knows it. */
@@ -12,31 +12,37 @@ export interface Settled {
   readonly kept: Uint8Array | undefined;
 }
 
-/** Units of pipelines that the configuration has no more, or has otherwise, are dropped; their samples are needed no more. */
+/**
+ * Units of pipelines that the configuration has no more, or has otherwise, are dropped; their samples are needed no more.
+ * @param plan undefined: nobody asks for the row
+ */
 export function dropOthers(
-  source: Source,
+  plan: StreamPlan | undefined,
   spooled: Spooled,
   d: {
     write(change: Change, done: () => void): void;
     settle(spooled: Spooled, of: Settled, fate: UnitFate): void;
     onDropped(reason: 'configuration', of: { device: string; stream: string }): void;
+    onUnfinished: OnUnfinished;
     /** Nothing of the row is under way. */
     onQuiet(spooled: Spooled): void;
   },
 ): void {
   const { device, stream } = spooled;
-  const isAsBefore = (source.plan.samples === undefined) === (spooled.samples === undefined);
-  const stays = (name: string) => isAsBefore && source.plan.pipelines.some((pipeline) => pipeline.name === name);
+  const isAsBefore = plan !== undefined && (plan.samples === undefined) === (spooled.samples === undefined);
+  const stays = (name: string) => isAsBefore && plan.pipelines.some((pipeline) => pipeline.name === name);
   for (const key of spooled.left) {
     const [name = '', part = '0'] = key.split('/');
     if (stays(name) || spooled.out.has(key)) continue;
     spooled.out.add(key);
     d.onDropped('configuration', spooled);
     const pipeline = { name, model: '', priority: 0, deadlineMs: undefined, everyMs: undefined };
-    d.settle(spooled, { lane: createLane(pipeline, source.plan), part: Number(part), kept: undefined }, 'dropped');
+    const lane = createLane(pipeline, plan ?? { format: 'tensor', mask: undefined });
+    d.settle(spooled, { lane, part: Number(part), kept: undefined }, 'dropped');
   }
   for (const name of spooled.samples?.keys() ?? []) {
     if (stays(name)) continue;
+    d.onUnfinished('configuration', spooled, 1);
     const cut = { frame: spooled.id, pipeline: name, parts: [] };
     d.write({ device, stream, cut, released: { frames: [spooled.id], pipeline: name } }, () => {
       spooled.samples?.delete(name);

@@ -17,6 +17,16 @@ export interface StreamRows {
   /** Changes with each beginning from the front: what was loaded before is of no use then. */
   turn: number;
   loading: boolean;
+  /** How many rows of which boots there are, by device: those of which something came last stand last. */
+  readonly boots: Map<string, Map<string, number>>;
+  /** Boots with rows whose device has begun another one. */
+  superseded: number;
+  /** Rows that have to go have not gone yet. */
+  making: boolean;
+  /** Rows that no stream asks for, in their order. */
+  unasked: Set<number>;
+  /** Since when that is so, ms since 1970. */
+  sinceMs: number;
 }
 
 /** Which rows there are, stream by stream. */
@@ -30,7 +40,9 @@ export function createRows() {
     let found = streams.get(stream);
     if (found === undefined) {
       const memory = { live: new Set<number>(), liveBytes: 0, cursor: 0, last: 0, turn: 0, loading: false };
-      found = { rows: new Map(), bytes: 0, entering: 0, enteringBytes: 0, ...memory };
+      const boots = { boots: new Map<string, Map<string, number>>(), superseded: 0, making: false };
+      const unasked = { unasked: new Set<number>(), sinceMs: 0 };
+      found = { rows: new Map(), bytes: 0, entering: 0, enteringBytes: 0, ...memory, ...boots, ...unasked };
       streams.set(stream, found);
     }
     return found;
@@ -42,6 +54,10 @@ export function createRows() {
 
     /** Whether a frame is in the spool, or on its way there. */
     has: (frame: Pick<Spooled, 'device' | 'stream' | 'boot' | 'seq'>): boolean => keys.has(keyOf(frame)),
+
+    /** Whether a boot has a row. */
+    hasBoot: ({ device, stream, boot }: Pick<Spooled, 'device' | 'stream' | 'boot'>): boolean =>
+      of(stream).boots.get(device)?.has(boot) === true,
 
     /** Takes room for a frame that is on its way to the disk. @returns what gives it back, to be called when it is there or failed */
     enter(spooled: Spooled): () => void {
@@ -62,6 +78,7 @@ export function createRows() {
       rows.rows.set(spooled.id, spooled);
       rows.bytes += spooled.bytes;
       rows.last = spooled.id;
+      countBoot(rows, spooled);
       keys.add(keyOf(spooled));
     },
 
@@ -71,8 +88,33 @@ export function createRows() {
       if (!rows.rows.delete(spooled.id)) return false;
       rows.bytes -= spooled.bytes;
       if (rows.live.delete(spooled.id)) rows.liveBytes -= spooled.bytes;
+      rows.unasked.delete(spooled.id);
+      rows.making = false;
+      uncountBoot(rows, spooled);
       keys.delete(keyOf(spooled));
       return true;
     },
   };
+}
+
+function countBoot(of: StreamRows, { device, boot }: Spooled): void {
+  const boots = of.boots.get(device) ?? new Map<string, number>();
+  const count = boots.get(boot) ?? 0;
+  of.boots.delete(device);
+  of.boots.set(device, boots);
+  boots.delete(boot);
+  boots.set(boot, count + 1);
+  if (count === 0 && boots.size > 1) of.superseded += 1;
+}
+
+function uncountBoot(of: StreamRows, { device, boot }: Spooled): void {
+  const boots = of.boots.get(device);
+  const count = boots?.get(boot) ?? 0;
+  if (boots === undefined || count === 0) return;
+  if (count > 1) boots.set(boot, count - 1);
+  else {
+    boots.delete(boot);
+    if (boots.size > 0) of.superseded -= 1;
+    else of.boots.delete(device);
+  }
 }

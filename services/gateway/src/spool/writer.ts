@@ -185,14 +185,15 @@ function contentsOf(sql: Sql): SpoolContents {
     units.set(id, list);
   }
   const where = (row: Record<string, unknown>) => ({ device: String(row['device']), stream: String(row['stream']) });
-  const frames = `SELECT frame.id, device, stream, boot, seq, length(payload) AS bytes
+  const frames = `SELECT frame.id, device, stream, boot, seq, received_ms, length(payload) AS bytes
     FROM frame JOIN stream ON stream.id = stream_id ORDER BY frame.id`;
   const rows = sql(frames)
     .all()
     .map((row) => {
       const id = Number(row['id']);
       const [seq, bytes] = [Number(row['seq']), Number(row['bytes'])];
-      return { id, ...where(row), boot: String(row['boot']), seq, bytes, units: units.get(id) ?? [] };
+      const [boot, receivedMs] = [String(row['boot']), Number(row['received_ms'])];
+      return { id, ...where(row), boot, seq, bytes, receivedMs, units: units.get(id) ?? [] };
     });
   const boots = sql('SELECT * FROM boot JOIN stream ON stream.id = stream_id ORDER BY boot.rowid')
     .all()
