@@ -28,7 +28,8 @@ export function createLive(d: {
     d.onEnd(unit, ending);
     if (ending.outcome === 'decided' && unit.sent === 1 && unit.formed === undefined)
       spent(unit.frame, unit.prepared?.picture);
-    if (d.admission.ended(unit.lane)) d.onReleased(unit.lane);
+    const released = d.admission.ended(unit.lane);
+    if (released !== undefined) d.onReleased(released);
   }
 
   function dead(unit: Unit, error: BrinkError): void {

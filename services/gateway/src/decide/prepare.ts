@@ -174,7 +174,7 @@ function windowOf(
 /** What the unit before left, or what the model begins with. The lane is held, so nothing changes it meanwhile. */
 function withStates(inputs: readonly Uint8Array[], { lane, frame }: Unit, model: ServingModel): readonly Uint8Array[] {
   if (model.states.length === 0) return inputs;
-  const chain = lane.chains.get(frame.id.boot);
-  const kept = chain?.statesOf === model.passportSha256 ? chain.states : undefined;
+  const memory = lane.chains.get(frame.id.boot)?.memory;
+  const kept = memory?.statesOf === model.passportSha256 ? memory.states : undefined;
   return [...inputs, ...(kept ?? model.states.map(firstState))];
 }

@@ -5,8 +5,8 @@ import type { Lane, Piece } from '../ingest/lanes.ts';
 import type { PipelinePlan } from '../ingest/plan.ts';
 import type { PictureMask } from '../mask/masking.ts';
 import type { ServingModel } from '../models/models.ts';
-import type { Chain } from '../window/chain.ts';
 import type { FormedUnit } from '../window/formed.ts';
+import type { Memory } from '../window/memory.ts';
 
 /** What gets decided: one picture, tensor or window, for one pipeline. */
 export interface Unit {
@@ -32,8 +32,8 @@ export interface Unit {
 }
 
 interface LeftBehind {
-  readonly chain: Chain;
-  /** Of the unit, in its chain. */
+  readonly memory: Memory;
+  /** Of the unit, in its order. */
   readonly key: string;
   /** The state after it, packed. */
   readonly states: Uint8Array;

@@ -102,8 +102,8 @@ export function createAdmission(d: { counts: Counts; onUnitDropped(reason: UnitD
       return lane === undefined ? undefined : takeFrom(lane, now, most);
     },
 
-    /** A unit that was taken has ended. @returns whether the next of its lane waited for that */
-    ended: (lane: Lane): boolean => queues.ended(lane),
+    /** A unit that was taken has ended. @returns the lane whose next one waited for that */
+    ended: (lane: Lane): Lane | undefined => queues.ended(lane),
 
     /** What is too old. For each the caller makes an `expired` outcome. */
     takeExpired(now: number): Piece[] {

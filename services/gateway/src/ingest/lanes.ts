@@ -36,9 +36,17 @@ export interface Lane {
   nextAt: number;
   /** Where its windows and its recurrent state stand, by boot of the device. */
   readonly chains: Map<string, Chain>;
+  /** Another configuration put it in this one's place: what of this one is under way counts there. */
+  heir: Lane | undefined;
+  /** No configuration asks for it any more: it only ends what is under way. */
+  isOver: boolean;
 }
 
-export function createLane(pipeline: PipelinePlan, { format, mask }: Pick<StreamPlan, 'format' | 'mask'>): Lane {
+export function createLane(
+  pipeline: PipelinePlan,
+  { format, mask }: Pick<StreamPlan, 'format' | 'mask'>,
+  chains = new Map<string, Chain>(),
+): Lane {
   return {
     pipeline,
     pictures: format === 'image',
@@ -49,7 +57,9 @@ export function createLane(pipeline: PipelinePlan, { format, mask }: Pick<Stream
     held: false,
     order: 0,
     nextAt: Number.NEGATIVE_INFINITY,
-    chains: new Map(),
+    chains,
+    heir: undefined,
+    isOver: false,
   };
 }
 
@@ -95,15 +105,17 @@ export class LaneQueues {
     return piece;
   }
 
-  /** One that was taken has ended. @returns whether the lane was held and something waits in it */
-  ended(lane: Lane): boolean {
+  /** One that was taken has ended. @returns the lane where something waited for that */
+  ended(of: Lane): Lane | undefined {
+    let lane = of;
+    while (lane.heir !== undefined) lane = lane.heir;
     lane.underWay -= 1;
     // What was too old while others were under way ends beside them, and makes no room.
-    if (!lane.held || lane.underWay >= lane.most) return false;
+    if (!lane.held || lane.underWay >= lane.most) return undefined;
     lane.held = false;
-    if (lane.waiting.length === 0) return false;
+    if (lane.waiting.length === 0) return undefined;
     this.#queue(lane);
-    return true;
+    return lane;
   }
 
   /** Puts a frame in the place of the only one that waits; the lane keeps its turn. */

@@ -1,5 +1,6 @@
 import type { Counts, FrameCounts } from '../outcomes/counts.ts';
 import type { Admission } from './admission.ts';
+import { heirOf } from './heir.ts';
 import { createLane, type Lane } from './lanes.ts';
 import { EMPTY_PLAN, matchesGlob, type SitePlan, type StreamPlan } from './plan.ts';
 
@@ -53,19 +54,23 @@ export function createSources(config: { sourcesMax: number }, d: { counts: Count
       return source;
     },
 
-    /** Sources whose stream did not change keep what waits; of the others it is dropped and counted. */
+    /**
+     * Sources whose stream did not change keep what waits; of the others it is dropped and counted. What is under way ends, and a
+     * pipeline goes on where it stands, as far as that still means something.
+     */
     apply(next: SitePlan): void {
       plan = next;
       for (const [key, source] of sources) {
         const found = planFor(source.device, source.plan.name);
         if (found !== undefined && JSON.stringify(found) === JSON.stringify(source.plan)) continue;
         d.admission.abandon(source.lanes, 'configuration');
+        for (const lane of source.lanes) lane.isOver = true;
         if (found === undefined) sources.delete(key);
         else
           sources.set(key, {
             ...source,
             plan: found,
-            lanes: found.pipelines.map((pipeline) => createLane(pipeline, found)),
+            lanes: found.pipelines.map((pipeline) => heirOf(source, pipeline, found)),
           });
       }
     },

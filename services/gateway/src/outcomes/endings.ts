@@ -51,7 +51,7 @@ export function createEndings(
       else d.onDropped(fate, id);
       // The state on the disk is that of the last unit that was settled, so they are settled one after the other.
       if (left === undefined) settle(fate);
-      else left.chain.inOrder(left.key, () => settle(fate));
+      else left.memory.inOrder(left.key, () => settle(fate));
     };
   }
 

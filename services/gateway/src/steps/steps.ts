@@ -51,8 +51,8 @@ async function decideObjects(unit: Unit, detector: StepModel, crop: CropStep, d:
 
 /** What the unit before left, if it was one of this chain. */
 function keptOf({ lane, frame }: Unit, { passportSha256 }: ServingModel): readonly Uint8Array[] | undefined {
-  const chain = lane.chains.get(frame.id.boot);
-  return chain?.statesOf === passportSha256 ? chain.states : undefined;
+  const memory = lane.chains.get(frame.id.boot)?.memory;
+  return memory?.statesOf === passportSha256 ? memory.states : undefined;
 }
 
 async function run(

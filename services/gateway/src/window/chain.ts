@@ -4,6 +4,7 @@ import type { SamplesPlan } from '../ingest/plan.ts';
 import type { ServingModel } from '../models/models.ts';
 import type { FormedUnit } from './formed.ts';
 import { packMark, packStates, unpackMark, unpackStates } from './kept.ts';
+import { Memory } from './memory.ts';
 import type { Samples } from './samples.ts';
 import { Trail } from './trail.ts';
 
@@ -33,17 +34,16 @@ interface Segment {
 export class Chain {
   readonly boot: string;
   readonly #plan: SamplesPlan | undefined;
-  /** What the model wants to get back with the next unit; undefined: as at the beginning. */
-  states: readonly Uint8Array[] | undefined;
-  /** For which passport they are. */
-  statesOf: string | undefined;
+  readonly memory: Memory;
+  /** It goes on with what another remembers, and not yet at its place in the samples. */
+  #isHeir: boolean;
   #assembler: Assembler | undefined;
   #rateHz = 0;
   /** The inputs that the assembler works for. */
   #inputsKey = '';
   #lastSeq: number | undefined;
-  /** Whether the next unit is the first after a gap. */
-  #fresh = true;
+  /** Behind a unit after another number of gaps the model begins anew. */
+  #gaps = 0;
   /** Which frames hold the samples that are still needed. */
   #segments: Segment[] = [];
   /** Grows with every gap: positions of before mean nothing after it. */
@@ -52,43 +52,48 @@ export class Chain {
   #marked: { bytes: Uint8Array; at: number } | undefined;
   /** Of a durable stream: its rows. */
   readonly trail = new Trail();
-  /** Units that hold the lane, in their order; each is settled after the one before, so that the state on the disk is never behind. */
-  #order: { readonly key: string; settle: (() => void) | undefined }[] = [];
 
-  constructor(boot: string, plan: SamplesPlan | undefined) {
+  constructor(boot: string, plan: SamplesPlan | undefined, memory?: Memory) {
     this.boot = boot;
     this.#plan = plan;
+    this.memory = memory ?? new Memory();
+    this.#isHeir = memory !== undefined;
+  }
+
+  /** One that begins with `restore` and gets the same frames again, from where nothing of them is kept; they remember as one. */
+  again(plan: SamplesPlan | undefined): Chain {
+    return new Chain(this.boot, plan, this.memory);
+  }
+
+  get isToBeRestored(): boolean {
+    return this.#isHeir;
   }
 
   /** Goes on where another process, or another configuration, stopped. */
   restore({ mark, states }: { mark?: Uint8Array; states?: Uint8Array }): void {
-    if (states !== undefined) {
-      const kept = unpackStates(states);
-      this.states = kept.states;
-      this.statesOf = kept.passportSha256;
-      // Rows of samples come again from the mark on, also those of units that are settled.
-      if (this.#plan === undefined) this.#lastSeq = kept.seq;
-    }
+    // What the disk has of an heir is older than what it knows.
+    if (states !== undefined && !this.#isHeir) this.memory.restore(unpackStates(states));
+    this.#isHeir = false;
     if (mark === undefined) return;
-    const { assembler, at, rateHz, inputsKey, lastSeq, fresh } = unpackMark(mark);
+    const { assembler, at, rateHz, inputsKey, lastSeq, gaps } = unpackMark(mark);
     this.#lastSeq = lastSeq;
     this.#rateHz = rateHz;
     this.#inputsKey = inputsKey;
-    this.#fresh = fresh;
+    this.#gaps = gaps;
     if (assembler !== undefined) this.#marked = { bytes: assembler, at };
   }
 
   /** Enough for `restore`, given all frames that come from here on. */
   mark(): Uint8Array {
-    const [rateHz, inputsKey, fresh] = [this.#rateHz, this.#inputsKey, this.#fresh];
+    const [rateHz, inputsKey, gaps] = [this.#rateHz, this.#inputsKey, this.#gaps];
     const assembler = this.#assembler?.mark() ?? this.#marked?.bytes;
     const at = this.#assembler?.at ?? this.#marked?.at ?? 0;
-    return packMark({ assembler, at, rateHz, inputsKey, lastSeq: this.#lastSeq ?? 0, fresh });
+    return packMark({ assembler, at, rateHz, inputsKey, lastSeq: this.#lastSeq ?? 0, gaps });
   }
 
   /** The state after the unit that was decided last, for `restore`. */
   keptStates(seq: number): Uint8Array {
-    return packStates({ states: this.states, passportSha256: this.statesOf, seq });
+    return packStates(this.memory.kept(seq));
   }
 
   /** Of samples that are kept for later windows. */
@@ -108,29 +113,6 @@ export class Chain {
     this.#epoch += 1;
   }
 
-  /** A unit holds the lane now. */
-  begin(key: string): void {
-    this.#order.push({ key, settle: undefined });
-  }
-
-  /** It has ended: it is settled when those before it are. */
-  inOrder(key: string, settle: () => void): void {
-    const entry = this.#order.find((one) => one.key === key);
-    if (entry === undefined) settle();
-    else entry.settle = settle;
-    for (let first = this.#order[0]; first?.settle !== undefined; first = this.#order[0]) {
-      this.#order.shift();
-      first.settle();
-    }
-  }
-
-  /** A unit of a frame that is no row of samples. @returns whether it is the first after a gap */
-  next(seq: number): boolean {
-    const fresh = this.#lastSeq === undefined || seq !== this.#lastSeq + 1;
-    this.#lastSeq = seq;
-    return fresh;
-  }
-
   /**
    * The samples of one frame. A frame that comes late, after one with a higher number, brings nothing.
    * @returns what it completes; a single one with an error where it cannot be used
@@ -146,7 +128,7 @@ export class Chain {
       const frames = { first: part.seq, last: part.seq, received: 1 };
       return [
         {
-          ...{ window: undefined, error: BrinkError.from(reason, 'E_DECODE'), fresh: this.#fresh, frames },
+          ...{ window: undefined, error: BrinkError.from(reason, 'E_DECODE'), gaps: undefined, frames },
           inputsKey: model.inputsKey,
         },
       ];
@@ -233,7 +215,7 @@ export class Chain {
     return this.#plan?.fill === true && missing <= FILL_MAX && unitsIn(missing, rateHz, model) <= UNITS_PER_FRAME_MAX;
   }
 
-  #begin(at: number, rateHz: number, model: ServingModel, fresh: boolean): void {
+  #begin(at: number, rateHz: number, model: ServingModel, isGap: boolean): void {
     const channels = this.#plan?.channels ?? [];
     this.#assembler = createAssembler({ inputs: [...model.inputs] }, { channels, rateHz, at });
     this.#rateHz = rateHz;
@@ -241,15 +223,13 @@ export class Chain {
     this.#segments = [];
     this.#marked = undefined;
     this.#epoch += 1;
-    this.#fresh ||= fresh;
+    if (isGap) this.#gaps += 1;
   }
 
   #formed(window: FormedWindow, seq: number, { inputsKey }: ServingModel): FormedUnit {
     const looked = this.#segments.filter(({ from, to }) => from < window.to && to > window.from);
     const frames = { first: looked[0]?.seq ?? seq, last: seq, received: Math.max(1, looked.length) };
-    const fresh = this.#fresh;
-    this.#fresh = false;
-    return { window, error: undefined, fresh, frames, inputsKey };
+    return { window, error: undefined, gaps: this.#gaps, frames, inputsKey };
   }
 }
 

@@ -6,8 +6,8 @@ export interface FormedUnit {
   readonly window: FormedWindow | undefined;
   /** Why the frame cannot become what the model takes. */
   readonly error: BrinkError | undefined;
-  /** The first after a gap: what the model remembers of before is not its own. */
-  readonly fresh: boolean;
+  /** Gaps of its boot in front of it; undefined: it is no window. */
+  readonly gaps: number | undefined;
   /** The frames that it looks at; the last is the one that completed it. */
   readonly frames: { readonly first: number; readonly last: number; readonly received: number };
   /** The inputs that it was cut for. */

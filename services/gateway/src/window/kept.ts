@@ -9,14 +9,17 @@ export interface KeptMark {
   readonly rateHz: number;
   readonly inputsKey: string;
   readonly lastSeq: number;
-  readonly fresh: boolean;
+  /** Of the boot until here. */
+  readonly gaps: number;
 }
 
 export interface KeptStates {
   /** undefined: as at the beginning */
   readonly states: readonly Uint8Array[] | undefined;
   readonly passportSha256: string | undefined;
-  /** Of the last unit that was settled. */
+  /** Of the boot in front of the last unit that was settled. */
+  readonly gaps: number;
+  /** Of its frame. */
   readonly seq: number;
 }
 
@@ -33,19 +36,19 @@ export function unpackMark(bytes: Uint8Array): KeptMark {
   return { ...kept, assembler: marked ? rest : undefined };
 }
 
-export function packStates({ states, passportSha256 = '', seq }: KeptStates): Uint8Array {
-  return pack({ passportSha256, seq, bytes: states?.map(({ byteLength }) => byteLength) ?? null }, states ?? []);
+export function packStates({ states, passportSha256 = '', gaps, seq }: KeptStates): Uint8Array {
+  return pack({ passportSha256, gaps, seq, bytes: states?.map(({ byteLength }) => byteLength) ?? null }, states ?? []);
 }
 
 /** @throws BrinkError E_STORAGE_CORRUPT */
 export function unpackStates(bytes: Uint8Array): KeptStates {
-  const { head, rest } = unpack<{ passportSha256: string; seq: number; bytes: number[] | null }>(bytes);
+  const { head, rest } = unpack<Omit<KeptStates, 'states'> & { bytes: number[] | null }>(bytes);
   let at = 0;
   const states = head.bytes?.map((length) => {
     at += length;
     return rest.slice(at - length, at);
   });
-  return { states, passportSha256: head.passportSha256, seq: head.seq };
+  return { states, passportSha256: head.passportSha256, gaps: head.gaps, seq: head.seq };
 }
 
 function pack(head: object, parts: readonly Uint8Array[]): Uint8Array {

@@ -27,10 +27,9 @@ export function chainOf(lane: Lane, boot: string, plan: StreamPlan): Chain {
 /** A unit whose model has states was taken. */
 export function beginUnit(unit: Unit): void {
   const { lane, frame, formed } = unit;
-  const chain = chainOf(lane, frame.id.boot, frame.plan);
-  const fresh = formed === undefined ? chain.next(frame.id.seq) : formed.fresh;
-  if (fresh) chain.states = undefined;
-  if (frame.spooled !== undefined) chain.begin(unit.id);
+  const { memory } = chainOf(lane, frame.id.boot, frame.plan);
+  memory.begin(frame.id.seq, formed);
+  if (frame.spooled !== undefined) memory.follow(unit.id);
 }
 
 /** It has ended. Where it was decided, what it left is what the next one starts from. */
@@ -38,8 +37,9 @@ export function endUnit(unit: Unit, ending: Ending): void {
   const { lane, frame, prepared } = unit;
   const chain = chainOf(lane, frame.id.boot, frame.plan);
   if (ending.outcome === 'decided' && prepared !== undefined) {
-    chain.states = ending.answer.states;
-    chain.statesOf = prepared.model.passportSha256;
+    chain.memory.states = ending.answer.states;
+    chain.memory.statesOf = prepared.model.passportSha256;
   }
-  if (frame.spooled !== undefined) unit.left = { chain, key: unit.id, states: chain.keptStates(frame.id.seq) };
+  if (frame.spooled !== undefined)
+    unit.left = { memory: chain.memory, key: unit.id, states: chain.keptStates(frame.id.seq) };
 }

@@ -75,5 +75,5 @@ function misfit(frame: Frame, { needs, name, version, inputsKey }: ServingModel)
   const { seq, stream } = frame.id;
   const error = new BrinkError('E_UNSUPPORTED', `${name}@${version} on stream "${stream}": ${why}`);
   const frames = { first: seq, last: seq, received: 1 };
-  return [{ window: undefined, error, fresh: false, frames, inputsKey }];
+  return [{ window: undefined, error, gaps: undefined, frames, inputsKey }];
 }
