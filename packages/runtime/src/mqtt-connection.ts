@@ -41,6 +41,9 @@ class Connection implements Mqtt {
   #client: MqttClient | undefined;
   #version: 4 | 5;
   #connected = false;
+  #resumed = false;
+  /** The session at the broker is new, and its subscriptions are not made yet. */
+  #isBare = false;
   #trouble: string | undefined = 'not connected yet';
   #stopping = new AbortController();
   #running: Promise<void> | undefined;
@@ -60,6 +63,10 @@ class Connection implements Mqtt {
 
   get connected(): boolean {
     return this.#connected;
+  }
+
+  get resumed(): boolean {
+    return this.#resumed;
   }
 
   get problem(): string | undefined {
@@ -202,6 +209,8 @@ class Connection implements Mqtt {
     const stream = client.stream as { setNoDelay?: (on: boolean) => void };
     stream.setNoDelay?.(true);
     this.#connected = true;
+    this.#isBare ||= !packet.sessionPresent;
+    this.#resumed = !this.#isBare;
     this.#trouble = undefined;
     this.#stats.connects += 1;
     this.#backoff.up();
@@ -211,6 +220,7 @@ class Connection implements Mqtt {
     this.#logger.info({ protocol: this.#version, session: packet.sessionPresent }, 'connected to the broker');
     await this.#subscriptions.open(client, this.#version);
     if (client !== this.#client || !this.#connected) return;
+    this.#isBare = false;
     for (const fn of this.#connectFns) this.#guarded(fn, 'onConnect');
     this.#first.resolve();
   }

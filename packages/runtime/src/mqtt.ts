@@ -68,6 +68,11 @@ export interface Mqtt extends Part {
   /** 4 or 5, once connected */
   readonly protocolVersion: 4 | 5 | undefined;
   /**
+   * With `clean: false`: whether the broker brings what came since the last connection. Not so when it had no session of ours, or one
+   * whose subscriptions were never made.
+   */
+  readonly resumed: boolean;
+  /**
    * QoS 1 resolves at PUBACK, QoS 0 when the bytes were handed to the socket. Never await it inside a message handler.
    * @throws BrinkError E_BROKER (not connected, connection lost, refused), E_BUSY (the bounded queue is full), E_TOO_LARGE (for the
    *   broker, where it says so, over MQTT 5)

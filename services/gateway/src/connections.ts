@@ -1,10 +1,12 @@
 import { FRAME_BYTES_MAX_DEFAULT, type Topics } from '@brink/protocol';
 import {
   type Clock,
+  Counter,
   createLinkClient,
   createMqtt,
   createMqttMetrics,
   type DeferredMessage,
+  Gauge,
   type LinkHandlers,
   type LinkMetrics,
   type Logger,
@@ -96,6 +98,7 @@ export function createBrokerConnections(
     ...d,
     connect: ({ stream, ...o }) =>
       createMqtt({ ...config.mqtt, ...o, receiveMaximum: () => receiveMaximum(stream) }, { ...d, metrics }),
+    onLost: detourMetrics(d.registry, () => deliveries.detoured),
   });
   let streams: SitePlan['streams'] = new Map();
   /** Of one stream, or of the largest. */
@@ -109,19 +112,18 @@ export function createBrokerConnections(
   fleet.onConnect(() => void status.connected());
   watchBrokerVersion(fleet, d);
   data.subscribe(filters.frames, { qos: 1, manualAck: true }, (message) => {
-    // Frames of a durable stream come on its own connection too.
-    if (deliveries.bring(message.topic.split('/', 5)[4])) message.ack();
-    else d.onFrame(message);
+    if (!deliveries.detour(message.topic.split('/', 5)[4], message, 'frame')) d.onFrame(message);
   });
   const onForeign = (message: DeferredMessage) => {
-    if (deliveries.bring(d.foreignStream(message.topic))) message.ack();
-    else d.onForeign(message);
+    if (!deliveries.detour(d.foreignStream(message.topic), message, 'foreign')) d.onForeign(message);
   };
   data.onConnect(() => {
     hearing = true;
+    deliveries.revisit();
   });
   data.onDisconnect(() => {
     hearing = false;
+    deliveries.doubt();
   });
   return {
     fleet,
@@ -152,6 +154,25 @@ export function createBrokerConnections(
     hearForeign(filters: ReadonlySet<string>): void;
     problem: string | undefined;
   };
+}
+
+/** @returns what counts a frame that is lost */
+function detourMetrics(registry: Registry, held: () => number): () => void {
+  const registers = [registry];
+  new Gauge({
+    name: 'brink_gateway_detoured',
+    help: 'Frames of durable streams that came over the connection of all others, and wait for that of their stream',
+    registers,
+    collect() {
+      this.set(held());
+    },
+  });
+  const lost = new Counter({
+    name: 'brink_gateway_detoured_lost_total',
+    help: 'Such frames that had no room to wait, or whose stream went',
+    registers,
+  });
+  return () => lost.inc();
 }
 
 export type BrokerConnections = ReturnType<typeof createBrokerConnections>;

@@ -1,11 +1,14 @@
 import { parseForeignTopic, type Topics } from '@brink/protocol';
 import { type Clock, type DeferredMessage, type Mqtt, wait } from '@brink/runtime';
 import type { SitePlan } from '../ingest/plan.ts';
+import { Detour } from './detour.ts';
 import type { Gate } from './intake.ts';
 
 /** How long frames of all other streams wait at the start for the subscriptions of the durable ones. */
 const SUBSCRIBED_MS_MAX = 2000;
 const FORGET_MS_MAX = 10_000;
+/** After the broker lost a session: how long the connection of all other frames may be behind the stream's own. */
+const BEHIND_MS_MAX = 2000;
 
 export interface DeliveriesDeps {
   clock: Clock;
@@ -15,13 +18,24 @@ export interface DeliveriesDeps {
   /** Which stream a topic of another system belongs to. */
   foreignStream(topic: string): string | undefined;
   onRetired(message: DeferredMessage): void;
+  /** A frame that came while the stream's own connection was away, and had no room to wait. */
+  onLost(): void;
 }
 
 interface Delivery {
   readonly mqtt: Mqtt;
-  /** Its subscriptions were made once: from then on the broker keeps what comes, also while it is away. */
-  subscribed: boolean;
+  readonly detour: Detour;
+  /** Started, and not stopped. */
+  running: boolean;
+  /** It is connected, and its subscriptions were asked for. */
+  hearing: boolean;
+  /** It was connected before. */
+  known: boolean;
   closed: boolean;
+  /** The broker keeps what comes: it has not been out of sight since this was connected. */
+  kept: boolean;
+  /** Until then what comes another way may not have come this way, on the monotonic clock. */
+  behindUntilMs: number;
   /** Subscriptions to other systems' topics. */
   foreign: ReadonlySet<string>;
 }
@@ -52,16 +66,45 @@ export class Deliveries implements Gate {
     this.#known = new Set(streams);
   }
 
-  /** Whether a stream's frames come this way; if so, those that come another way are the same once more. */
-  bring(stream: string | undefined): boolean {
-    return stream !== undefined && this.#deliveries.get(stream)?.subscribed === true;
+  /**
+   * A frame that came over the connection of all others. Frames of durable streams come on their own too, if that is there.
+   * @returns false: it is of no durable stream
+   */
+  detour(stream: string | undefined, message: DeferredMessage, kind: 'frame' | 'foreign'): boolean {
+    const delivery = stream === undefined ? undefined : this.#deliveries.get(stream);
+    if (delivery === undefined) return false;
+    const admit = kind === 'frame' ? this.#d.onFrame : this.#d.onForeign;
+    const { mqtt, detour, hearing, closed, kept, behindUntilMs } = delivery;
+    if (hearing && mqtt.problem !== undefined) detour.take(message, admit);
+    else if (hearing && kind === 'frame' && this.#d.clock.monotonic() < behindUntilMs && isNumbered(message)) {
+      detour.take(message, admit);
+    } else if (hearing || (closed && kept)) message.ack();
+    else detour.hold(message, admit);
+    return true;
+  }
+
+  /** The broker was out of sight: it may have lost what it kept for streams that are not connected. */
+  doubt(): void {
+    for (const delivery of this.#deliveries.values()) delivery.kept = false;
+  }
+
+  /** The broker is there again: sessions that it keeps while a gate is closed are made again where it lost them. */
+  revisit(): void {
+    for (const [stream, { closed, kept }] of this.#deliveries) if (closed && !kept) void this.#start(stream);
+  }
+
+  /** Frames that wait for the connection of their own stream. */
+  get detoured(): number {
+    let sum = 0;
+    for (const { detour } of this.#deliveries.values()) sum += detour.held;
+    return sum;
   }
 
   /** Why frames of durable streams do not come in. */
   get problem(): string | undefined {
-    for (const [stream, { mqtt, closed, subscribed }] of this.#deliveries) {
+    for (const [stream, { mqtt, closed, hearing }] of this.#deliveries) {
       if (closed) continue;
-      const problem = mqtt.problem ?? (subscribed ? undefined : 'is not subscribed yet');
+      const problem = mqtt.problem ?? (hearing ? undefined : 'is not subscribed yet');
       if (problem !== undefined) return `durable stream ${stream}: ${problem}`;
     }
     return undefined;
@@ -71,6 +114,7 @@ export class Deliveries implements Gate {
     for (const [stream, delivery] of [...this.#deliveries]) {
       if (plan.streams.get(stream)?.durable !== true) {
         this.#deliveries.delete(stream);
+        delivery.detour.stop();
         void this.#then(stream, () => delivery.mqtt.stop());
         void this.#then(stream, () => this.#forget(stream));
       }
@@ -97,7 +141,13 @@ export class Deliveries implements Gate {
 
   async stop(): Promise<void> {
     this.#signal = undefined;
-    const all = [...this.#deliveries].map(([stream, { mqtt }]) => this.#then(stream, () => mqtt.stop()));
+    const all = [...this.#deliveries].map(([stream, delivery]) => {
+      delivery.detour.stop();
+      return this.#then(stream, () => {
+        delivery.running = false;
+        return delivery.mqtt.stop();
+      });
+    });
     await Promise.all(all);
   }
 
@@ -105,7 +155,10 @@ export class Deliveries implements Gate {
     const delivery = this.#deliveries.get(stream);
     if (delivery === undefined || delivery.closed) return;
     delivery.closed = true;
-    void this.#then(stream, () => delivery.mqtt.stop());
+    // One that is away comes first: only then it is known that the broker keeps what comes.
+    if (!delivery.hearing) return;
+    delivery.kept = delivery.mqtt.problem === undefined;
+    this.#leave(stream, delivery);
   }
 
   open(stream: string): void {
@@ -132,18 +185,49 @@ export class Deliveries implements Gate {
   #add(stream: string): Delivery {
     const { topics } = this.#config;
     const mqtt = this.#d.connect({ stream, clientId: this.#clientId(stream), clean: false });
-    const delivery: Delivery = { mqtt, subscribed: false, closed: false, foreign: new Set() };
+    const delivery: Delivery = {
+      ...{ mqtt, detour: new Detour(this.#d), running: false, hearing: false, known: false, closed: false },
+      ...{ kept: false, behindUntilMs: 0, foreign: new Set<string>() },
+    };
     const frames = topics.format({ kind: 'frame', device: '+', stream });
-    for (const filter of [frames, `${frames}/+`])
-      mqtt.subscribe(filter, { qos: 1, manualAck: true }, (message) => this.#d.onFrame(message));
+    for (const filter of [frames, `${frames}/+`]) {
+      mqtt.subscribe(filter, { qos: 1, manualAck: true }, (message) => {
+        // What came before it goes before it.
+        if (!delivery.hearing) this.#settle(delivery);
+        this.#d.onFrame(message);
+      });
+    }
     const retired = topics.format({ kind: 'retired', device: '+', stream });
     mqtt.subscribe(retired, { qos: 1, manualAck: true }, (message) => this.#d.onRetired(message));
-    mqtt.onConnect(() => {
-      delivery.subscribed ||= mqtt.problem === undefined;
+    mqtt.onConnect(() => this.#connected(stream, delivery));
+    mqtt.onDisconnect(() => {
+      delivery.hearing = false;
     });
     this.#deliveries.set(stream, delivery);
     if (this.#signal !== undefined) void this.#start(stream);
     return delivery;
+  }
+
+  #connected(stream: string, delivery: Delivery): void {
+    delivery.hearing = true;
+    delivery.kept = delivery.mqtt.problem === undefined;
+    if (delivery.known && !delivery.mqtt.resumed) delivery.behindUntilMs = this.#d.clock.monotonic() + BEHIND_MS_MAX;
+    delivery.known = true;
+    this.#settle(delivery);
+    if (delivery.closed) this.#leave(stream, delivery);
+  }
+
+  #settle({ mqtt, detour, closed }: Delivery): void {
+    detour.settle({ isKept: mqtt.resumed, isOpen: !closed });
+  }
+
+  /** The gate is closed: the broker keeps what comes. */
+  #leave(stream: string, delivery: Delivery): void {
+    void this.#then(stream, async () => {
+      if (!delivery.closed) return;
+      delivery.running = false;
+      await delivery.mqtt.stop();
+    });
   }
 
   /** A stream that is durable no more: the broker need not keep anything for it. */
@@ -160,7 +244,9 @@ export class Deliveries implements Gate {
     let connected: Promise<void> | undefined;
     await this.#then(stream, async () => {
       const delivery = this.#deliveries.get(stream);
-      if (this.#signal !== undefined && delivery?.closed === false) connected = delivery.mqtt.start(this.#signal);
+      if (this.#signal === undefined || delivery === undefined || delivery.running) return;
+      delivery.running = true;
+      connected = delivery.mqtt.start(this.#signal);
       connected?.catch(() => {});
     });
     await connected?.catch(() => {});
@@ -175,3 +261,6 @@ export class Deliveries implements Gate {
   // Names have no dot, so this is nobody else's.
   #clientId = (stream: string) => `brink-${this.#config.instance}.${stream}`;
 }
+
+/** `{root}/{device}/up/frames/{stream}/{boot}-{seq}`: it is taken once, however often it comes. */
+const isNumbered = ({ topic }: DeferredMessage) => topic.split('/', 6)[5] !== undefined;
