@@ -40,6 +40,7 @@ export {
   type Task,
   TaskSchema,
 } from './decision.ts';
+export { type Detector, detectorMisfit, detectorOf } from './detector.ts';
 export { BrinkError, ERROR_TABLE, type ErrorCode, isErrorCode } from './errors.ts';
 export {
   checkForeignTopics,

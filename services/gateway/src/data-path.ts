@@ -21,6 +21,7 @@ import type { PipelinePlan, SitePlan } from './ingest/plan.ts';
 import { createRefusals } from './ingest/refusals.ts';
 import { createSources, type Sources } from './ingest/sources.ts';
 import { createKeeping } from './keep/keeping.ts';
+import { whyNoMask } from './mask/faces.ts';
 import { createMetrics, type GatewayMetrics } from './metrics.ts';
 import { createModels, type Models } from './models/models.ts';
 import { type Counts, countDrop, createCounts, type OnUnfinished } from './outcomes/counts.ts';
@@ -245,15 +246,18 @@ function pipelinesWaiting(sources: Sources, frame: Frame): PipelinePlan[] {
   return source.lanes.filter(({ waiting: [head] }) => head?.frame === frame).map((lane) => lane.pipeline);
 }
 
-/** Pipelines whose stream cannot feed their model. */
+/** Pipelines whose stream cannot feed their model, and masks whose detector cannot mask. */
 function misfits(plan: SitePlan, models: Models): string[] {
-  return [...plan.streams.values()].flatMap(({ name, brings, pipelines }) =>
-    pipelines.flatMap(({ name: pipeline, model }) => {
+  return [...plan.streams.values()].flatMap(({ name, brings, mask, pipelines }) => {
+    const detector = mask?.faces === undefined ? undefined : models.current(mask.faces.model);
+    const blind = mask?.faces && detector && whyNoMask(detector, mask.faces);
+    const unfed = pipelines.flatMap(({ name: pipeline, model }) => {
       const current = models.current(model);
       const why = current === undefined ? undefined : misfitOf(brings, current.needs);
       return why === undefined ? [] : [`stream ${name}, pipeline ${pipeline}: ${model}@${current?.version}: ${why}`];
-    }),
-  );
+    });
+    return [...(blind === undefined ? [] : [`stream ${name}, mask: ${blind}; none of its pictures goes on`]), ...unfed];
+  });
 }
 
 /** Of the pipelines and of the masks. */

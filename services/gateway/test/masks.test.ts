@@ -236,16 +236,22 @@ describe('a face', () => {
     expect(await endOf(site)).toBe('dead E_MASK');
   });
 
-  it('is not masked by a model that is no detector, that leaves out what the mask wants, or sees the middle only: nothing gets out', async () => {
-    for (const [task, mask, fit] of [
-      ['classification', FACES, 'stretch'],
-      ['detection', { faces: { model: 'faces', score_min: 0.1 } }, 'stretch'],
-      ['detection', FACES, 'crop'],
+  it('is not masked by a model that is no detector, that leaves out what the mask wants, or sees the middle only: nothing gets out, and /readyz says so', async () => {
+    for (const [task, mask, fit, why] of [
+      ['classification', FACES, 'stretch', 'its task is classification'],
+      [
+        'detection',
+        { faces: { model: 'faces', score_min: 0.1 } },
+        'stretch',
+        'score_min: 0.1, and the model leaves out',
+      ],
+      ['detection', FACES, 'crop', 'fit: crop'],
     ] as const) {
       await using site = await startSite({ configuration: siteWith([mask]) });
       const faces = await writePassport(site.modelsDir, { name: 'faces', task, width: 64, height: 48, fit });
       await site.inference.announce([site.cats, faces]);
-      await site.ready();
+      await site.hears(why);
+      expect((await site.problems())[0]).toMatch(/^stream front, mask: faces@1 cannot mask: .*; expected /);
       expect(await endOf(site)).toBe('dead E_MASK');
     }
   });

@@ -2,6 +2,8 @@ import {
   type ActionConfig,
   ConfigurationSchema,
   checkForeignTopics,
+  type Detector,
+  detectorMisfit,
   foreignTopicProblem,
   type ModelNeeds,
   ModelPolicySchema,
@@ -28,6 +30,8 @@ export interface ModelsOnDisk {
   readonly all: ReadonlyMap<string, readonly number[]>;
   /** By `<name>/<version>`: what those with a passport that can be read are fed with. */
   readonly needs?: ReadonlyMap<string, ModelNeeds>;
+  /** By the same: whether what they find can be masked. */
+  readonly detectors?: ReadonlyMap<string, Detector>;
 }
 
 /** One thing that is wrong inside a rule, as `checkRules` of @brink/rules says it. */
@@ -61,6 +65,7 @@ export function crossCheck(merged: Merged, models: ModelsOnDisk, checkRules: Che
     ...checkTopics(streams, merged),
     ...checkModels(streams, models, merged),
     ...checkFits(streams, models, merged),
+    ...checkDetectors(streams, models, merged),
     ...checkRuleNames(rules, merged),
     ...checkActions(rules, merged),
     ...checkLoops(streams, rules, merged),
@@ -209,6 +214,24 @@ function checkFits(streams: Record<string, StreamConfig>, models: ModelsOnDisk, 
       const found = `the model "${model}" (version ${version}): ${why}`;
       const expected = `a model for format: ${config.format}`;
       return [problemAt(['streams', stream, 'pipelines', pipeline, 'model'], merged, { found, expected })];
+    }),
+  );
+}
+
+/** Whether the detector of a mask can mask: where it cannot, no picture of the stream would ever go on. */
+function checkDetectors(streams: Record<string, StreamConfig>, models: ModelsOnDisk, merged: Merged): ConfigProblem[] {
+  const policies = validEntries(merged.value.models, ModelPolicySchema);
+  return Object.entries(streams).flatMap(([stream, { mask }]) =>
+    mask.flatMap((one, i) => {
+      if (!('faces' in one)) return [];
+      const { model, score_min: scoreMin } = one.faces;
+      const version = policies[model]?.serve ?? models.versions.get(model)?.at(-1);
+      const detector = models.detectors?.get(`${model}/${version}`);
+      const misfit = detector && detectorMisfit(detector, scoreMin);
+      if (misfit === undefined) return [];
+      const { key, expected } = misfit;
+      const found = `the model "${model}" (version ${version}): ${misfit.found}`;
+      return [problemAt(['streams', stream, 'mask', i, 'faces', key], merged, { found, expected })];
     }),
   );
 }

@@ -4,6 +4,8 @@ import { join } from 'node:path';
 import {
   BrinkError,
   ChainPassportSchema,
+  type Detector,
+  detectorOf,
   isName,
   type ModelNeeds,
   needsOf,
@@ -73,28 +75,39 @@ export async function readModelsFolder(dir: string): Promise<ModelsOnDisk> {
   return { dir, versions, all };
 }
 
-/** The same, with what each passport says of its inputs. One that cannot be read is named where the model is loaded. */
+/** The same, with what each passport says. One that cannot be read is named where the model is loaded. */
 export async function readModels(dir: string): Promise<ModelsOnDisk> {
   const models = await readModelsFolder(dir);
   const needs = new Map<string, ModelNeeds>();
+  const detectors = new Map<string, Detector>();
   for (const [name, versions] of models.versions) {
     for (const version of versions) {
-      const of = await readNeeds(dir, name, version).catch(() => undefined);
-      if (of !== undefined) needs.set(`${name}/${version}`, of);
+      const of = await readPassport(dir, name, version).catch(() => undefined);
+      if (of === undefined) continue;
+      needs.set(`${name}/${version}`, of.needs);
+      detectors.set(`${name}/${version}`, of.detector);
     }
   }
-  return { ...models, needs };
+  return { ...models, needs, detectors };
 }
 
-/** Of a chain: those of its first step. */
-async function readNeeds(dir: string, name: string, version: number, inChain = false): Promise<ModelNeeds | undefined> {
+/** Of a chain: what its first step is fed with. */
+async function readPassport(
+  dir: string,
+  name: string,
+  version: number,
+  inChain = false,
+): Promise<{ needs: ModelNeeds; detector: Detector } | undefined> {
   const file = join(dir, name, String(version), 'model.json');
   if ((await stat(file)).size > FILE_BYTES_MAX) return undefined;
   const json: unknown = JSON.parse(await readFile(file, 'utf8'));
   const [first] = inChain ? [] : (ChainPassportSchema.safeParse(json).data?.steps ?? []);
-  if (first !== undefined) return readNeeds(dir, stepModel(first).name, stepModel(first).version, true);
+  if (first !== undefined) {
+    const of = await readPassport(dir, stepModel(first).name, stepModel(first).version, true);
+    return of && { ...of, detector: { ...of.detector, isChain: true } };
+  }
   const { data } = PassportSchema.safeParse(json);
-  return data === undefined ? undefined : needsOf(data.inputs);
+  return data && { needs: needsOf(data.inputs), detector: detectorOf(data) };
 }
 
 async function entriesOf(dir: string): Promise<Dirent[] | undefined> {

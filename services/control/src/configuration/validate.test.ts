@@ -348,6 +348,27 @@ describe('a stream and the model that is to decide about it', () => {
   });
 });
 
+test('a mask that could never work is refused: its detector is none, sees the middle only, or leaves out what the mask wants', () => {
+  const none = { task: 'detection', isChain: false, fit: 'letterbox', scoreMin: 0.7 } as const;
+  const masked = (o: object, scoreMin: number) => {
+    const detectors = new Map([['cifar-net/3', { ...none, ...o }]]);
+    const mask = `format: image\n    mask: [{ faces: { model: cifar-net, score_min: ${scoreMin} } }]`;
+    const files = [{ name: 'a.yaml', text: withChange('format: image', mask) }];
+    const validation = validateConfiguration(files, { ...models, detectors }, noFindings);
+    return validation.ok ? [] : validation.problems.map(formatProblem);
+  };
+  expect(masked({}, 0.7)).toEqual([]);
+  expect(masked({}, 0.4)[0]).toMatch(
+    /^a\.yaml:7:52: streams\.front\.mask\[0\]\.faces\.score_min: found .*score_min: 0\.4, .*less than 0\.7 .*; expected at least 0\.7/,
+  );
+  expect(masked({ task: 'classification' }, 0.7)[0]).toMatch(
+    /^a\.yaml:7:30: .*found the model "cifar-net" \(version 3\): its task is classification; expected a detector/,
+  );
+  expect(masked({ fit: 'crop' }, 0.7)[0]).toMatch(/fit: crop.*; expected one with fit: letterbox or stretch/);
+  expect(masked({ fit: undefined }, 0.7)).toHaveLength(1);
+  expect(masked({ isChain: true }, 0.7)[0]).toContain('it is a chain of models');
+});
+
 test('a condition that does not compile is named where it stands, to the column', () => {
   const finding = { found: '"…"', detail: 'unexpected end', column: 5 };
   const checkRules: CheckRules = (rules) =>

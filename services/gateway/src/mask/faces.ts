@@ -1,7 +1,7 @@
 import type { MaskShape, PictureTarget } from '@brink/decode';
 import { resultToOriginal } from '@brink/decoders';
 import { checkTensorBytes } from '@brink/preprocess';
-import { BrinkError, formatUnitId, type link, type Result } from '@brink/protocol';
+import { BrinkError, detectorMisfit, formatUnitId, type link, type Result } from '@brink/protocol';
 import type { Clock, LinkPeer } from '@brink/runtime';
 import { wait } from '@brink/runtime';
 import { failureOf } from '../decide/request.ts';
@@ -73,24 +73,19 @@ function giveUp(
 }
 
 /** @throws BrinkError E_MASK where the model finds nothing in pictures, or leaves out what the mask wants */
-function targetOf({ name, version, targets, heads, task, scoreMin }: ServingModel, plan: FacesPlan): PictureTarget {
-  const [target] = targets;
-  if (target?.fit === 'crop') {
-    throw new BrinkError(
-      'E_MASK',
-      `${name}@${version} sees only the middle of a picture (fit: crop); expected stretch or letterbox`,
-    );
-  }
-  if (task !== 'detection' || target === undefined || heads.length !== 1) {
-    throw new BrinkError('E_MASK', `${name}@${version} is no detector that takes one picture; its task is ${task}`);
-  }
-  if (plan.scoreMin !== undefined && scoreMin !== undefined && scoreMin > plan.scoreMin) {
-    throw new BrinkError(
-      'E_MASK',
-      `${name}@${version} leaves out what scores less than ${scoreMin}; the mask wants all from ${plan.scoreMin}`,
-    );
-  }
+function targetOf(model: ServingModel, plan: FacesPlan): PictureTarget {
+  const why = whyNoMask(model, plan);
+  const [target] = model.targets;
+  if (why !== undefined || target === undefined) throw new BrinkError('E_MASK', why ?? 'a detector without a picture');
   return target;
+}
+
+/** Why this model can mask nothing as the plan wants it: of no frame is it told, then, where its faces are. */
+export function whyNoMask(model: ServingModel, { scoreMin }: FacesPlan): string | undefined {
+  const { name, version, task, steps, heads, targets } = model;
+  const fit = heads.length === 1 ? targets[0]?.fit : undefined;
+  const misfit = detectorMisfit({ task, isChain: steps !== undefined, fit, scoreMin: model.scoreMin }, scoreMin);
+  return misfit && `${name}@${version} cannot mask: ${misfit.found}; expected ${misfit.expected}`;
 }
 
 type Seen = { readonly model: ServingModel; readonly decoded: DecodedFrame };
