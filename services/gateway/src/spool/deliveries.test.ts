@@ -3,6 +3,7 @@ import { ConfigurationSchema, createTopics } from '@brink/protocol';
 import { createRegistry, silentLogger, systemClock } from '@brink/runtime';
 import { connectAsync, type MqttClient } from 'mqtt';
 import { describe, expect, it, onTestFinished } from 'vitest';
+import { noMosquitto, startMosquitto } from '../../test/harness/mosquitto.ts';
 import { readConfig } from '../config.ts';
 import { createBrokerConnections } from '../connections.ts';
 import { planOf } from '../ingest/plan.ts';
@@ -25,9 +26,9 @@ async function brokerOn(port: number): Promise<Broker> {
 }
 
 /** A gateway's connections, with a durable stream `pump`, and whoever sends to it. `came` says what is admitted. */
-async function scene() {
+async function scene(other?: { url: string }) {
   let broker = await brokerOn(0);
-  const { url } = broker;
+  const { url } = other ?? broker;
   onTestFinished(() => broker.stop());
   const came: string[] = [];
   /** As a stream that is full: nothing is taken. */
@@ -83,8 +84,10 @@ async function scene() {
 const soon = () => AbortSignal.timeout(5000);
 
 describe('frames of a durable stream that come while its own connection is away', () => {
-  it('are taken, with a number and without, where the broker kept no session', async () => {
-    const { start, sends, came, deliveries } = await scene();
+  const without = `${noMosquitto === undefined ? '' : `(skipped: ${noMosquitto}) `}`;
+
+  async function areTaken(other?: { url: string }): Promise<void> {
+    const { start, sends, came, deliveries } = await scene(other);
     await start.data();
     await sends('1', 'n2', '3');
     await expect.poll(() => deliveries.detoured).toBe(3);
@@ -94,10 +97,17 @@ describe('frames of a durable stream that come while its own connection is away'
     expect([deliveries.detoured, deliveries.problem]).toEqual([0, undefined]);
     await sends('n4');
     await expect.poll(() => came).toEqual(['1', 'n2', '3', 'n4']);
+  }
+
+  it('are taken, with a number and without, where the broker kept no session', () => areTaken());
+
+  it.skipIf(noMosquitto !== undefined)(`${without}the same with Mosquitto`, async () => {
+    await using broker = await startMosquitto();
+    await areTaken(broker);
   });
 
-  it('come once, in their place, where the broker kept it', async () => {
-    const { start, sends, came, deliveries } = await scene();
+  async function comeOnce(other?: { url: string }): Promise<void> {
+    const { start, sends, came, deliveries } = await scene(other);
     await start.deliveries();
     await deliveries.stop();
     await sends('1', 'n2');
@@ -107,6 +117,13 @@ describe('frames of a durable stream that come while its own connection is away'
     await start.deliveries();
     await expect.poll(() => came).toEqual(['1', 'n2', '3', 'n4']);
     expect(deliveries.detoured).toBe(0);
+  }
+
+  it('come once, in their place, where the broker kept it', () => comeOnce());
+
+  it.skipIf(noMosquitto !== undefined)(`${without}come once also with Mosquitto`, async () => {
+    await using broker = await startMosquitto();
+    await comeOnce(broker);
   });
 
   it('stay with the broker while the gate is closed; if it loses its memory, they wait here', async () => {

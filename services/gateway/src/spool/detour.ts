@@ -14,8 +14,8 @@ interface Held {
 /**
  * Frames of one durable stream that came over the connection of all others while its own was away. If the broker kept the session
  * it brings them once more, in their place among those that were not heard here; then these are thrown away. If it did not (it lost
- * its memory), nobody else brings them, and they are taken. Until it is known they wait, un-acked to nobody: PUBACKs that wait
- * would hold up those of other streams, and a session that is not stored never brings a message twice.
+ * its memory), nobody else brings them, and they are taken. Until it is known they wait. They are acknowledged before: a PUBACK that
+ * waits would hold up those of other streams, and a session that is not stored never brings a message twice.
  */
 export class Detour {
   readonly #d: { clock: Clock; onLost(): void };
