@@ -78,6 +78,8 @@ export interface Device extends Part {
    * @throws BrinkError E_STORAGE_FULL, E_NAME; E_SETTING without an `outbox` in the configuration
    */
   keep(stream: string, bytes: Uint8Array, o?: Pick<PublishFrame, 'contentType' | 'at'>): Promise<FrameName>;
+  /** Whether frames can be kept: the outbox is open, wherever the broker is. */
+  readonly keeps: boolean;
   /** Kept frames without a receipt. */
   readonly waiting: number;
   /** Kept frames that the gateway refused by name; they are not sent again. */
@@ -161,6 +163,9 @@ export function createDevice(
     async keep(stream, bytes, { contentType, at } = {}) {
       if (keeper === undefined) throw new BrinkError('E_SETTING', 'outbox is not set; expected the file of the outbox');
       return keeper.keep(named(stream), () => nextFrame(stream), bytes, { contentType, at });
+    },
+    get keeps() {
+      return keeper?.running ?? false;
     },
     get waiting() {
       return keeper?.waiting ?? 0;

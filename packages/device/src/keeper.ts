@@ -48,6 +48,10 @@ export class Keeper {
     });
   }
 
+  get running(): boolean {
+    return this.#running;
+  }
+
   get waiting(): number {
     return this.#outbox.size;
   }

@@ -104,7 +104,7 @@ describe('a signal', () => {
     }
     expect(await cut('1\n2\n3\n4', 2)).toMatchObject([{ text: '1\n2\n' }, { text: '3\n4\n' }]);
     expect(await cut('', 2)).toEqual([]);
-    expect(await cut('only,names\n', 2)).toEqual([]);
+    await expect(cut('only,names\n', 2)).rejects.toThrow(/taken for the names of columns, and no row follows/);
   });
 
   test('of JSON lines becomes arrays', async () => {

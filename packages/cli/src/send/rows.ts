@@ -33,12 +33,20 @@ export async function* rowsOf(
     yield* partsOf(await rest(first.value, lines), rows);
     return;
   }
-  const names = form === 'csv' && !isNumbers(first.value) ? first.value : undefined;
+  yield* linesAsRows(first.value, lines, { form, rows });
+}
+
+async function* linesAsRows(
+  first: string,
+  lines: AsyncGenerator<string, void>,
+  { form, rows }: { form: 'csv' | 'lines'; rows: number },
+): AsyncGenerator<Rows, void> {
+  const names = form === 'csv' && !isNumbers(first) ? first : undefined;
   const frame = (some: readonly string[], at: number): Rows => {
     const text = form === 'csv' ? [...(names === undefined ? [] : [names]), ...some, ''].join('\n') : `[${some}]`;
     return { bytes: Buffer.from(text), at, count: some.length };
   };
-  let some = names === undefined ? [first.value] : [];
+  let some = names === undefined ? [first] : [];
   let at = 0;
   for (;;) {
     if (some.length >= rows) {
@@ -51,6 +59,13 @@ export async function* rowsOf(
     some.push(next.value);
   }
   if (some.length > 0) yield frame(some, at);
+  else if (at === 0 && names !== undefined) throw namesAlone(names);
+}
+
+function namesAlone(line: string): BrinkError {
+  const given = line.length > 60 ? `${line.slice(0, 60)}…` : line;
+  const why = 'not all of it is numbers, so it is taken for the names of columns, and no row follows';
+  return new BrinkError('E_DECODE', `"${given}": ${why}; expected lines of numbers`);
 }
 
 function formOf(line: string): 'csv' | 'lines' | 'document' {

@@ -271,7 +271,7 @@ describe('kept frames', () => {
     onHeard(() => sent() && stop.abort());
     const first = await send(['-', '--rows', '1', '--json', ...keep], words('1\n2\n3\n'), stop.signal);
     expect(first.summary).toMatchObject({ frames: 3, waiting: 3 });
-    expect(first.err).toMatch(/3 frames have no receipt and stay in .*delivery: durable/);
+    expect(first.err).toMatch(/3 frames wait in .*; run again to send them\. .*delivery: durable/);
 
     const { boot } = first.summary;
     const receipt = { boot, through: 3, rejected: [{ seq: 2, code: 'E_TYPE' }], busy_ms: 0 };
@@ -288,6 +288,75 @@ describe('kept frames', () => {
     });
     expect(frames.slice(before).map(({ name }) => name)).toEqual([1, 2, 3].map((seq) => `${boot}-${seq}`));
   });
+});
+
+test('kept frames lie in the folder before there is a broker, also where control is away too', async () => {
+  const { folder, broker, send } = await scene();
+  await broker.stop();
+  const stop = new AbortController();
+  const keep = ['--keep', join(folder, 'out'), '--watch', '--json'];
+  setTimeout(() => stop.abort(), 300);
+  const { summary, err } = await send(['-', '--rows', '1', ...keep], words('1\n2\n3\n'), stop.signal);
+  expect(summary).toMatchObject({ frames: 3, waiting: 3 });
+  expect(err).toMatch(/decisions are not shown: nothing answers at/);
+  expect(err).toMatch(/3 frames wait in .*out; run again to send them$/m);
+});
+
+test('without watching, what control knows to be refused, dead or unwanted is exit 1', async () => {
+  const { broker, write } = await scene();
+  const file = write('no.png', 'no picture');
+  let answers: (path: string, name: { boot: string; seq: number }) => object[] = () => [];
+  let name = { boot: '', seq: 0 };
+  const [said, quiet] = [[] as string[], () => {}];
+  const server = createServer((request, response) => {
+    response.setHeader('content-type', 'application/json');
+    response.end(JSON.stringify({ items: answers(new URL(request.url ?? '', 'http://h').pathname, name) }));
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  onTestFinished(() => void server.close());
+  const ear = createMqtt(
+    { url: broker.url, clientId: 'ear-2', clean: true, username: 'control', password: 'c' },
+    { logger: silentLogger, clock: systemClock, random: Math.random },
+  );
+  ear.subscribe('brink/+/up/frames/#', { qos: 1 }, ({ topic }) => {
+    const [boot = '', seq] = topic.split('/').at(-1)?.split('-') ?? [];
+    name = { boot, seq: Number(seq) };
+  });
+  await ear.start(AbortSignal.timeout(5000));
+  onTestFinished(() => ear.stop());
+  const env = {
+    BRINK_MQTT_URL: broker.url,
+    BRINK_URL: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+  };
+  const terminal = { line: quiet, note: (text: string) => said.push(text), colour: false };
+  const send = () =>
+    run(['send', 'dev-1', 'front', file, '--fast'], { terminal, env, signal: AbortSignal.timeout(9000), root });
+  const decision = (outcome: string, { boot, seq }: typeof name) => ({
+    ...{ id: 'x', at_ms: 0, device: 'dev-1', stream: 'front', pipeline: 'pets', outcome, timings: {} },
+    ...{ frames: { boot, first: seq, last: seq }, error: { code: 'E_SHAPE', detail: 'no' } },
+  });
+  answers = (path, sent) => (path === '/v1/decisions' && sent.seq > 0 ? [decision('dead', sent)] : []);
+  expect(await send()).toBe(1);
+  answers = (path, sent) =>
+    path === '/v1/dead' && sent.seq > 0 ? [{ ...sent, error: { code: 'E_IMAGE_TYPE', detail: 'text' } }] : [];
+  expect(await send()).toBe(1);
+  expect(said.join('\n')).toMatch(/frame 1 was refused: E_IMAGE_TYPE: text/);
+  answers = (path) => (path === '/v1/discovered' ? [{ device: 'dev-1', stream: 'front' }] : []);
+  expect(await send()).toBe(1);
+  expect(said.join('\n')).toMatch(/no stream of the configuration takes dev-1\/front/);
+  // And the control: what was decided is well.
+  answers = (path, sent) =>
+    path === '/v1/decisions' && sent.seq > 0 ? [{ ...decision('decided', sent), label: 'cat' }] : [];
+  expect(await send()).toBe(0);
+});
+
+test('an address that is none, and lines that were taken for names, are told as that', async () => {
+  const { send } = await scene();
+  const url = await send(['-', '--rows', '1', '--mqtt-url', '127.0.0.1'], words('1\n'));
+  expect(url.err).toMatch(/"127.0.0.1" is no address of a broker; expected mqtt:\/\/host:port/);
+  const rows = await send(['-', '--rows', '1'], words('1,2,3,4,5,x\n'));
+  expect([url.code, rows.code]).toEqual([1, 1]);
+  expect(rows.err).toMatch(/"1,2,3,4,5,x": not all of it is numbers, so it is taken for the names of columns/);
 });
 
 test.each([

@@ -7,14 +7,15 @@ import type { Api } from '../api.ts';
 import { decisionLine } from '../show.ts';
 import { printable } from '../terminal.ts';
 import { type Context, usingApi } from '../verb.ts';
+import { lookedAt, receiptsOf, SHOWN_MAX } from './after.ts';
 import type { AskOptions, What } from './ask.ts';
 import { refusedOf, whyMissing } from './fate.ts';
 import { atMost, newestOf, paced } from './flow.ts';
 import { type Followed, followDecisions } from './follow.ts';
 import type { Outgoing } from './frame.ts';
-import { connect, deviceFor } from './line.ts';
+import { beginning, deviceFor } from './line.ts';
 import { framesFrom, type SourceOptions } from './source.ts';
-import { allReceipts, eachInTurn, kept, leavingOut, type Way } from './ways.ts';
+import { eachInTurn, kept, leavingOut, type Way } from './ways.ts';
 
 // Many frames at their pace, whoever makes them: recordings, a camera behind a pipe, a program that measures.
 
@@ -45,11 +46,13 @@ interface Summary {
   rejected?: RejectedFrame[];
   /** With --watch. */
   decisions?: number;
-  /** With --watch: frames that the gateway refused by name, as far as it looked back. */
+  /** Frames that the gateway refused by name, as far as was looked back. */
   refused?: number;
+  /** Decisions that say why there is none, as far as was looked back: a picture that cannot be decoded, an input that does not fit. */
+  dead?: number;
+  /** Whether no stream takes them. */
+  unwanted?: boolean;
 }
-
-const REFUSED_SHOWN = 5;
 
 /** @returns the summary, printed already, and whether all is well */
 export async function sendStream(context: Context, options: StreamOptions, what: What): Promise<boolean> {
@@ -60,12 +63,23 @@ export async function sendStream(context: Context, options: StreamOptions, what:
   if (options.watch !== true) return run.all();
   return usingApi(context, options, async (api) => {
     const { stream } = what;
-    const seen = (decision: Decision) =>
+    const seen = (decision: Decision) => {
+      run.seen(decision);
       context.show({ event: 'decision', ...decision }, [decisionLine(decision, context.paint)]);
+    };
     const lost = () => context.terminal.note('brink send: lost the connection to control; trying again');
     // Kept frames may be of an earlier start.
     const ours = options.keep === undefined ? { boot: device.boot } : {};
-    const followed = await followDecisions(api, { device: what.device, stream, seen, lost, ...ours });
+    const o = { device: what.device, stream, seen, lost, ...ours };
+    const followed = await followDecisions(api, o).catch((reason: unknown) => {
+      // What is to be kept is kept, whoever is away.
+      if (options.keep === undefined) throw reason;
+      context.terminal.note(`brink send: decisions are not shown: ${printable(BrinkError.from(reason).detail)}`);
+    });
+    if (followed === undefined) {
+      await run.all();
+      return false;
+    }
     try {
       return await run.all({ api, followed });
     } finally {
@@ -121,13 +135,6 @@ function createRun(context: Context, options: StreamOptions, what: What & { conn
     return sendAll(options.keep === undefined ? eachInTurn(way) : kept(way), frames);
   }
 
-  async function receipts(folder: string): Promise<void> {
-    await allReceipts(device, signal);
-    summary.waiting = device.waiting;
-    summary.rejected = rejected;
-    if (device.waiting > 0) note(leftOver(device.waiting, folder));
-  }
-
   async function decisions(api: Api, followed: Followed): Promise<void> {
     const { boot, last: seq } = summary;
     await followed.settled(seq, options.waitMs, signal);
@@ -136,22 +143,41 @@ function createRun(context: Context, options: StreamOptions, what: What & { conn
     const sent = { device: device.name, stream, boot, seq };
     const refused = await refusedOf(api, sent);
     if (refused.length > 0) summary.refused = refused.length;
-    for (const letter of refused.slice(0, REFUSED_SHOWN)) {
+    for (const letter of refused.slice(0, SHOWN_MAX)) {
       note(`frame ${letter.seq} was refused: ${letter.error.code}: ${letter.error.detail}`);
     }
     if (followed.count === 0 && refused.length === 0) note(await whyMissing(context, options, sent, options.waitMs));
   }
 
+  const after = { context, options, device, stream, note };
+
+  async function receipts(folder: string): Promise<void> {
+    await receiptsOf(after, folder);
+    summary.waiting = device.waiting;
+    summary.rejected = rejected;
+  }
+
+  /** Not of a bridge: that is over when somebody ends it. */
+  async function look(): Promise<void> {
+    const { last: seq, waiting = 0 } = summary;
+    if (seq > 0 && !bridge && !signal.aborted && waiting === 0) Object.assign(summary, await lookedAt(after, seq));
+  }
+
   return {
+    seen({ outcome }: Decision): void {
+      if (outcome === 'dead') summary.dead = (summary.dead ?? 0) + 1;
+    },
     /** @returns whether all is well */
     async all(watched?: { api: Api; followed: Followed }): Promise<boolean> {
-      await connect(device, signal);
+      const connected = await beginning(after);
       if (device.waiting > 0) summary.before = device.waiting;
       try {
         await sending();
         if (summary.frames === 0 && options.keep === undefined && !signal.aborted) note('there was nothing to send');
+        await connected();
         if (options.keep !== undefined) await receipts(options.keep);
-        if (watched !== undefined) await decisions(watched.api, watched.followed);
+        if (watched === undefined) await look();
+        else await decisions(watched.api, watched.followed);
         summary.seconds = Math.round(performance.now() - startedMs) / 1000;
         if (context.json) context.terminal.line(JSON.stringify({ event: 'sent', ...summary }));
         else note(summaryText(summary));
@@ -164,21 +190,21 @@ function createRun(context: Context, options: StreamOptions, what: What & { conn
 }
 
 const isWell = (
-  { frames, waiting = 0, rejected = [], refused = 0, decisions }: Summary,
+  { frames, waiting = 0, rejected = [], refused = 0, dead = 0, unwanted = false, decisions }: Summary,
   { keep }: StreamOptions,
 ): boolean =>
-  (frames > 0 || keep !== undefined) && waiting === 0 && rejected.length === 0 && refused === 0 && decisions !== 0;
+  (frames > 0 || keep !== undefined) &&
+  [waiting, rejected.length, refused, dead].every((count) => count === 0) &&
+  !unwanted &&
+  decisions !== 0;
 
-const leftOver = (waiting: number, folder: string) =>
-  `${waiting} frames have no receipt and stay in ${folder}: the same command sends them again. ` +
-  'Receipts come from streams with `delivery: durable`';
-
-function summaryText({ frames, bytes, left_out, seconds, waiting, decisions, refused, before }: Summary): string {
+function summaryText({ frames, bytes, left_out, seconds, waiting, decisions, refused, dead, before }: Summary): string {
   const parts = [`${frames} ${frames === 1 ? 'frame' : 'frames'} (${bytes} bytes) in ${seconds.toFixed(1)} s`];
   if (before !== undefined) parts.push(`${before} of before`);
   if (left_out > 0) parts.push(`${left_out} left out`);
   if (waiting !== undefined) parts.push(waiting === 0 ? 'all with a receipt' : `${waiting} without a receipt`);
   if (decisions !== undefined) parts.push(`${decisions} ${decisions === 1 ? 'decision' : 'decisions'}`);
   if (refused !== undefined) parts.push(`${refused} refused`);
+  if (dead !== undefined) parts.push(`${dead} dead`);
   return parts.join(', ');
 }

@@ -83,7 +83,7 @@ export function kept({ device, stream, at, signal }: WayConfig): Way {
   };
 }
 
-/** Until every kept frame has a receipt, or none has come for a while. */
+/** Until every kept frame has a receipt, or none has come for a while, or the signal aborts: it is known that none will. */
 export async function allReceipts(device: Device, signal: AbortSignal): Promise<void> {
   while (device.waiting > 0 && !signal.aborted && (await fewerWait(device, signal)));
 }

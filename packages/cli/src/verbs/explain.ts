@@ -1,4 +1,4 @@
-import type { ActionExplanation, DecisionExplanation } from '@brink/protocol';
+import { type ActionExplanation, BrinkError, type DecisionExplanation } from '@brink/protocol';
 import type { Command } from 'commander';
 import { actionChain, decisionChain } from '../show.ts';
 import { type Edge, usingApi, type VerbOptions, verb, withApi } from '../verb.ts';
@@ -14,6 +14,11 @@ export function addExplain(program: Command, edge: Edge): void {
   ];
   verb<VerbOptions>(edge, command, example, async (context, options, id = '') =>
     usingApi(context, options, async (api) => {
+      // What `jq -r '.items[0].id'` says of an empty list.
+      if (id === 'null' || id === '') {
+        const where = '`brink decisions` lists what there is to explain, GET /v1/actions the actions';
+        throw new BrinkError('E_NOT_FOUND', `"${id}" is no id: no action yet? ${where}`);
+      }
       const path = encodeURIComponent(id);
       if (id.includes('~')) {
         const chain = await api.get<ActionExplanation>(`/v1/actions/${path}/explain`);

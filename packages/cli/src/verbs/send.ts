@@ -1,4 +1,4 @@
-import { isName } from '@brink/protocol';
+import { type Decision, isName } from '@brink/protocol';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { Samples } from '../send/recording.ts';
 import type { StreamOptions } from '../send/stream.ts';
@@ -18,9 +18,13 @@ const EXAMPLES = [
   'brink send cam-8 front --snapshot http://192.168.1.40/capture --every 1000',
 ];
 
+const EXITS = `Exit 0: sent, and nothing is known to have gone wrong. Files without an option on pace: each was decided. Otherwise control
+is asked for a second what became of the last frames; where it does not answer, 0 says that the broker has them, with --keep
+that the gateway has. Exit 1: something was refused, dead or not sent, has no receipt, or no decision (with --watch). Exit 2: called wrongly.`;
+
 /**
  * `brink send <device> <stream> [what…]`: files one after the other, each with its decisions; or many frames at their pace.
- * Exit 1 when a file got no decision, a frame no receipt, or nothing could be sent.
+ * Exit 1 when a file got no decision or one that is dead, a frame was refused or has no receipt, or nothing could be sent.
  */
 export function addSend(program: Command, edge: Edge): void {
   const command = withApi(program.command('send'))
@@ -43,6 +47,7 @@ export function addSend(program: Command, edge: Edge): void {
     .option('--keep <folder>', 'keep frames there until the gateway gave a receipt (durable streams)')
     .option('--watch', 'print decisions as they come, from control')
     .hook('preAction', () => refuseMix(command));
+  command.addHelpText('after', `\n${EXITS}`);
   verb<SendOptions>(edge, command, EXAMPLES, async (context, options, device = '', stream = '', ...files) => {
     // Loaded when they are needed: the other verbs start faster without MQTT.
     if (streams(options)) {
@@ -53,7 +58,9 @@ export function addSend(program: Command, edge: Edge): void {
     const ask = options.http === true ? askOverHttp : askOverMqtt;
     const results = await ask(context, options, { device, stream, files });
     if (context.json) context.terminal.line(JSON.stringify({ items: results }));
-    return results.every((result) => result.decisions.length > 0) ? 0 : 1;
+    const decided = ({ decisions }: { decisions: readonly Decision[] }) =>
+      decisions.length > 0 && decisions.every(({ outcome }) => outcome === 'decided');
+    return results.every(decided) ? 0 : 1;
   });
 }
 
