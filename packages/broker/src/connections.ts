@@ -134,6 +134,17 @@ export class Connections {
    */
   turnedDown(reason: Reason, error: BrinkError, connection?: Connection): void {
     this.#metrics.refused.inc({ reason });
+    // Clients that speak MQTT 5 too ask for it first and go on with 3.1.1.
+    this.#log(reason === 'protocol_version' ? 'debug' : 'warn', reason, error, connection);
+  }
+
+  /** Something taken, of which nobody will hear. Counts it, and logs it as `turnedDown` does. */
+  unheard(detail: string, connection?: Connection): void {
+    this.#metrics.unheard.inc();
+    this.#log('warn', 'unheard', new BrinkError('E_TOPIC', detail), connection);
+  }
+
+  #log(level: 'debug' | 'warn', reason: string, error: BrinkError, connection?: Connection): void {
     const nowMs = this.#clock.monotonic();
     if (nowMs - this.#linesSinceMs > LINES_EACH_MS) {
       if (this.#linesSkipped > 0) this.#logger.warn({ refusals: this.#linesSkipped }, 'refusals that were not logged');
@@ -146,8 +157,7 @@ export class Connections {
       return;
     }
     this.#linesLeft -= 1;
-    // Clients that speak MQTT 5 too ask for it first and go on with 3.1.1.
-    this.#logger[reason === 'protocol_version' ? 'debug' : 'warn'](
+    this.#logger[level](
       {
         reason,
         code: error.code,
@@ -155,7 +165,7 @@ export class Connections {
         client: connection?.admitted?.clientId ?? connection?.connect?.clientId.slice(0, 128),
         from: connection?.socket.remoteAddress,
       },
-      'refused',
+      reason === 'unheard' ? 'unheard' : 'refused',
     );
   }
 }

@@ -119,6 +119,8 @@ function publishing(d: HookDeps): NonNullable<AedesOptions['authorizePublish']> 
       done(refuse(connection as Connection, 'retained_limit', full));
     } else {
       d.foreign.notice(packet.topic, packet.payload);
+      const unheard = connection?.admitted?.identity.role === 'operator' && d.foreign.misspelt(packet.topic);
+      if (typeof unheard === 'string') d.connections.unheard(unheard, connection);
       const message = { topic: packet.topic, bytes: packet.payload.length, pace: d.paceOf(connection) };
       d.congestion.pass(client as Client, message, () => done(null));
     }

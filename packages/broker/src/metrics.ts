@@ -84,6 +84,11 @@ export function createMetrics(registry: Registry) {
       labelNames: ['reason'],
       registers,
     }),
+    unheard: new Counter({
+      name: 'brink_broker_unheard_total',
+      help: 'Messages of operators on topics that look like those of frames, and that nobody hears',
+      registers,
+    }),
     retained: new Gauge({ name: 'brink_broker_retained_messages', help: 'Retained messages', registers }),
   };
 }

@@ -159,7 +159,11 @@ function publishRefusal(table: Table, topic: string, retain: boolean): Refusal |
     }
     return (!fleet || rule.levels[1] === 'fleet') && covers(rule.levels, levels);
   });
-  if (rules.length === 0) return refusal('acl_publish', 'E_FORBIDDEN', `${who} may not publish to "${shown(topic)}"`);
+  if (rules.length === 0) {
+    const sendsFrames = ['device', 'operator'].includes(table.identity.role);
+    const hint = sendsFrames ? `; frames go to ${table.root}/<device>/up/frames/<stream>` : '';
+    return refusal('acl_publish', 'E_FORBIDDEN', `${who} may not publish to "${shown(topic)}"${hint}`);
+  }
   if (!retain || rules.some((rule) => rule.retain)) return undefined;
   const detail = `retained message of ${who} on "${shown(topic)}"; publish it without retain`;
   return refusal('retained', 'E_RETAINED', detail);

@@ -3,7 +3,7 @@ import { BrinkError } from '@brink/protocol';
 import type { Clock } from '@brink/runtime';
 import { createSupervised, type Ended, type SupervisedChild } from './child.ts';
 import { readyOrNot, untilAnswersReady } from './health.ts';
-import { notable, openLog } from './logs.ts';
+import { createRepeats, notable, openLog } from './logs.ts';
 import type { Place } from './place.ts';
 import type { ProcessName, ProcessPlan } from './plan.ts';
 import type { Screen } from './screen.ts';
@@ -49,6 +49,7 @@ export function createFleet(
   /** It was told which services are not ready. */
   let degraded = false;
   const closing = new AbortController();
+  const repeats = createRepeats(() => clock.monotonic());
   const logs = new Map(plans.map(({ name }) => [name, openLog(join(o.place.logs, `${name}.log`))]));
   const members = plans.map((plan): Member => {
     const events = {
@@ -67,7 +68,7 @@ export function createFleet(
     const { readyAt } = member(name);
     if (readyAt === undefined || clock.monotonic() - readyAt < SETTLING_MS) return;
     const note = notable(text);
-    if (note !== undefined) screen.note(name, note.text, note.severe);
+    if (note !== undefined && !repeats(note.kind)) screen.note(name, note.text, note.severe);
   }
 
   function onStarted(plan: ProcessPlan, pid: number, restarts: number): void {

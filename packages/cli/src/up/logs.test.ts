@@ -2,7 +2,7 @@ import { mkdtemp, readFile, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { notable, openLog } from './logs.ts';
+import { createRepeats, notable, openLog } from './logs.ts';
 
 let folder: string;
 beforeEach(async () => {
@@ -37,4 +37,26 @@ test('warnings are shown with what they say; the rest stays in the file', () => 
     text: 'failed: boom',
   });
   expect(notable('Segmentation fault')).toEqual({ severe: false, text: 'Segmentation fault' });
+});
+
+test('what the broker refuses has a line for people, one for each kind and device in a while', () => {
+  const refused = (client: string, topic: string) =>
+    notable(
+      JSON.stringify({
+        ...{ level: 40, service: 'broker', reason: 'acl_publish', code: 'E_FORBIDDEN', msg: 'refused' },
+        ...{ client, detail: `anonymous operator "${client}" may not publish to "${topic}"`, from: '127.0.0.1' },
+      }),
+    );
+  const first = refused('auto-1', 'brink/cam-9/frames/front');
+  expect(first?.text).toBe(
+    'refused E_FORBIDDEN: anonymous operator "auto-1" may not publish to "brink/cam-9/frames/front"',
+  );
+  let now = 0;
+  const repeats = createRepeats(() => now);
+  expect(repeats(first?.kind)).toBe(false);
+  expect(repeats(refused('auto-2', 'brink/cam-9/frames/side')?.kind)).toBe(true);
+  expect(repeats(refused('auto-2', 'brink/cam-8/frames/front')?.kind)).toBe(false);
+  now = 10_000;
+  expect(repeats(first?.kind)).toBe(false);
+  expect(repeats(undefined)).toBe(false);
 });

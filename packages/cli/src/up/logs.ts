@@ -50,8 +50,16 @@ const ERROR = 50;
 /** What every line has, and what is said already. */
 const KNOWN = new Set(['level', 'time', 'pid', 'hostname', 'service', 'msg', 'err', 'stack', 'tail']);
 
+/** What people should see at once of a log. */
+export interface Notable {
+  readonly severe: boolean;
+  readonly text: string;
+  /** Of which one line in a while is enough. */
+  readonly kind?: string;
+}
+
 /** A line of a service's log that people should see at once: warnings and worse, or anything that is no log line. */
-export function notable(line: string): { severe: boolean; text: string } | undefined {
+export function notable(line: string): Notable | undefined {
   let entry: Record<string, unknown>;
   try {
     entry = JSON.parse(line) as Record<string, unknown>;
@@ -60,6 +68,7 @@ export function notable(line: string): { severe: boolean; text: string } | undef
   }
   const level = Number(entry['level']);
   if (!(level >= WARN)) return undefined;
+  if (entry['service'] === 'broker' && typeof entry['detail'] === 'string') return refusedByBroker(entry);
   const error = entry['err'] as { message?: unknown } | undefined;
   const details = Object.entries(entry)
     .filter(([key, value]) => !KNOWN.has(key) && value !== null && value !== undefined)
@@ -67,4 +76,27 @@ export function notable(line: string): { severe: boolean; text: string } | undef
   if (error?.message !== undefined) details.unshift(String(error.message));
   const text = `${String(entry['msg'] ?? '')}${details.length === 0 ? '' : `: ${details.join(', ')}`}`;
   return { severe: level >= ERROR, text: text.slice(0, 400) };
+}
+
+/** What a device did that the broker does not take, or that nobody hears: of each kind and device one line. */
+function refusedByBroker({ msg, reason, code, detail }: Record<string, unknown>): Notable {
+  const text = `${String(msg)}${code === undefined ? '' : ` ${String(code)}`}: ${String(detail)}`.slice(0, 400);
+  // The client's name will not do: many a program takes a new one each time.
+  const [, device = ''] = /"(\/?[^"/]*\/[^"/]*)/.exec(String(detail)) ?? [];
+  return { severe: false, text, kind: `${String(reason)} ${device}` };
+}
+
+const REPEAT_MS = 10_000;
+const KINDS_MAX = 1000;
+
+/** @param now in ms @returns whether something of this kind was shown a moment ago */
+export function createRepeats(now: () => number): (kind: string | undefined) => boolean {
+  const shownAt = new Map<string, number>();
+  return (kind) => {
+    if (kind === undefined) return false;
+    if (now() - (shownAt.get(kind) ?? Number.NEGATIVE_INFINITY) < REPEAT_MS) return true;
+    if (shownAt.size >= KINDS_MAX) shownAt.clear();
+    shownAt.set(kind, now());
+    return false;
+  };
 }
