@@ -11,6 +11,8 @@ const env = { ORT_DISABLE_TELEMETRY: '1', NODE_COMPILE_CACHE: compiled };
 export default defineConfig({
   test: {
     reporters: ['default', new SummaryReporter()],
+    // A test waits for processes and disks more than it computes: two files at a time, on two cores as well.
+    maxWorkers: 2,
     projects: [
       {
         test: {

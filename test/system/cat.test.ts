@@ -41,7 +41,7 @@ async function decide(bytes: Uint8Array): Promise<Decision> {
   const { status, json, text } = await fleet.api.request('/v1/frames/cam-cat/front?wait_ms=10000', {
     method: 'POST',
     body: new Uint8Array(bytes),
-    headers: { 'content-type': 'image/jpeg' },
+    headers: { 'content-type': 'application/octet-stream' },
   });
   expect(status, text).toBe(200);
   return json.items[0] as Decision;

@@ -48,9 +48,9 @@ describe('runners', () => {
     const loop = { name: 'loop', passport };
     expect((await inference.decide(loop, [pixels(0, 0, 0, 0)]))[0]?.code).toBeUndefined();
 
-    // The best of three: the machine may look away for a moment, the watch may not.
+    // The best of six: the machine may look away for a moment, the watch may not.
     let fastestMs = Number.POSITIVE_INFINITY;
-    for (let attempt = 0; attempt < 3 && fastestMs >= runMsMax + 100; attempt++) {
+    for (let attempt = 0; attempt < 6 && fastestMs >= runMsMax + 100; attempt++) {
       const startedAt = performance.now();
       const hung = inference.decide(loop, [pixels(255, 0, 0, 0)]).then(([answer]) => {
         expect([answer?.code, answer?.attempt]).toEqual(['E_MODEL_TIMEOUT', true]);

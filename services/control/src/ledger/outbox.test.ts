@@ -192,15 +192,15 @@ describe('an old trigger', () => {
   it('that a restart left behind unsent is suppressed; a younger one is sent', async () => {
     const folder = await newFolder();
     const rules = {
-      flap: { stale_ms_max: 3000, does: [{ command: { device: 'feeder-1', name: 'open', expires_ms: 60_000 } }] },
+      flap: { stale_ms_max: 30_000, does: [{ command: { device: 'feeder-1', name: 'open', expires_ms: 60_000 } }] },
     };
     {
       await using opened = await openSite(rules, { folder });
-      await opened.ledger.commit(items(cat(1), dog(2), cat(4000)));
+      await opened.ledger.commit(items(cat(1), dog(2), cat(20_000)));
     }
-    const clock = shiftedClock(FIRST_MS + 5000);
+    const clock = shiftedClock(FIRST_MS + 31_000);
     await using opened = await openLedger({ folder, clock });
-    expect((await opened.ledger.lease(lease)).actions.map((action) => action.id)).toEqual([id(4000)]);
+    expect((await opened.ledger.lease(lease)).actions.map((action) => action.id)).toEqual([id(20_000)]);
     expect((await opened.ledger.read.action(id(1)))?.state).toBe('suppressed');
     expect(opened.feed.flatMap(({ actions }) => actions.map((one) => [one.id, one.state]))).toEqual([
       [id(1), 'suppressed'],
