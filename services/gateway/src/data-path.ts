@@ -142,6 +142,7 @@ export function createDataPath(config: GatewayConfig & { topics: Topics }, d: Da
       request: d.inference,
       pipelinesWaiting: (frame) => pipelinesWaiting(sources, frame),
       onEnd: endings.ended,
+      onMiscut: endings.miscut,
       onAttempt: (stage) => metrics.attempts.inc({ stage }),
       onDecide: (units) => metrics.sent(units),
       beforeTry: (units) => backlog.beforeTry(units),

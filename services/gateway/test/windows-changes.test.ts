@@ -88,6 +88,43 @@ describe('a configuration that changes while a unit is under way', () => {
   });
 });
 
+describe('a version that takes another window', () => {
+  const OTHER = { version: 2, window: 6, hop: 3, state: false };
+
+  it('gets the frames of a durable stream that wait cut anew', async () => {
+    await using site = await remembering(DURABLE, { state: false });
+    await site.send(1, 1, 1, 1, 1);
+    await site.heard(1);
+    await site.inference.announce([site.cats]);
+    await until(() => !site.service.serves('sum'));
+    for (let seq = 2; seq <= 5; seq++) await site.send(seq, seq, seq, seq, seq);
+    await until(() => site.counts().formed === 9);
+    await site.inference.announce([site.cats, await model(site, OTHER)]);
+    // From 0 on, where nothing of before was decided.
+    const sums = ['2.0: 8, 0', '3.0: 12, 0', '3.1: 16, 0', '4.0: 21, 0', '5.0: 26, 0'];
+    expect((await site.heard(6)).slice(1)).toEqual(sums);
+    await until(() => site.counts().pending === 0);
+    expect(site.counts()).toMatchObject({ decided: 6, dropped: 8, dead: 0 });
+    await site.send(6, 6, 6, 6, 6);
+    expect((await site.heard(8)).slice(6)).toEqual(['6.0: 30, 0', '6.1: 34, 0']);
+    expectLaws(site);
+  });
+
+  it('of a latest stream drops what waits, counted', async () => {
+    await using site = await remembering({}, { state: false });
+    await site.inference.announce([site.cats]);
+    await until(() => !site.service.serves('sum'));
+    await site.send(1, 1, 1, 1, 1);
+    await until(() => site.counts().formed === 1);
+    await site.inference.announce([site.cats, await model(site, OTHER)]);
+    await until(() => site.counts().pending === 0);
+    expect(site.counts()).toMatchObject({ formed: 1, dropped: 1, dead: 0 });
+    for (const seq of [2, 3]) await site.send(seq, 2, 2, 2, 2);
+    expect(await site.heard(1)).toEqual(['3.0: 12, 0']);
+    expectLaws(site);
+  });
+});
+
 describe('a gap', () => {
   it('is one for the model too where its first window is dropped', async () => {
     await using site = await remembering({});

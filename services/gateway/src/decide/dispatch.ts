@@ -26,6 +26,8 @@ export interface DispatchDeps {
   pipelinesWaiting(frame: Frame): PipelinePlan[];
   /** Called once per unit. */
   onEnd(unit: Unit, ending: Ending): void;
+  /** Called instead, where its window was cut for another version of the model. */
+  onMiscut(unit: Unit): void;
   onAttempt(stage: 'decode' | 'run'): void;
   /** These units are about to be handed to a child process. @returns what has to be waited for, if anything */
   beforeTry(units: readonly Unit[]): Promise<void> | undefined;
@@ -134,6 +136,10 @@ export class Dispatch {
 
   /** @returns whether it is ready; if not, the unit has ended */
   #prepareTensor(unit: Unit, model: ServingModel): boolean {
+    if (unit.formed !== undefined && unit.formed.inputsKey !== model.inputsKey) {
+      this.#live.miscut(unit);
+      return false;
+    }
     try {
       unit.prepared = this.#preparer.tensor(unit, model);
       return true;

@@ -4,7 +4,7 @@ import type { Admission } from '../ingest/admission.ts';
 import { dueAt, spent } from '../ingest/frame.ts';
 import type { Lane, Piece } from '../ingest/lanes.ts';
 import type { Models, ServingModel } from '../models/models.ts';
-import { beginUnit, endUnit } from '../window/state.ts';
+import { beginUnit, endUnit, takeBackUnit } from '../window/state.ts';
 import { createUnit, type Ending, type Unit } from './unit.ts';
 
 /** Units that were formed and have not ended, and the one way out for each of them. */
@@ -14,6 +14,8 @@ export function createLive(d: {
   admission: Pick<Admission, 'ended'>;
   /** Called once per unit. */
   onEnd(unit: Unit, ending: Ending): void;
+  /** Called instead, where its window was cut for another version. */
+  onMiscut(unit: Unit): void;
   /** The next unit of this lane can be taken. */
   onReleased(lane: Lane): void;
 }) {
@@ -28,7 +30,11 @@ export function createLive(d: {
     d.onEnd(unit, ending);
     if (ending.outcome === 'decided' && unit.sent === 1 && unit.formed === undefined)
       spent(unit.frame, unit.prepared?.picture);
-    const released = d.admission.ended(unit.lane);
+    leave(unit.lane);
+  }
+
+  function leave(lane: Lane): void {
+    const released = d.admission.ended(lane);
     if (released !== undefined) d.onReleased(released);
   }
 
@@ -66,6 +72,14 @@ export function createLive(d: {
       dead(unit, new BrinkError('E_ATTEMPTS', `${unit.attempts} attempts, ${why}`));
     },
     expire,
+    /** Its window is of no use with what the model takes now. */
+    miscut(unit: Unit): void {
+      if (!live.delete(unit)) return;
+      if (unit.holds) takeBackUnit(unit);
+      d.onMiscut(unit);
+      // Later: all that waits behind it may be of no use either.
+      setImmediate(() => leave(unit.lane));
+    },
     /** Gives up what has not ended. @returns those units */
     stop(): Unit[] {
       const left = [...live];

@@ -69,7 +69,7 @@ export function createPreparer(d: {
   }
 
   return {
-    /** @throws BrinkError E_UNSUPPORTED where the stream cannot feed the model, E_SHAPE, E_PASSPORT_CHANGED, what is wrong with the samples */
+    /** @throws BrinkError E_UNSUPPORTED where the stream cannot feed the model, E_SHAPE, what is wrong with the samples */
     tensor(unit: Unit, model: ServingModel): PreparedUnit {
       checkFit(unit, model);
       if (unit.formed === undefined) {
@@ -156,16 +156,10 @@ function sliced(payload: Uint8Array, { heads, states }: ServingModel): readonly 
   });
 }
 
-function windowOf(
-  { formed, prepared }: Unit,
-  { inputsKey, inputs, name, version }: ServingModel,
-): readonly Uint8Array[] {
-  if (formed?.inputsKey !== inputsKey) {
-    throw new BrinkError('E_PASSPORT_CHANGED', `the window was cut for another version than ${name}@${version}`);
-  }
+function windowOf({ formed, prepared }: Unit, { inputs }: ServingModel): readonly Uint8Array[] {
   // It is worked out once, also where the unit goes again.
   if (prepared !== undefined) return prepared.tensors.slice(0, inputs.length);
-  if (formed.window?.tensors === undefined) {
+  if (formed?.window?.tensors === undefined) {
     throw new BrinkError('E_INTERNAL', 'a window whose samples are no more');
   }
   return formed.window.tensors();

@@ -75,6 +75,19 @@ export function createSources(config: { sourcesMax: number }, d: { counts: Count
       }
     },
 
+    /** The lanes of a durable stream begin again with its rows: a model takes another input now. */
+    renew(stream: string, model: string): void {
+      for (const [key, source] of sources) {
+        if (source.plan.name !== stream) continue;
+        d.admission.abandon(source.lanes, 'configuration');
+        for (const lane of source.lanes) lane.isOver = true;
+        const lanes = source.plan.pipelines.map((pipeline) => heirOf(source, pipeline, source.plan));
+        // What every_ms let through is dropped, and something else takes its place.
+        for (const lane of lanes) if (lane.pipeline.model === model) lane.nextAt = Number.NEGATIVE_INFINITY;
+        sources.set(key, { ...source, lanes });
+      }
+    },
+
     /** Of every source. */
     *lanes(): Generator<Lane> {
       for (const source of sources.values()) yield* source.lanes;

@@ -14,7 +14,7 @@ export function createEndings(
     clock: Clock;
     counts: Counts;
     outbox: Outbox;
-    backlog: Pick<Backlog, 'settle' | 'notTried'>;
+    backlog: Pick<Backlog, 'settle' | 'notTried' | 'giveBack'>;
     failpoint(name: string): void;
     onDropped(reason: UnitDropReason, of: { device: string; stream: string }): void;
     metrics: () => GatewayMetrics;
@@ -67,6 +67,11 @@ export function createEndings(
         d.failpoint('outcome.before_send');
         d.outbox.add(json, spooledSettler(frame.spooled, unit, ending), true);
       }
+    },
+    /** Its window is of no use with what the model takes now. A frame that is kept is cut again. */
+    miscut(unit: Unit): void {
+      if (unit.frame.spooled === undefined) settler(unit, 'dead')('configuration');
+      else d.backlog.giveBack(unit);
     },
     /** Given up without an outcome. */
     dropped(unit: Unit, reason: UnitDropReason): void {

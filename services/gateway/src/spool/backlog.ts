@@ -11,15 +11,13 @@ import { type BootId, Cuts } from './cuts.ts';
 import { type Change, type LoadedRow, NEEDED, type SpoolContents, UNCUT } from './messages.ts';
 import { dropOthers, type Settled } from './others.ts';
 import { Retries } from './retries.ts';
-import { hasRoom, isRoomy, type Limits, whoGoes } from './room.ts';
+import { hasRoom, isRoomy, type Limits, unaskedToGo, whoGoes } from './room.ts';
 import { createRows, type StreamRows } from './rows.ts';
 import type { Spool } from './spool.ts';
 
 /** Frames of one stream that are in memory; the others wait on the disk. */
 const WINDOW = { rows: 512, bytes: 16 * 1024 * 1024 };
 const AGAIN_MS = 1000;
-/** What nobody asks for stays so long after a configuration at the least, though others want its place. */
-const UNASKED_MS = 60_000;
 
 export interface BacklogDeps {
   spool: Spool;
@@ -50,6 +48,8 @@ export class Backlog {
   /** Streams whose rows the disk did not give, to be asked for again. */
   #again: (() => void)[] = [];
   #timer: Timer | undefined;
+  /** Streams, and which of their models take another input now. */
+  readonly #toCutAgain = new Map<string, Set<string>>();
   #stopped = false;
 
   constructor(limits: Limits & { ageMsMax: number }, d: BacklogDeps) {
@@ -61,7 +61,7 @@ export class Backlog {
     const settle = (spooled: Spooled, of: Settled, fate: UnitFate) => this.settle(spooled, of, fate);
     this.#others = { write, settle, onQuiet, onDropped: d.onDropped, onUnfinished: d.onUnfinished };
     const isLoaded = (stream: string) => this.#rows.of(stream).cursor === this.#rows.of(stream).last;
-    this.#cuts = new Cuts({ ...d, write, isLoaded, onQuiet, hasRows: this.#rows.hasBoot });
+    this.#cuts = new Cuts({ ...d, write, settle, isLoaded, onQuiet, hasRows: this.#rows.hasBoot });
   }
 
   /** What the last process left. Nothing of it is decided before `apply`. */
@@ -89,21 +89,46 @@ export class Backlog {
     for (const [name, of] of this.#rows.all()) {
       const [is, was] = [plan.streams.get(name), before?.streams.get(name)];
       if (before !== undefined && JSON.stringify(is) === JSON.stringify(was)) continue;
-      of.turn += 1;
-      of.cursor = 0;
-      of.live = new Set();
-      of.liveBytes = 0;
-      of.loading = false;
       of.unasked = new Set(is?.durable === true ? [] : of.rows.keys());
       of.sinceMs = this.#d.clock.now();
-      this.#cuts.forget(name);
-      void this.#pull(name);
+      this.#fromTheFront(name, of);
     }
+  }
+
+  #fromTheFront(stream: string, of: StreamRows): void {
+    of.turn += 1;
+    of.cursor = 0;
+    of.live = new Set();
+    of.liveBytes = 0;
+    of.loading = false;
+    this.#cuts.forget(stream);
+    void this.#pull(stream);
+  }
+
+  /** A unit comes back: its model takes another input now. Its frame is cut again. */
+  giveBack({ frame: { spooled }, pipeline, part }: Unit): void {
+    spooled?.out.delete(unitKey(pipeline.name, part));
+    if (spooled !== undefined) this.#cutAgain(spooled.stream, pipeline.model);
+  }
+
+  /** All that comes back in this turn of the event loop at once. */
+  #cutAgain(stream: string, model: string): void {
+    if (this.#toCutAgain.size === 0) {
+      setImmediate(() => {
+        const all = [...this.#toCutAgain];
+        this.#toCutAgain.clear();
+        for (const [name, models] of this.#stopped ? [] : all) {
+          for (const one of models) this.#d.sources.renew(name, one);
+          this.#fromTheFront(name, this.#rows.of(name));
+        }
+      });
+    }
+    this.#toCutAgain.set(stream, (this.#toCutAgain.get(stream) ?? new Set()).add(model));
   }
 
   /** What a model takes is known, or is another thing now. */
   modelChanged(name: string): void {
-    this.#cuts.modelChanged(name);
+    for (const stream of this.#cuts.modelChanged(name)) this.#cutAgain(stream, name);
   }
 
   /** A boot that is not remembered any more. */
@@ -116,16 +141,11 @@ export class Backlog {
     const now = this.#d.clock.now();
     this.#cuts.sweep(now);
     if (this.#plan === undefined) return;
-    for (const [, of] of this.#rows.all()) this.#sweepUnasked(of, now);
-  }
-
-  #sweepUnasked(of: StreamRows, now: number): void {
-    const all = now - of.sinceMs >= UNASKED_MS && !isRoomy(of, this.#limits);
-    for (const id of of.unasked) {
-      const spooled = of.rows.get(id);
-      if (!all && spooled !== undefined && now - spooled.receivedMs < this.#limits.ageMsMax) break;
-      of.unasked.delete(id);
-      if (spooled !== undefined) dropOthers(undefined, spooled, this.#others);
+    for (const [, of] of this.#rows.all()) {
+      for (const spooled of unaskedToGo(of, this.#limits, now)) {
+        of.unasked.delete(spooled.id);
+        dropOthers(undefined, spooled, this.#others);
+      }
     }
   }
 

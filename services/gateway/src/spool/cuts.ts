@@ -11,6 +11,7 @@ import { readSamples, type Samples } from '../window/samples.ts';
 import { chainOf } from '../window/state.ts';
 import type { Windows } from '../window/windows.ts';
 import type { ChainRow, Change, SpoolContents } from './messages.ts';
+import type { Settled } from './others.ts';
 
 export interface CutsDeps {
   counts: Counts;
@@ -19,7 +20,9 @@ export interface CutsDeps {
   models: Pick<Models, 'known'>;
   /** Commits a change, however often the disk fails. @param done is called once, when it is there */
   write(change: Change, done: () => void): void;
-  onDropped(reason: 'every_ms', of: { device: string; stream: string }): void;
+  /** The end of a unit without an outcome. */
+  settle(spooled: Spooled, of: Settled, fate: 'dropped'): void;
+  onDropped(reason: 'every_ms' | 'configuration', of: { device: string; stream: string }): void;
   onUnfinished: OnUnfinished;
   /** Whether a boot has rows. */
   hasRows(of: BootId): boolean;
@@ -58,6 +61,8 @@ export class Cuts {
   readonly #uncut = new Map<Lane, Waiting[]>();
   /** Lanes that had rows. */
   readonly #lanes = new Map<Lane, StreamPlan>();
+  /** Of rows that this process cut, by pipeline: for which inputs, and into how many units. */
+  readonly #made = new WeakMap<Spooled, Map<string, { inputsKey: string; units: number }>>();
   /** Boots with rows of which nothing can come any more: a process before this one numbered them, or they are too old to be known. */
   readonly #over = new Set<string>();
 
@@ -177,9 +182,10 @@ export class Cuts {
     this.#quiet(source, frame, spooled);
   }
 
-  modelChanged(name: string): void {
+  /** @returns streams with rows that were cut for other inputs than the model takes now */
+  modelChanged(name: string): Set<string> {
     const model = this.#d.models.known(name);
-    if (model === undefined) return;
+    if (model === undefined) return new Set();
     for (const [lane, waiting] of [...this.#uncut]) {
       if (lane.pipeline.model !== name) continue;
       this.#uncut.delete(lane);
@@ -189,6 +195,11 @@ export class Cuts {
         this.#d.onOffered(one.frame);
       }
     }
+    const isOtherwise = ({ trail, inputsKey }: Chain) => {
+      return trail.length > 0 && inputsKey !== '' && inputsKey !== model.inputsKey;
+    };
+    const lanes = [...this.#lanes].filter(([{ pipeline }]) => pipeline.model === name);
+    return new Set(lanes.flatMap(([{ chains }, plan]) => ([...chains.values()].some(isOtherwise) ? [plan.name] : [])));
   }
 
   /** A unit's end is committed. */
@@ -218,21 +229,40 @@ export class Cuts {
 
   #cut(lane: Lane, { frame, spooled }: Waiting, model: ServingModel): void {
     const { name } = lane.pipeline;
-    const isNew = spooled.samples?.get(name) === 'uncut';
+    const isNew = spooled.samples?.get(name) === 'uncut' || this.#isToBeCutAgain(spooled, name, model);
     const chain = this.resume(lane, frame);
     const formed = this.#formed(lane, frame, model);
-    const pieces = isNew ? this.#counted(lane, formed, frame) : leftOf(lane, formed, frame, spooled);
+    const { pieces, gone, out } = isNew
+      ? { pieces: this.#counted(lane, formed, frame), gone: [], out: [] }
+      : leftOf(name, formed, spooled);
     const { epoch, at } = chain.standing;
-    const units = pieces.map(({ part, formed: one }) => {
-      return { row: spooled.id, part, epoch, from: one?.window?.from ?? -1 };
+    const parts = [...pieces.map(({ part }) => part), ...out].sort((a, b) => a - b);
+    const units = parts.map((part) => {
+      return { row: spooled.id, part, epoch, from: formed[part]?.formed?.window?.from ?? -1 };
     });
     const { receivedMs } = frame;
     chain.trail.add(spooled, { epoch, at, mark: chain.mark(), isCommitted: !isNew, receivedMs }, units);
     this.#lanes.set(lane, frame.plan);
-    if (isNew) this.#commit(lane, chain, spooled, formed.length, pieces);
-    frame.units = [...(frame.units ?? []), ...pieces.map(({ part }) => ({ pipeline: lane.pipeline, part }))];
-    this.#d.admission.enqueueFormed(pieces.filter(({ part }) => !spooled.out.has(unitKey(name, part))));
+    if (isNew) this.#commit(lane, chain, spooled, { formed: formed.length, pieces, inputsKey: model.inputsKey });
+    for (const part of gone) this.#drop(lane, spooled, part);
+    frame.units = [...(frame.units ?? []), ...parts.map((part) => ({ pipeline: lane.pipeline, part }))];
+    this.#d.admission.enqueueFormed(pieces);
     if (!isNew) this.#release(lane, chain);
+  }
+
+  /** The model takes another input now, and nothing of the row has ended or is under way. */
+  #isToBeCutAgain(spooled: Spooled, pipeline: string, { inputsKey }: ServingModel): boolean {
+    const made = this.#made.get(spooled)?.get(pipeline);
+    const parts = partsOf(spooled.left, pipeline);
+    if (made === undefined || made.inputsKey === inputsKey || made.units !== parts.length) return false;
+    return parts.every((part) => !spooled.out.has(unitKey(pipeline, part)));
+  }
+
+  /** A unit that is not there any more with what the model takes now. */
+  #drop(lane: Lane, spooled: Spooled, part: number): void {
+    spooled.out.add(unitKey(lane.pipeline.name, part));
+    this.#d.onDropped('configuration', spooled);
+    this.#d.settle(spooled, { lane, part, kept: undefined }, 'dropped');
   }
 
   #formed(lane: Lane, frame: Frame, model: ServingModel): Piece[] {
@@ -250,14 +280,28 @@ export class Cuts {
   }
 
   /** Which units it has is committed; until then none of them is settled. */
-  #commit(lane: Lane, chain: Chain, spooled: Spooled, formed: number, pieces: readonly Piece[]): void {
+  #commit(
+    lane: Lane,
+    chain: Chain,
+    spooled: Spooled,
+    { formed, pieces, inputsKey }: { formed: number; pieces: readonly Piece[]; inputsKey: string },
+  ): void {
     const { id, device, stream } = spooled;
     const { name } = lane.pipeline;
     const parts = pieces.map(({ part }) => part);
+    const again = spooled.samples?.get(name) === 'needed';
+    const before = partsOf(spooled.left, name);
+    for (const part of before) {
+      spooled.left.delete(unitKey(name, part));
+      spooled.attempts.delete(unitKey(name, part));
+      this.#d.onDropped('configuration', spooled);
+    }
+    const made = this.#made.get(spooled) ?? new Map<string, { inputsKey: string; units: number }>();
+    this.#made.set(spooled, made.set(name, { inputsKey, units: parts.length }));
     const dropped = formed - parts.length;
     const counts = [
       ...Array.from({ length: formed }, () => `${name}/formed`),
-      ...Array.from({ length: dropped }, () => `${name}/dropped`),
+      ...Array.from({ length: dropped + before.length }, () => `${name}/dropped`),
     ];
     for (const part of parts) spooled.left.add(unitKey(name, part));
     for (let i = 0; i < dropped; i++) this.#d.onDropped('every_ms', spooled);
@@ -265,7 +309,7 @@ export class Cuts {
     const waiting: (() => void)[] = [];
     spooled.cutting.set(name, waiting);
     this.#d.failpoint('cut.before_commit');
-    this.#d.write({ device, stream, counts, cut: { frame: id, pipeline: name, parts } }, () => {
+    this.#d.write({ device, stream, counts, cut: { frame: id, pipeline: name, parts, again } }, () => {
       this.#d.failpoint('cut.after_commit');
       countSpooled(this.#d.counts, spooled, counts, 0);
       spooled.cutting.delete(name);
@@ -312,18 +356,26 @@ function samplesOf(frame: Frame): Samples {
   return frame.samples;
 }
 
-/** Of a row that was cut before: the units that are left. One that is not formed any more still needs an end. */
-function leftOf(lane: Lane, formed: readonly Piece[], frame: Frame, { left }: Spooled): readonly Piece[] {
-  const { name } = lane.pipeline;
+/**
+ * Of a row that was cut before, the units that are left: those to be decided, those whose window is gone, as another version cuts, and
+ * those that are under way.
+ */
+function leftOf(name: string, formed: readonly Piece[], { left, out }: Spooled) {
+  const found: { pieces: Piece[]; gone: number[]; out: number[] } = { pieces: [], gone: [], out: [] };
+  for (const part of partsOf(left, name)) {
+    const piece = formed[part];
+    if (out.has(unitKey(name, part))) found.out.push(part);
+    else if (piece === undefined) found.gone.push(part);
+    else found.pieces.push(piece);
+  }
+  return found;
+}
+
+/** Of one pipeline, in their order. */
+function partsOf(left: ReadonlySet<string>, name: string): number[] {
   const parts = [...left].flatMap((key) => {
     const [pipeline, part = '0'] = key.split('/');
     return pipeline === name ? [Number(part)] : [];
   });
-  return parts.sort((a, b) => a - b).map((part) => formed[part] ?? { frame, lane, part, formed: goneUnit(frame) });
-}
-
-function goneUnit({ id: { seq } }: Frame): NonNullable<Piece['formed']> {
-  const error = new BrinkError('E_PASSPORT_CHANGED', 'the window is not there any more with what the model takes now');
-  const frames = { first: seq, last: seq, received: 1 };
-  return { window: undefined, error, gaps: undefined, frames, inputsKey: '' };
+  return parts.sort((a, b) => a - b);
 }

@@ -43,7 +43,13 @@ export interface Change {
   readonly attempts?: UnitRow & { readonly attempts: number };
   readonly settled?: UnitRow;
   /** A frame was cut into windows: these units of it are to be decided. Its samples are needed until it is released. */
-  readonly cut?: { readonly frame: number; readonly pipeline: string; readonly parts: readonly number[] };
+  readonly cut?: {
+    readonly frame: number;
+    readonly pipeline: string;
+    readonly parts: readonly number[];
+    /** Those of before go. */
+    readonly again?: boolean;
+  };
   /** A pipeline needs the samples of these frames no more. */
   readonly released?: { readonly frames: readonly number[]; readonly pipeline: string };
   /** Where a pipeline stands after what is released or settled with it. */

@@ -73,7 +73,8 @@ export function createWriter(db: DatabaseSync) {
     run(text, attempts, frame, pipeline, part);
   }
 
-  function cutUp({ frame, pipeline, parts }: NonNullable<Change['cut']>): void {
+  function cutUp({ frame, pipeline, parts, again = false }: NonNullable<Change['cut']>): void {
+    if (again) run('DELETE FROM unit WHERE frame = ? AND pipeline = ? AND part >= 0', frame, pipeline);
     for (const part of [NEEDED, ...parts]) addUnit(frame, pipeline, part);
     removeUnit(frame, pipeline, UNCUT);
   }

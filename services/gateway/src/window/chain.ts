@@ -96,6 +96,11 @@ export class Chain {
     return packStates(this.memory.kept(seq));
   }
 
+  /** The inputs that its windows are cut for; empty before the first. */
+  get inputsKey(): string {
+    return this.#inputsKey;
+  }
+
   /** Of samples that are kept for later windows. */
   get bytes(): number {
     return this.#assembler?.bytes ?? 0;

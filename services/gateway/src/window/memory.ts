@@ -44,11 +44,21 @@ export class Memory {
     this.#order.push({ key, settle: undefined });
   }
 
+  /** It begins again later, or never. */
+  unfollow(key: string): void {
+    this.#order = this.#order.filter((one) => one.key !== key);
+    this.#settleFirst();
+  }
+
   /** It has ended: it is settled when those before it are. */
   inOrder(key: string, settle: () => void): void {
     const entry = this.#order.find((one) => one.key === key);
     if (entry === undefined) settle();
     else entry.settle = settle;
+    this.#settleFirst();
+  }
+
+  #settleFirst(): void {
     for (let first = this.#order[0]; first?.settle !== undefined; first = this.#order[0]) {
       this.#order.shift();
       first.settle();

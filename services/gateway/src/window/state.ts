@@ -43,3 +43,8 @@ export function endUnit(unit: Unit, ending: Ending): void {
   if (frame.spooled !== undefined)
     unit.left = { memory: chain.memory, key: unit.id, states: chain.keptStates(frame.id.seq) };
 }
+
+/** It was taken in vain: it begins again, or never. */
+export function takeBackUnit({ lane, frame, id }: Unit): void {
+  chainOf(lane, frame.id.boot, frame.plan).memory.unfollow(id);
+}
