@@ -122,6 +122,7 @@ test('with --json a failure is JSON on stdout', async () => {
 test('a problem document becomes its code and detail', async () => {
   const body = { type: 'x', title: 'x', status: 404, detail: 'no decision "a.b"', code: 'E_NOT_FOUND' };
   const { env } = await entrance({ 'GET /v1/decisions/a.b/explain': { status: 404, body } });
+  expect((await brink(['explain', 'null'], env)).err).toMatch(/E_NOT_FOUND: "null" is no id: no action yet\?/);
   const { code, err } = await brink(['explain', 'a.b'], env);
   expect(code).toBe(1);
   expect(err).toBe('brink explain: E_NOT_FOUND: no decision "a.b"');

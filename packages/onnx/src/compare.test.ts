@@ -147,7 +147,25 @@ it('says of names that are not there which are', () => {
   });
   expect(
     compare(info({ x: ['float32', ['n', 3, 64, 64]] }), [{ tensor: 'x', image }], { x: [64, 64, 3] }, { out: 'nope' }),
-  ).toMatchObject([{ path: 'output.tensors.scores', write: '"tensors": { "scores": "y" }' }]);
+  ).toMatchObject([{ path: 'output.tensors.scores', write: '"tensors": {"scores":"y"}' }]);
+});
+
+it('takes a name that is misspelt for the one that is like it, and says it once', () => {
+  const of = info(
+    { input: ['float32', ['n', 3, 64, 64]], sr: ['int64', []] },
+    { scores: ['float32', ['n', 10]], boxes: ['float32', ['n', 10]] },
+  );
+  const inputs = [
+    { tensor: 'inputt', image },
+    { tensor: 'sr', constant: 16_000, dtype: 'int64' },
+  ];
+  expect(compare(of, inputs, { inputt: [64, 64, 3] }, { out: 'bokses' })).toMatchObject([
+    { path: 'inputs[0].tensor', write: '"tensor": "input"' },
+    { path: 'output.tensors.scores', write: '"tensors": {"scores":"boxes"}' },
+  ]);
+  const [other] = compare(of, [{ tensor: 'input', image }, inputs[1]], { input: [64, 64, 3] }, { out: 'zzzz' });
+  expect(other).toMatchObject({ path: 'output.tensors.scores', given: '"zzzz"' });
+  expect(other).not.toHaveProperty('write');
 });
 
 it('says that a graph of fixed batch takes one at a time', () => {

@@ -32,29 +32,73 @@ interface Head {
  * @param heads of what a unit brings, as `wireHeads` of the passport
  */
 export function comparePassport(passport: Asked, info: ModelInfo, heads: readonly Head[]): Disagreement[] {
-  const found = passport.inputs.flatMap((input, index) => compareInput(input, `inputs[${index}]`, heads, info));
+  const found = passport.inputs.flatMap((input, index) =>
+    compareInput(input, `inputs[${index}]`, { heads, info, asked: passport }),
+  );
   found.push(...passport.state.flatMap((state, index) => compareState(state, `state[${index}]`, info)));
   // Where the shapes are wrong, nobody knows which of the dimensions is the batch.
   if (found.length === 0) found.push(...compareBatch(passport, info));
   found.push(...forgotten(passport, info));
   for (const [role, name] of Object.entries(passport.output.tensors)) {
     if (info.outputs.some((output) => output.name === name)) continue;
-    found.push(
-      unknown(`output.tensors.${role}`, name, info.outputs, `"tensors": { "${role}": "${info.outputs[0]?.name}" }`),
-    );
+    const line = (meant: string) => `"tensors": ${JSON.stringify({ ...passport.output.tensors, [role]: meant })}`;
+    const others = Object.values(passport.output.tensors);
+    found.push(unknown(`output.tensors.${role}`, name, free(info.outputs, others), info.outputs, line));
   }
   return found;
 }
 
-function unknown(path: string, given: string, there: readonly TensorInfo[], write: string): Disagreement {
+/** @param candidates those that may be meant @param line what to write for one of them */
+function unknown(
+  path: string,
+  given: string,
+  candidates: readonly TensorInfo[],
+  there: readonly TensorInfo[],
+  line: (name: string) => string,
+): Disagreement {
   const expected = `one of ${there.map((tensor) => `"${tensor.name}" ${shapeText(tensor)}`).join(', ')}`;
-  return { path, given: `"${given}"`, expected, write };
+  const meant = nearest(given, candidates);
+  return { path, given: `"${given}"`, expected, ...(meant === undefined ? {} : { write: line(meant) }) };
 }
 
-function compareInput(input: InputSpec, path: string, heads: readonly Head[], info: ModelInfo): Disagreement[] {
+/** What nothing else in the passport names. */
+const free = (there: readonly TensorInfo[], named: readonly string[]) =>
+  there.filter(({ name }) => !named.includes(name));
+
+/** The only one, or the one whose name is least apart; undefined where none is like it. */
+function nearest(given: string, candidates: readonly TensorInfo[]): string | undefined {
+  const names = candidates.map(({ name }) => name);
+  if (names.length <= 1) return names[0];
+  const [best] = names
+    .map((name) => ({ name, apart: apart(given.toLowerCase(), name.toLowerCase()) }))
+    .sort((a, b) => a.apart - b.apart);
+  return best !== undefined && best.apart <= given.length / 2 ? best.name : undefined;
+}
+
+/** How many letters have to be put in, left out or changed (Levenshtein 1966). Names are short: those that are not are not compared. */
+function apart(a: string, b: string): number {
+  if (a.length > 64 || b.length > 64) return Number.POSITIVE_INFINITY;
+  let row = Array.from({ length: b.length + 1 }, (_, at) => at);
+  for (const [i, letter] of [...a].entries()) {
+    const next = [i + 1];
+    for (const [j, other] of [...b].entries()) {
+      const changed = (row[j] ?? 0) + (letter === other ? 0 : 1);
+      next.push(Math.min(changed, (row[j + 1] ?? 0) + 1, (next[j] ?? 0) + 1));
+    }
+    row = next;
+  }
+  return row.at(-1) ?? 0;
+}
+
+function compareInput(
+  input: InputSpec,
+  path: string,
+  { heads, info, asked }: { heads: readonly Head[]; info: ModelInfo; asked: Asked },
+): Disagreement[] {
   const tensor = info.inputs.find(({ name }) => name === input.tensor);
   if (tensor === undefined) {
-    return [unknown(`${path}.tensor`, input.tensor, info.inputs, `"tensor": "${info.inputs[0]?.name}"`)];
+    const candidates = free(info.inputs, namesOf(asked));
+    return [unknown(`${path}.tensor`, input.tensor, candidates, info.inputs, (meant) => `"tensor": "${meant}"`)];
   }
   if ('constant' in input) return compareConstant(input, tensor, path);
   const wire = heads.find(({ name }) => name === input.tensor)?.shape ?? [];
@@ -152,9 +196,9 @@ function compareState(state: StateSpec, path: string, info: ModelInfo): Disagree
   const next = info.outputs.find(({ name }) => name === state.out);
   const found: Disagreement[] = [];
   if (taken === undefined)
-    found.push(unknown(`${path}.in`, state.in, info.inputs, `"in": "${info.inputs.at(-1)?.name}"`));
+    found.push(unknown(`${path}.in`, state.in, info.inputs, info.inputs, (meant) => `"in": "${meant}"`));
   if (next === undefined)
-    found.push(unknown(`${path}.out`, state.out, info.outputs, `"out": "${info.outputs.at(-1)?.name}"`));
+    found.push(unknown(`${path}.out`, state.out, info.outputs, info.outputs, (meant) => `"out": "${meant}"`));
   for (const tensor of [taken, next]) {
     const { shape } = tensor ?? {};
     if (tensor === undefined || shape === undefined) continue;
@@ -177,14 +221,19 @@ function compareState(state: StateSpec, path: string, info: ModelInfo): Disagree
 const stateShape = (shape: readonly Dimension[]) =>
   `[${shape.map((size) => (typeof size === 'number' ? size : 1)).join(', ')}]`;
 
+const namesOf = ({ inputs, state }: Asked) => [...inputs.map(({ tensor }) => tensor), ...state.map((one) => one.in)];
+
 /** Inputs of the graph that the passport passes over, and those that it names twice. */
-function forgotten({ inputs, state }: Asked, info: ModelInfo): Disagreement[] {
-  const names = [...inputs.map(({ tensor }) => tensor), ...state.map((one) => one.in)];
+function forgotten(asked: Asked, info: ModelInfo): Disagreement[] {
+  const names = namesOf(asked);
+  // Said already, where the name stands that is not there.
+  const unheard = names.filter((name) => !info.inputs.some((input) => input.name === name));
+  const meant = unheard.flatMap((name) => nearest(name, free(info.inputs, names)) ?? []);
   const twice = names.filter((name, at) => names.indexOf(name) !== at);
   return [
     ...twice.map((name) => ({ path: 'inputs', given: `"${name}" twice`, expected: 'each input of the graph once' })),
     ...info.inputs
-      .filter(({ name }) => !names.includes(name))
+      .filter(({ name }) => !names.includes(name) && !meant.includes(name))
       .map((tensor) => {
         const expected = `"${tensor.name}" ${shapeText(tensor)}, which the graph takes`;
         const write = lineFor(tensor, info);

@@ -55,7 +55,8 @@ export async function examine(given: string): Promise<Examination> {
   const passport = parsePassport(passportText, problems);
   if (passport === undefined) return { check: seen, source, passport, info };
   checkPlace(folder, passport, problems);
-  await checkFiles(folder, passport, problems);
+  const unreadable = onnx !== undefined && info === undefined ? 'model.onnx' : undefined;
+  await checkFiles(folder, passport, problems, unreadable);
   if (info !== undefined) {
     problems.push(...comparison(passport, info));
     await checkOutput(folder, passport, info, problems);

@@ -21,7 +21,7 @@ export function parsePassport(text: string, problems: ModelProblem[]): Passport 
     problems.push({ path: 'model.json', given: BrinkError.from(error).detail, expected: 'JSON' });
     return undefined;
   }
-  const parsed = PassportSchema.safeParse(json);
+  const parsed = PassportSchema.safeParse(withHashes(json));
   if (parsed.success) return parsed.data;
   for (const issue of passportProblems(parsed.error)) {
     const path = issue.path.reduce<string>(
@@ -35,6 +35,18 @@ export function parsePassport(text: string, problems: ModelProblem[]): Passport 
     });
   }
   return undefined;
+}
+
+const NO_HASH = '0'.repeat(64);
+
+/** A hash that nobody wrote yet must not hide the rest: it is read as 64 zeros, and the files say the right one. */
+function withHashes(json: unknown): unknown {
+  if (typeof json !== 'object' || json === null || !('files' in json) || !Array.isArray(json.files)) return json;
+  const files = json.files.map((file: unknown) => {
+    if (typeof file !== 'object' || file === null || !('sha256' in file)) return file;
+    return /^[0-9a-f]{64}$/.test(String(file.sha256)) ? file : { ...file, sha256: NO_HASH };
+  });
+  return { ...json, files };
 }
 
 /** Only of a folder that lies as models lie: `<name>/<version>`. */
@@ -53,25 +65,20 @@ export function checkPlace(folder: string, passport: Passport, problems: ModelPr
   if (isName(name) && passport.name !== name) differs('name', passport.name, name);
 }
 
-/** Every file that the passport names is there, plain, and, if it is one to be hashed, as it was. */
-export async function checkFiles(folder: string, passport: Passport, problems: ModelProblem[]): Promise<void> {
+/**
+ * Every file that the passport names is there, plain, and, if it is one to be hashed, as it was.
+ * @param unreadable a file whose hash is of no use: it is broken
+ */
+export async function checkFiles(
+  folder: string,
+  passport: Passport,
+  problems: ModelProblem[],
+  unreadable?: string,
+): Promise<void> {
   for (const [index, file] of passport.files.entries()) {
     const path = `files[${index}]`;
     const bytes = await plainFile(folder, file.path, `${path}.path`, problems);
-    if (bytes === undefined) continue;
-    const hash = sha256(bytes);
-    const write = fileLine(file.path, bytes);
-    if (hash !== file.sha256) {
-      problems.push({
-        path: `${path}.sha256`,
-        given: file.sha256,
-        expected: `${hash}, the hash of ${file.path}`,
-        write,
-      });
-    } else if (file.bytes !== undefined && file.bytes !== bytes.length) {
-      const expected = `${bytes.length}, the size of ${file.path}`;
-      problems.push({ path: `${path}.bytes`, given: String(file.bytes), expected, write });
-    }
+    if (bytes !== undefined) problems.push(...differences(file, bytes, { path, broken: file.path === unreadable }));
   }
   // What classes are called, and where priors lie, must not change unnoticed: like weights.
   const listed = new Set(passport.files.map((file) => file.path));
@@ -89,6 +96,26 @@ export async function checkFiles(folder: string, passport: Passport, problems: M
   for (const [index, golden] of passport.golden.entries()) {
     await plainFile(folder, golden.input, `golden[${index}].input`, problems);
   }
+}
+
+/** Of a listed file from what is there. */
+function differences(
+  file: Passport['files'][number],
+  bytes: Buffer,
+  { path, broken }: { path: string; broken: boolean },
+): ModelProblem[] {
+  const hash = sha256(bytes);
+  const write = fileLine(file.path, bytes);
+  const none = file.sha256 === NO_HASH;
+  if (hash !== file.sha256) {
+    const given = none ? 'no hash: 64 zeros, or something else than 64 of 0-9 a-f' : file.sha256;
+    const again = `the file of this hash: the one that is here (${bytes.length} bytes) cannot be read; get it again`;
+    if (broken) return none ? [] : [{ path: `${path}.sha256`, given, expected: again }];
+    return [{ path: `${path}.sha256`, given, expected: `${hash}, the hash of ${file.path}`, write }];
+  }
+  if (file.bytes === undefined || file.bytes === bytes.length) return [];
+  const expected = `${bytes.length}, the size of ${file.path}`;
+  return [{ path: `${path}.bytes`, given: String(file.bytes), expected, write }];
 }
 
 /** Links lead out of the folder: inference takes none, so they are said here. */

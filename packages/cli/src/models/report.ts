@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import type { PassportDraft } from '@brink/onnx';
 import { type Paint, printable } from '../terminal.ts';
 import type { ModelCheck } from './check.ts';
@@ -53,5 +54,8 @@ export function installedLines({ name, version, path, bytes, passport, draft }: 
     ...lines,
     '  without model.json: the Open Inference Protocol reaches it, no pipeline does',
     ...draft.missing.map((line) => `  missing   ${printable(line)}`),
+    `  write     ${join(path, 'model.json')}; \`npx brink models check ${path}\` prints one to begin with, and says what is wrong in it`,
+    `  then      npx brink models add ${path}  makes the next version of it; --name gives it another name`,
+    '  guide     docs/add-a-model.md',
   ];
 }

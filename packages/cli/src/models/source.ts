@@ -21,7 +21,11 @@ const FILE_BYTES_MAX = 2 ** 31;
 /** @throws BrinkError E_NOT_FOUND where there is neither a model nor a passport, E_TOO_LARGE */
 export async function openSource(given: string): Promise<ModelSource> {
   const path = resolve(given);
-  const isFile = (await lstat(path).catch(() => undefined))?.isDirectory() === false;
+  const found = await lstat(path).catch(() => undefined);
+  if (found === undefined) {
+    throw new BrinkError('E_NOT_FOUND', `${path} does not exist; expected models/<name>/<version>/, or an .onnx file`);
+  }
+  const isFile = !found.isDirectory();
   if (isFile && basename(path) !== 'model.json' && basename(path) !== 'model.onnx') {
     return {
       folder: dirname(path),

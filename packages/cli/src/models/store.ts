@@ -27,6 +27,22 @@ export async function versionsOf(dir: string, name: string): Promise<number[]> {
     .sort((a, b) => a - b);
 }
 
+/** Names under which a model lies without a folder of its version: no service sees it. */
+export async function withoutVersion(dir: string): Promise<string[]> {
+  const entries = await readdir(dir, { withFileTypes: true }).catch(() => []);
+  const found: string[] = [];
+  for (const entry of entries) {
+    if (!entry.isDirectory() || !isName(entry.name)) continue;
+    const files: string[] = await readdir(join(dir, entry.name)).catch(() => []);
+    if (files.includes('model.onnx') || files.includes('model.json')) found.push(entry.name);
+  }
+  return found;
+}
+
+/** What to do about one of them. */
+export const belongs = (dir: string, name: string) =>
+  `${join(dir, name)} is not seen: its files belong in ${join(dir, name, '1')}/ (models/<name>/<version>/)`;
+
 /** Bytes of everything below a folder, links not followed. */
 export async function bytesBelow(dir: string): Promise<number> {
   let bytes = 0;

@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -142,6 +142,23 @@ describe('remove', () => {
     expect(named.err).toMatch(/E_UNAVAILABLE/);
     expect(await remove('cats@1', away)).toMatchObject({ code: 0 });
   });
+});
+
+test('the only version is removed with --force, and that is said', async () => {
+  const { env } = await control({ ...CATS, versions: [2] });
+  const { code, err } = await brink(['models', 'remove', 'cats', '--models-dir', folder], env);
+  expect(code).toBe(1);
+  expect(err).toMatch(/version 2 of cats serves; it is the only one: --force removes it/);
+});
+
+test('a model that lies beside the folders of versions is told by list and by check', async () => {
+  await mkdir(join(folder, 'plain'));
+  await cp(join(root, 'models/cifar-net/1'), join(folder, 'plain'), { recursive: true });
+  const { env } = await control(CATS);
+  const list = await brink(['models', '--models-dir', folder], env);
+  expect([list.code, list.err]).toEqual([0, expect.stringContaining(`belong in ${join(folder, 'plain/1')}/`)]);
+  const check = await brink(['models', 'check', join(folder, 'plain'), '--models-dir', folder]);
+  expect([check.code, check.out]).toEqual([1, expect.stringContaining(`belong in ${join(folder, 'plain/1')}/`)]);
 });
 
 describe('add and check', () => {

@@ -1,11 +1,13 @@
-import { resolve } from 'node:path';
+import { basename, dirname, resolve } from 'node:path';
 import { BrinkError, isName } from '@brink/protocol';
 import { type Command, InvalidArgumentError } from 'commander';
 import { checkModel } from '../models/check.ts';
 import { installModel } from '../models/install.ts';
+import type { ModelProblem } from '../models/passport.ts';
 import { removeModel } from '../models/remove.ts';
 import { checkLines, installedLines } from '../models/report.ts';
 import { lowerVersion, type ModelItem, modelRows, servesLine, serveVersion, servingVersion } from '../models/served.ts';
+import { belongs, withoutVersion } from '../models/store.ts';
 import { table } from '../terminal.ts';
 import { type Context, type Edge, filled, usingApi, type VerbOptions, verb, wholeNumber, withApi } from '../verb.ts';
 
@@ -30,10 +32,12 @@ function addList(models: Command, edge: Edge): void {
   const list = withApi(models.command('list', { isDefault: true })).description(
     'the models of a running Brink: state, which version serves, what computes it',
   );
-  verb<VerbOptions>(edge, list, ['brink models', 'brink models list --json'], async (context, options) =>
+  verb<FolderOptions>(edge, withFolder(list), ['brink models', 'brink models list --json'], async (context, options) =>
     usingApi(context, options, async (api) => {
       const page = await api.get<{ items: ModelItem[] }>('/v1/models');
       context.show(page, page.items.length === 0 ? ['no models'] : table(page.items.flatMap(modelRows)));
+      const dir = modelsDir(context, options);
+      for (const name of await withoutVersion(dir)) context.terminal.note(belongs(dir, name));
       return 0;
     }),
   );
@@ -44,12 +48,23 @@ function addCheck(models: Command, edge: Edge): void {
     .command('check')
     .description('passport, hashes and the ONNX file against each other; runs nothing. Exit 1 when something is wrong')
     .argument('<model>', 'models/<name>/<version>, or an .onnx file');
+  withFolder(command);
   const examples = ['brink models check models/cifar-net/1', 'brink models check yolo11n.onnx'];
-  verb<VerbOptions>(edge, command, examples, async (context, _options, given = '.') => {
-    const result = await checkModel(given);
+  verb<FolderOptions>(edge, command, examples, async (context, options, given = '.') => {
+    const checked = await checkModel(given);
+    const result = {
+      ...checked,
+      problems: [...checked.problems, ...misplaced(checked.folder, modelsDir(context, options))],
+    };
     context.show({ ok: result.problems.length === 0, ...result }, checkLines(result, context.paint));
     return result.problems.length === 0 ? 0 : 1;
   });
+}
+
+/** A folder of the models folder itself, not of one version: no service would see it. */
+function misplaced(folder: string, dir: string): ModelProblem[] {
+  if (dirname(folder) !== dir) return [];
+  return [{ path: 'folder', given: folder, expected: `models/<name>/<version>/: ${belongs(dir, basename(folder))}` }];
 }
 
 interface FolderOptions extends VerbOptions {
@@ -117,19 +132,21 @@ async function refuseServing(
   name: string,
   version: number | undefined,
 ): Promise<void> {
-  const serving = await usingApi(context, options, (api) => api.get<ModelItem>(`/v1/models/${name}`))
-    .then(servingVersion)
-    .catch((reason: unknown) => {
+  const item = await usingApi(context, options, (api) => api.get<ModelItem>(`/v1/models/${name}`)).catch(
+    (reason: unknown) => {
       const error = BrinkError.from(reason);
       const nobody = error.code === 'E_UNAVAILABLE' && options.url === undefined;
       if (nobody || error.code === 'E_NOT_FOUND') return undefined;
       throw error;
-    });
-  if (serving === undefined || (version !== undefined && version !== serving)) return;
-  throw new BrinkError(
-    'E_CONFLICT',
-    `version ${serving} of ${name} serves; \`brink models serve\` another one first, or use --force`,
+    },
   );
+  const serving = item === undefined ? undefined : servingVersion(item);
+  if (serving === undefined || (version !== undefined && version !== serving)) return;
+  const way =
+    item?.versions.length === 1
+      ? 'it is the only one: --force removes it (`brink check` says whether the configuration still names it)'
+      : '`brink models serve` another one first, or use --force';
+  throw new BrinkError('E_CONFLICT', `version ${serving} of ${name} serves; ${way}`);
 }
 
 function addServe(models: Command, edge: Edge): void {
