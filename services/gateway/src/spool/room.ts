@@ -1,3 +1,4 @@
+import type { Spooled } from '../ingest/frame.ts';
 import type { StreamRows } from './rows.ts';
 
 export interface Limits {
@@ -6,6 +7,8 @@ export interface Limits {
 }
 
 const ROOMY = 0.75;
+/** What nobody asks for stays so long after a configuration at the least, though others want its place: it may be a mistake. */
+const UNASKED_MS = 60_000;
 /**
  * Where only more samples let anything go, the limits may be exceeded: so many times where the rows of several boots wait, and
  * where those of a single one do, whose window is then longer than they are.
@@ -62,6 +65,19 @@ export function whoGoes(
       going.push({ device: one, boot });
       rest -= rows;
     }
+  }
+  return going;
+}
+
+/** Rows that no stream asks for, and that are too old, or in the way of others. @param now ms since 1970 */
+export function unaskedToGo(of: StreamRows, limits: Limits & { readonly ageMsMax: number }, now: number): Spooled[] {
+  const all = now - of.sinceMs >= UNASKED_MS && !isRoomy(of, limits);
+  const going: Spooled[] = [];
+  for (const id of of.unasked) {
+    const spooled = of.rows.get(id);
+    // In the order of arrival: those behind it are younger.
+    if (spooled === undefined || (!all && now - spooled.receivedMs < limits.ageMsMax)) break;
+    going.push(spooled);
   }
   return going;
 }
