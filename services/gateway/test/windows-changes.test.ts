@@ -110,6 +110,24 @@ describe('a version that takes another window', () => {
     expectLaws(site);
   });
 
+  it('gets them too where a unit comes back that was under way, and the next waits for it', async () => {
+    await using site = await remembering(DURABLE);
+    await site.send(1, 1, 1, 1, 1);
+    await site.heard(1);
+    const release = site.hold();
+    for (const seq of [2, 3]) await site.send(seq, 1, 1);
+    await until(() => site.inference.units.length === 2 && site.counts().formed === 3);
+    await site.inference.announce([site.cats, await model(site, { ...OTHER, state: true })]);
+    site.inference.hangUp();
+    release();
+    expect((await site.heard(2)).at(-1)).toBe('2.0: 6, 0');
+    await site.send(4, 2, 2);
+    expect((await site.heard(3)).at(-1)).toBe('4.0: 7, 1');
+    await until(() => site.counts().pending === 0);
+    expect(site.counts()).toMatchObject({ formed: 5, decided: 3, dropped: 2, dead: 0 });
+    expectLaws(site);
+  });
+
   it('of a latest stream drops what waits, counted', async () => {
     await using site = await remembering({}, { state: false });
     await site.inference.announce([site.cats]);
