@@ -207,13 +207,26 @@ const found = {
   ...{ bytes: 4096, frames: 2, per_s: 0.5, last_at_ms: 0, paste: 'streams:\n  backyard:\n    devices: "cam-9"\n' },
 };
 
-test('discovered prints what to paste, and nothing that could not be pasted', async () => {
-  const { env } = await entrance({ 'GET /v1/discovered': { body: { items: [found] } } });
+test('discovered prints what to paste, each stream once below one key, and nothing that could not be pasted', async () => {
+  const change =
+    '# streams.front takes the devices "cam-1" alone; to take cam-9 too, change its line to\n#     devices: "cam-*"\n';
+  const items = [
+    found,
+    { ...found, device: 'cam-8' },
+    { ...found, stream: 'side', paste: found.paste.replace('backyard', 'side') },
+    { ...found, stream: 'front', paste: change },
+  ];
+  const { env } = await entrance({ 'GET /v1/discovered': { body: { items } } });
   const { code, out } = await brink(['discovered'], env);
   expect(code).toBe(0);
   expect(out.replace(/\d\d:\d\d:\d\d(\.\d+)?/, 'T').split('\n')).toEqual([
-    '# cam-9/backyard: 2 frames (0.5 a second), the last at T, of 4096 bytes, image/jpeg',
-    ...['streams:', '  backyard:', '    devices: "cam-9"'],
+    expect.stringMatching(
+      /^# cam-9\/backyard: 2 frames \(0\.5 a second\), the last at .*, of 4096 bytes, image\/jpeg$/,
+    ),
+    ...['# cam-8/backyard', '# cam-9/side', '# cam-9/front'].map((text) => expect.stringContaining(text)),
+    ...change.trimEnd().split('\n'),
+    ...[expect.stringMatching(/^# to paste/), expect.stringMatching(/^# or below/), 'streams:'],
+    ...['  backyard:', '    devices: "cam-9"', '  side:', '    devices: "cam-9"'],
   ]);
 });
 

@@ -77,7 +77,7 @@ export function createDataPath(config: GatewayConfig & { topics: Topics }, d: Da
   const sources = createSources(config, { counts, admission });
   const discovered = createDiscovered(
     { entriesMax: DISCOVERED_MAX },
-    { devicesOf: (stream) => sources.plan.streams.get(stream)?.devices },
+    { devicesOf: (stream) => sources.plan.streams.get(stream)?.devices, models: () => models.all() },
   );
   const foreign = createForeignTopics({ root: config.topics.root });
   const outbox = new Outbox(

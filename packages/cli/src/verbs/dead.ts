@@ -38,22 +38,34 @@ export function addDead(program: Command, edge: Edge): void {
 /** `brink discovered`: frames that no stream takes, as YAML to paste. Exit 1 when there is none. */
 export function addDiscovered(program: Command, edge: Edge): void {
   const command = withApi(program.command('discovered')).description(
-    'frames that no stream of the configuration takes, each with the YAML to paste into config/streams.yaml',
+    'frames that no stream of the configuration takes, with the YAML to paste into the configuration',
   );
   verb<VerbOptions>(edge, command, ['brink discovered', 'brink discovered --json'], async (context, options) =>
     usingApi(context, options, async (api) => {
       const list = await api.get<{ items: Discovered[] }>('/v1/discovered');
-      context.show(list, list.items.length === 0 ? ['no undeclared streams'] : list.items.flatMap(discoveredLines));
+      context.show(list, list.items.length === 0 ? ['no undeclared streams'] : discoveredLines(list.items));
       return list.items.length === 0 ? 1 : 0;
     }),
   );
 }
 
-/** What it is as a comment, so that all of it can be pasted. */
-const discoveredLines = (found: Discovered) => [
-  discoveredLine(found),
-  ...found.paste.trimEnd().split('\n').map(printable),
-];
+const HEAD = 'streams:';
+
+/**
+ * What there is as comments, then one block for all of it, that can be pasted as it is. Of the entries of one stream each has the same
+ * to paste.
+ */
+function discoveredLines(items: readonly Discovered[]): string[] {
+  const pastes = [...new Set(items.map(({ paste }) => paste))].map((paste) => paste.trimEnd().split('\n'));
+  const streams = pastes.filter(([first]) => first === HEAD).flatMap(([, ...lines]) => lines);
+  const others = pastes.filter(([first]) => first !== HEAD).flat();
+  const how = [
+    '# to paste as a file of its own, as config/discovered.yaml;',
+    '# or below the line streams: of config/streams.yaml, without the first line',
+  ];
+  const block = streams.length === 0 ? [] : [...how, HEAD, ...streams];
+  return [...items.map(discoveredLine), ...[...others, ...block].map(printable)];
+}
 
 function errorCode(text: string): string {
   if (!/^E_[A-Z_]{1,40}$/.test(text)) throw new InvalidArgumentError('expected a code, as E_IMAGE_TYPE');

@@ -1,6 +1,7 @@
 import type { SniffedType } from '@brink/decode';
 import type { Discovered } from '@brink/protocol';
-import { looksLike } from './looks.ts';
+import { type Looks, looksLike } from './looks.ts';
+import { type Choice, pasteOf } from './paste.ts';
 
 interface Entry {
   readonly device: string;
@@ -13,7 +14,7 @@ interface Entry {
   lastAtMs: number;
   /** The beginning of a frame of this type, until somebody asks what it looks like. */
   sample: { readonly bytes: Uint8Array; readonly whole: boolean } | undefined;
-  paste: string | undefined;
+  looks: Looks | undefined;
 }
 
 /** As much as a person could say something about; with 100 entries it bounds what is kept of them. */
@@ -22,10 +23,14 @@ const SAMPLE_BYTES = 16 * 1024;
 /**
  * Frame topics that no stream takes, most recently seen last. Bounded: the one that was silent longest makes room.
  * @param d.devicesOf the glob of a stream that there is
+ * @param d.models of which one can be chosen
  */
 export function createDiscovered(
   config: { entriesMax: number },
-  d: { devicesOf(stream: string): string | undefined } = { devicesOf: () => undefined },
+  d: { devicesOf(stream: string): string | undefined; models(): readonly Choice[] } = {
+    devicesOf: () => undefined,
+    models: () => [],
+  },
 ) {
   const entries = new Map<string, Entry>();
   let evicted = 0;
@@ -44,14 +49,20 @@ export function createDiscovered(
     forget(taken: (device: string, stream: string) => boolean): void {
       for (const [key, entry] of entries) {
         if (taken(entry.device, entry.stream)) entries.delete(key);
-        else entry.paste = undefined;
       }
     },
-    /** Last seen first. */
+    /** Last seen first. All entries of a stream have the same to paste: it can be declared only once. */
     report(): Discovered[] {
-      return [...entries.values()].reverse().map((entry) => {
+      const all = [...entries.values()].reverse();
+      const pastes = new Map<string, string>();
+      for (const [stream, of] of Map.groupBy(all, ({ stream }) => stream)) {
+        const senders = of.map((entry) => ({ device: entry.device, bytes: entry.bytes, looks: looksOf(entry) }));
+        const choice = { devices: d.devicesOf(stream), models: d.models() };
+        pastes.set(stream, pasteOf(stream, senders as [(typeof senders)[0], ...typeof senders], choice));
+      }
+      return all.map((entry) => {
         const { device, stream, topic, type, bytes, frames, lastAtMs } = entry;
-        const paste = pasteOf(entry, d.devicesOf(stream));
+        const paste = pastes.get(stream) ?? '';
         return { device, stream, topic, type, bytes, frames, per_s: rateOf(entry), last_at_ms: lastAtMs, paste };
       });
     },
@@ -84,7 +95,7 @@ function seen({ device, stream, topic, type, payload, nowMs }: Sight, known: Ent
   return {
     ...{ device, stream, topic: topic.slice(0, 200), type, bytes: payload.byteLength },
     ...{ frames: (known?.frames ?? 0) + 1, firstAtMs: known?.firstAtMs ?? nowMs, lastAtMs: nowMs },
-    ...(same ? { sample: known.sample, paste: known.paste } : { sample: sample(), paste: undefined }),
+    ...(same ? { sample: known.sample, looks: known.looks } : { sample: sample(), looks: undefined }),
   };
 }
 
@@ -94,23 +105,8 @@ function rateOf({ frames, firstAtMs, lastAtMs }: Entry): number {
   return ms <= 0 ? 0 : Number((((frames - 1) * 1000) / ms).toPrecision(2));
 }
 
-/** What to put into config/streams.yaml to take these frames. The model is left for the reader to choose. */
-function pasteOf(entry: Entry, devices: string | undefined): string {
-  if (entry.paste !== undefined) return entry.paste;
-  const { device, stream, type, bytes, sample } = entry;
-  const { lines, note } = looksLike(type, sample?.bytes ?? new Uint8Array(), sample?.whole ?? false);
-  const limit = bytes > 512 * 1024 ? [`frame_bytes_max: ${2 ** Math.ceil(Math.log2(bytes * 2))}`] : [];
-  const about = [
-    ...(devices === undefined ? [] : [`streams.${stream} takes the devices "${devices}" alone: change its devices`]),
-    ...(note === undefined ? [] : [note]),
-  ];
-  const of = [`devices: "${device}"`, ...lines, ...limit, 'pipelines:', `  ${stream}-model: { model: "…" }`];
-  entry.paste = [
-    'streams:',
-    ...about.map((text) => `  # ${text}`),
-    `  ${stream}:`,
-    ...of.map((line) => `    ${line}`),
-    '',
-  ].join('\n');
-  return entry.paste;
+/** Its beginning is looked into once. */
+function looksOf(entry: Entry): Looks {
+  entry.looks ??= looksLike(entry.type, entry.sample?.bytes ?? new Uint8Array(), entry.sample?.whole ?? false);
+  return entry.looks;
 }

@@ -79,12 +79,17 @@ describe('a stream that nobody declared', () => {
 });
 
 describe('what is discovered', () => {
-  it('has a rate, and the configuration to paste; of a stream that there is, what keeps its frames out', () => {
-    const discovered = createDiscovered(
-      { entriesMax: 9 },
-      { devicesOf: (stream) => (stream === 'front' ? 'cam-*' : undefined) },
-    );
-    const payload = Buffer.from('{"ax": [1, 2]}');
+  const models = () => [
+    { name: 'pump', needs: { kinds: ['signal'], channels: ['ax'] } },
+    { name: 'cats', needs: { kinds: ['image'], channels: [] } },
+    { name: 'dogs', needs: { kinds: ['image'], channels: [] } },
+  ];
+  const devicesOf = (stream: string) => (stream === 'front' ? 'cam-*' : undefined);
+  const lists = (list: typeof models) => createDiscovered({ entriesMax: 9 }, { devicesOf, models: list });
+  const payload = Buffer.from('{"ax": [1, 2]}');
+
+  it('has a rate, and the configuration to paste with a model that fits; of a stream that there is, the line to change', () => {
+    const discovered = lists(models);
     for (let i = 0; i <= 10; i++)
       discovered.see('pump-1', 'acc', 'brink/pump-1/up/frames/acc', 'application/json', payload, 1000 + i * 100);
     discovered.see('dev-1', 'front', 'brink/dev-1/up/frames/front', 'image/jpeg', Buffer.alloc(900_000), 5000);
@@ -98,11 +103,44 @@ describe('what is discovered', () => {
       '    format: signal',
       '    signal: { encoding: json, fields: [ax] }',
       '    pipelines:',
-      '      acc-model: { model: "…" }',
+      '      acc-model: { model: pump }',
       '',
     ]);
     expect(front).toMatchObject({ per_s: 0 });
-    expect(front?.paste).toContain('# streams.front takes the devices "cam-*" alone');
-    expect(front?.paste).toContain('frame_bytes_max: 2097152');
+    expect(front?.paste.split('\n')).toEqual([
+      '# streams.front takes the devices "cam-*" alone; to take dev-1 too, change its line to',
+      '#     devices: "*"',
+      '',
+    ]);
+  });
+
+  it('is declared once for all devices of a stream; who sends something else under its name is named', () => {
+    const discovered = lists(models);
+    const see = (device: string, bytes: Buffer) =>
+      discovered.see(device, 'side', `brink/${device}/up/frames/side`, sniff(bytes), bytes, 0);
+    see('pump-1', payload);
+    see('cam-1', Buffer.concat([Buffer.from([0xff, 0xd8, 0xff, 0xe0]), Buffer.alloc(900_000)]));
+    see('cam-22', Buffer.from([0xff, 0xd8, 0xff, 0xe0]));
+    const pastes = discovered.report().map(({ paste }) => paste);
+    expect(new Set(pastes).size).toBe(1);
+    expect(pastes[0]?.split('\n')).toEqual([
+      'streams:',
+      '  # cam-* stands for cam-1, cam-22; others that fit it are taken too',
+      '  # pump-1 sends something else under this name: call its stream otherwise',
+      '  side:',
+      '    devices: "cam-*"',
+      '    format: image',
+      '    frame_bytes_max: 2097152',
+      '    pipelines:',
+      '      # or: dogs',
+      '      side-model: { model: cats }',
+      '',
+    ]);
+  });
+
+  it('says where there is no model that fits', () => {
+    const discovered = lists(() => []);
+    discovered.see('pump-1', 'acc', 'brink/pump-1/up/frames/acc', 'application/json', payload, 0);
+    expect(discovered.report()[0]?.paste).toContain('# put a model for signal here: none is served yet');
   });
 });

@@ -90,6 +90,9 @@ export function createModels(
     /** undefined while the model cannot take units; `whyNot` says why. */
     current: (name: string): ServingModel | undefined => serving.get(name),
 
+    /** All that take units now. */
+    all: (): readonly ServingModel[] => [...serving.values()],
+
     /** The one that takes units now or took them last: windows are cut while inference is away. */
     known: (name: string): ServingModel | undefined => known.get(name),
 
