@@ -1,4 +1,4 @@
-import { ConfigurationSchema, createTopics, ERROR_TABLE, PassportSchema } from '@brink/protocol';
+import { ConfigurationSchema, createTopics, ERROR_TABLE, PassportSchema, type Topic } from '@brink/protocol';
 import { z } from 'zod';
 
 // The reference pages, made from the tables that the code itself uses. `npm run docs` writes them, a test compares.
@@ -151,39 +151,55 @@ function resolve(schema: JsonSchema, root: JsonSchema): JsonSchema {
   return { ...(root.$defs?.[name] ?? {}), ...own };
 }
 
+/** One row for each kind of topic: one that is forgotten is a type error. */
+const TOPICS: { readonly [K in Topic['kind']]: readonly [topic: Topic & { kind: K }, who: string, payload: string] } = {
+  frame: [
+    { kind: 'frame', device: '{device}', stream: '{stream}' },
+    'device → gateway',
+    "the frame's bytes; without `/{boot}-{seq}` the gateway numbers it",
+  ],
+  retired: [
+    { kind: 'retired', device: '{device}', stream: '{stream}' },
+    'device → gateway',
+    '`{"boot","below"}`: frames below this number that have no receipt will not come any more',
+  ],
+  status: [{ kind: 'status', device: '{device}' }, 'device → all', '`{"state":"online"}`, retained, with a last will'],
+  acks: [{ kind: 'acks', device: '{device}' }, 'device → control', '`{"key","status":200,"error"?}`'],
+  command: [
+    { kind: 'command', device: '{device}', name: '{name}' },
+    'control → device',
+    '`{"key","expires_ms","args","because"}`',
+  ],
+  receipts: [
+    { kind: 'receipts', device: '{device}', stream: '{stream}' },
+    'gateway → device',
+    '`{"boot","through","rejected":[{"seq","code"}],"busy_ms"}`, of `durable` streams',
+  ],
+  decisions: [
+    { kind: 'decisions', device: '{device}', stream: '{stream}' },
+    'control → all',
+    'the decision, after COMMIT',
+  ],
+  state: [{ kind: 'state', device: '{device}' }, 'control → all', 'latest decision per pipeline, retained'],
+  fleet: [
+    { kind: 'fleet', service: '{service}', instance: '{instance}' },
+    'service → all',
+    'state, version, applied revision or error, models; retained, with a last will',
+  ],
+  config: [{ kind: 'config' }, 'control → services', 'the active configuration, retained'],
+};
+
 function topicsPage(): string {
   const topics = createTopics();
-  const device = '{device}';
-  const rows: ReadonlyArray<readonly [string, string, string]> = [
-    [topics.format({ kind: 'frame', device, stream: '{stream}' }), 'device → gateway', "the frame's bytes, unnumbered"],
-    [
-      `${topics.format({ kind: 'frame', device, stream: '{stream}' })}/{boot}-{seq}`,
-      'device → gateway',
-      "the frame's bytes; boot 4 to 16 of 0-9 a-z, seq from 1",
-    ],
-    [topics.format({ kind: 'status', device }), 'device → all', '`{"state":"online"}`, retained, with a last will'],
-    [topics.format({ kind: 'acks', device }), 'device → control', '`{"key","status":200,"error"?}`'],
-    [
-      topics.format({ kind: 'command', device, name: '{name}' }),
-      'control → device',
-      '`{"key","expires_ms","args","because"}`',
-    ],
-    [topics.format({ kind: 'decisions', device, stream: '{stream}' }), 'control → all', 'the decision, after COMMIT'],
-    [topics.format({ kind: 'state', device }), 'control → all', 'latest decision per pipeline, retained'],
-    [
-      topics.format({ kind: 'fleet', service: '{service}', instance: '{instance}' }),
-      'service → all',
-      'state, version, applied revision or error, models; retained, with a last will',
-    ],
-    [topics.format({ kind: 'config' }), 'control → services', 'the active configuration, retained'],
-  ];
+  const rows = Object.values(TOPICS).flatMap(([topic, who, payload]) => {
+    const row = `| \`${topics.format(topic)}\` | ${who} | ${payload} |`;
+    if (topic.kind !== 'frame') return [row];
+    const numbered = `${topics.format(topic)}/{boot}-{seq}`;
+    return [row, `| \`${numbered}\` | ${who} | the frame's bytes; boot 4 to 16 of 0-9 a-z, seq from 1 |`];
+  });
   return page(
     'Topics',
     'All under the root `brink` (`BRINK_TOPIC_ROOT`). Names match `[a-z0-9][a-z0-9-]{0,63}`.',
-    [
-      '| topic | who → whom | payload |',
-      '|---|---|---|',
-      ...rows.map(([t, w, p]) => `| \`${t}\` | ${w} | ${p} |`),
-    ].join('\n'),
+    ['| topic | who → whom | payload |', '|---|---|---|', ...rows].join('\n'),
   );
 }

@@ -188,4 +188,15 @@ const householdWords: Formula = {
   },
 };
 
-export const formulas: readonly Formula[] = [motionEnergy, dayDeviation, beatHeight, householdWords];
+/** How much a machine shakes over a tenth of a second: as `motionEnergy`, of what pump-1 and pump-2 of docs/your-own-device.md send. */
+const bearingShake: Formula = {
+  graph: motionEnergy.graph,
+  passport: {
+    ...motionEnergy.passport,
+    name: 'bearing-shake',
+    inputs: [{ tensor: 'x', signal: { rate_hz: 100, window: 10, hop: 10, channels: ['ax', 'ay', 'az'] } }],
+    output: { decoder: 'regression', tensors: { energy: 'energy' }, names: ['shake'] },
+  },
+};
+
+export const formulas: readonly Formula[] = [motionEnergy, bearingShake, dayDeviation, beatHeight, householdWords];

@@ -6,7 +6,7 @@ import { formulas } from './formulas.ts';
 
 const repository = join(import.meta.dirname, '../..');
 
-// node test/streams/make.ts <folder>: the site of docs/streams.md, a stream of every kind with something that decides on it.
+// npx node test/streams/make.ts <folder> (Node 24; npx finds the one of this project): the site of docs/streams.md, a stream of every kind with something that decides on it.
 
 const OTHERS = ['keyword-spotting', 'silero-vad', 'ultraface'];
 
@@ -37,7 +37,7 @@ export function makeSite(folder: string): { config: string; models: string } {
 if (process.argv[1] === import.meta.filename) {
   const [, , folder] = process.argv;
   if (folder === undefined) {
-    process.stderr.write('node test/streams/make.ts <folder>\n');
+    process.stderr.write('npx node test/streams/make.ts <folder>\n');
     process.exit(2);
   }
   const { config, models } = makeSite(folder);
