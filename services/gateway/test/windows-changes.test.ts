@@ -67,9 +67,9 @@ async function remembering(stream: object, o: { state?: boolean } = {}) {
 
 describe('a configuration that changes while a unit is under way', () => {
   it.each([
-    ['latest', {}],
-    ['durable', DURABLE],
-  ])('lets the next begin where that one ends (%s)', async (_name, stream) => {
+    ['latest', {}, 0],
+    ['durable', DURABLE, 1],
+  ])('lets the next begin where that one ends, and rows go (%s)', async (_name, stream, rows) => {
     await using site = await remembering(stream);
     await site.send(1, 1, 1, 1, 1);
     await site.heard(1);
@@ -84,6 +84,7 @@ describe('a configuration that changes while a unit is under way', () => {
     expect(await site.heard(3)).toEqual(['1.0: 4, 0', '2.0: 4, 1', '3.0: 4, 2']);
     await site.send(4, 2, 2);
     expect((await site.heard(4)).at(-1)).toBe('4.0: 6, 3');
+    await until(async () => (await site.metric(/spool_rows\{.*imu/)) === rows);
     expectLaws(site);
   });
 });
