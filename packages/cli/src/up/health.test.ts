@@ -30,6 +30,20 @@ test('a problem that names a model says why the model does not serve', () => {
   ]);
 });
 
+test('models that are still loading are one line for all of them; one that failed keeps its own', () => {
+  const [inference] = services;
+  const models = [
+    ...(inference?.models ?? []),
+    ...['cats', 'dogs', 'mel'].map((name) => ({ name, version: 1, state: 'loading' as const })),
+  ];
+  const problems = ['cats', 'dogs', 'mine'].map((name) => `gateway: inference does not serve "${name}"`);
+  const told = explainProblems([...problems, 'inference: mel@1 is not there yet'], [{ ...inference, models } as never]);
+  expect(told).toEqual([
+    '3 models are loading: cats, dogs, mel',
+    'gateway: inference does not serve "mine": version 2 failed, E_MODEL_GOLDEN: gives "frog"',
+  ]);
+});
+
 /** Every service and control's entrance in one server: they answer, and this keeps the gateway from being ready. */
 async function fleet(problem: string) {
   const server = createServer(({ url }, response) => {

@@ -96,10 +96,17 @@ async function statusOf(http: string): Promise<Status | undefined> {
 }
 
 /** What keeps the services from being ready, each with the reason of the model it names. */
-export function explainProblems(problems: readonly string[], services: Status['services']): string[] {
+export function explainProblems(all: readonly string[], services: Status['services']): string[] {
+  const loading = loadingOf(services);
+  // At the start all of them are: that is one thing to say, and no fault of each.
+  const several = loading.length > 1;
+  const isLoading = (text: string) => several && loading.some((name) => new RegExp(`"${name}"|\\b${name}@`).test(text));
+  const problems = all.filter((problem) => !isLoading(problem));
+  const told = several ? [`${loading.length} models are loading: ${loading.join(', ')}`] : [];
   const failed = new Map<string, string>();
   for (const { models } of services) {
     for (const model of models ?? []) {
+      if (several && model.state === 'loading') continue;
       if (model.state !== 'ready' && model.state !== 'draining') failed.set(model.name, reasonOf(model));
     }
   }
@@ -110,8 +117,18 @@ export function explainProblems(problems: readonly string[], services: Status['s
     named.add(name);
     return `${problem}: ${failed.get(name)}`;
   });
-  return [...lines, ...[...failed].filter(([name]) => !named.has(name)).map(([name, why]) => `model ${name}: ${why}`)];
+  return [
+    ...told,
+    ...lines,
+    ...[...failed].filter(([name]) => !named.has(name)).map(([name, why]) => `model ${name}: ${why}`),
+  ];
 }
+
+const loadingOf = (services: Status['services']) => [
+  ...new Set(
+    services.flatMap(({ models = [] }) => models.filter(({ state }) => state === 'loading').map(({ name }) => name)),
+  ),
+];
 
 const reasonOf = ({ version, state, reason }: { version: number; state: string; reason?: string | undefined }) =>
   `version ${version} ${state === 'failed' ? 'failed' : 'is still loading'}${reason === undefined ? '' : `, ${reason}`}`;

@@ -52,6 +52,7 @@ describe('a frame is refused by name', () => {
       undefined,
       /^E_ENCODING: the bytes are application\/gzip; .* without compression/,
     ],
+    ['a WAV to a stream of bare samples', pcm, WAV, undefined, /^E_TYPE: a WAV recording; .*s16le.* encoding: wav$/],
     ['30. a gzip bomb, which nobody unpacks', signal, gzipSync(Buffer.alloc(4 << 20)), undefined, /^E_ENCODING/],
     ['31. gzip in gzip', signal, gzipSync(gzipSync(JSON_TEXT)), undefined, /^E_ENCODING/],
     ['31. zstd', signal, zstdCompressSync(JSON_TEXT), undefined, /^E_ENCODING: the bytes are application\/zstd/],

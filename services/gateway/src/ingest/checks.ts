@@ -78,6 +78,11 @@ export function typeOf(plan: Typed, { contentType = '', payload }: Said): string
   const wrong = named === undefined ? undefined : refusedByName(plan, named);
   if (wrong !== undefined) return wrong;
   const type = named ?? encodedAs(plan);
+  // Else its header would be heard as sound, and everything after it.
+  if (type === RAW && plan.format === 'audio' && sniff(payload) === 'audio/wav') {
+    const detail = `a WAV recording; stream "${plan.name}" takes bare samples, encoding: ${plan.samples?.encoding}; expected those, or encoding: wav`;
+    return new BrinkError('E_TYPE', detail);
+  }
   if (plan.format === 'tensor' || type === RAW) return RAW;
   const found = sniff(payload);
   if (isEnvelope(found)) return wrapped(plan, `the bytes are ${found}`);
