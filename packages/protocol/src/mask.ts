@@ -13,6 +13,10 @@ const PolygonSchema = z
   .min(3)
   .max(64);
 
+const RegionSchema = z.union([RectangleSchema, PolygonSchema], {
+  error: 'x0 y0 x1 y1 of a rectangle, [0, 0, 0.2, 0.1], or the corners of a polygon, [[0, 0], [0.2, 0], [0, 0.1]]',
+});
+
 export const FaceMaskSchema = z.strictObject({
   model: NameSchema.describe('a detector; whatever it finds is masked'),
   score_min: Part.optional().describe("default: that of the model's passport, which must not be higher than this"),
@@ -51,7 +55,7 @@ export const FieldMaskSchema = z
 export const MaskSchema = z.union([
   z.strictObject({
     regions: z
-      .array(z.union([RectangleSchema, PolygonSchema]))
+      .array(RegionSchema)
       .min(1)
       .max(64)
       .describe('x0 y0 x1 y1 of a rectangle, or the corners of a polygon; each number 0..1 of the upright picture'),

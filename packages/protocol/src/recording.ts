@@ -5,7 +5,7 @@ import { BootSchema, NameSchema, SeqSchema } from './ids.ts';
 
 export const RECORDING_FRAMES_MAX = 10_000;
 
-const Sha256 = z.string().regex(/^[0-9a-f]{64}$/);
+const Sha256 = z.string().regex(/^[0-9a-f]{64}$/, 'a SHA-256: 64 of 0-9 and a-f');
 
 export const RecordingIdSchema = z.string().regex(/^[0-9a-f]{24}$/, 'a recording id: 24 hex digits');
 

@@ -36,6 +36,12 @@ function report(verdict: { valid: boolean; revision?: string; problems: ReturnTy
   const problems = verdict.problems.map((problem) => ({ ...problem, text: formatProblem(problem) }));
   if (values.json) console.log(JSON.stringify({ ...verdict, problems }));
   else if (verdict.valid) console.log(`${folder} is valid, revision ${verdict.revision}`);
-  else for (const { text } of problems) console.log(text);
+  else {
+    for (const { text } of problems) console.log(text);
+    const absent = problems.some((problem) => problem.absent === true);
+    if (absent && values.models === undefined) {
+      console.log(`models were looked for in ${modelsDir}; where they lie elsewhere: --models <folder>`);
+    }
+  }
   process.exitCode = verdict.valid ? 0 : 1;
 }

@@ -20,7 +20,7 @@ export const PassportSchema = z
       .array(
         z.strictObject({
           path: ModelPath,
-          sha256: z.string().regex(/^[0-9a-f]{64}$/),
+          sha256: z.string().regex(/^[0-9a-f]{64}$/, 'the SHA-256 of the file: 64 of 0-9 and a-f'),
           bytes: z.number().int().optional(),
         }),
       )

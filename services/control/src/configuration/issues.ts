@@ -13,7 +13,30 @@ export function problemsOf(
   merged: Merged,
   under: ConfigPath = [],
 ): ConfigProblem[] {
-  return error.issues.flatMap((issue) => explain(issue, under, schema, merged));
+  return together(error.issues.flatMap((issue) => explain(issue, under, schema, merged)));
+}
+
+const FOUND_CHARS_MAX = 80;
+
+/** Where items of one list are wrong in the same way, the list is: `regions: [0, 0, 0.2, 0.1]` is one mistake, not four. */
+function together(problems: readonly ConfigProblem[]): ConfigProblem[] {
+  const listOf = ({ path }: ConfigProblem) => /^(.*)\[\d+\]$/.exec(path)?.[1];
+  const groups = Map.groupBy(problems, (one) => {
+    const list = listOf(one);
+    return list === undefined ? one : `${one.file} ${list} ${one.expected}`;
+  });
+  return [...groups.values()].flatMap(([first, ...more]) => {
+    const path = first && listOf(first);
+    if (first === undefined || path === undefined || more.length === 0) return first ?? [];
+    const { example: _, hint: __, ...rest } = first;
+    const found = [first, ...more].map((one) => one.found).join(', ');
+    const clipped = found.length > FOUND_CHARS_MAX ? `${found.slice(0, FOUND_CHARS_MAX)}…` : found;
+    const example = exampleFor(
+      path.split(/\.|(?=\[)/).map((part) => (part[0] === '[' ? Number(part.slice(1, -1)) : part)),
+    );
+    const expected = `a list, each item of it ${first.expected}`;
+    return { ...rest, path, found: clipped, expected, ...(example === undefined ? {} : { example }) };
+  });
 }
 
 /** @param base where the schema stands in the configuration; the issue's path is relative to it */
@@ -69,7 +92,9 @@ function explainUnion(
     if (strange.length > 0) return strange.map((key) => unknownKey(path, key, known, merged));
     return [problemAt(path, merged, { found: describeFound(found), expected: `one of ${known.join(', ')}` })];
   }
-  const expected = [...new Set(issue.errors.map((issues) => expectedOf(issues[0])))].join(' or ');
+  // A union that has a sentence of its own says it better.
+  const own = issue.message === 'Invalid input' ? undefined : issue.message;
+  const expected = own ?? [...new Set(issue.errors.map((issues) => expectedOf(issues[0])))].join(' or ');
   return [problemAt(path, merged, { found: describeFound(found), expected })];
 }
 
@@ -121,6 +146,7 @@ const KIND_WORDS: Record<string, string> = {
   object: 'a mapping',
   record: 'a mapping of names',
   array: 'a list',
+  tuple: 'a list',
   string: 'text',
   number: 'a number',
   int: 'a whole number',

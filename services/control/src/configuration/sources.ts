@@ -141,8 +141,11 @@ function parseSource(file: SourceFile, problems: ConfigProblem[]): Parsed | unde
   const first = syntax.toSorted((a, b) => a.pos[0] - b.pos[0])[0];
   for (const { code, pos, message } of first === undefined ? said : [first]) {
     if (code === 'MULTIPLE_DOCS') report(pos[0], 'a second document (---)', 'one document in a file');
-    else if (code === 'DUPLICATE_KEY') report(pos[0], 'a key that is already in this mapping', 'each key once');
-    else report(pos[0], message.replace(/\s+/g, ' '), 'valid YAML');
+    else if (code === 'DUPLICATE_KEY') {
+      const { key, at } = firstOf(document, pos[0]);
+      const first = lines.linePos(at);
+      report(pos[0], `the key "${key}" a second time`, `each key once; the first one is at ${first.line}:${first.col}`);
+    } else report(pos[0], message.replace(/\s+/g, ' '), 'valid YAML');
   }
   const aliases = first === undefined ? document : null;
   visit(aliases, {
@@ -160,6 +163,22 @@ function parseSource(file: SourceFile, problems: ConfigProblem[]): Parsed | unde
     return undefined;
   }
   return { file: file.name, text: file.text, document, root, lines };
+}
+
+/** The key that stands at an offset a second time, and where it stands first. */
+function firstOf(document: Document.Parsed, offset: number): { key: string; at: number } {
+  let found = { key: '', at: offset };
+  visit(document, {
+    Map(_, map) {
+      const keys = map.items.map(({ key }) => key).filter(isScalar);
+      const again = keys.find(({ range }) => range?.[0] === offset);
+      if (again === undefined) return undefined;
+      const first = keys.find(({ value }) => value === again.value);
+      found = { key: String(again.value), at: first?.range?.[0] ?? offset };
+      return visit.BREAK;
+    },
+  });
+  return found;
 }
 
 function toValue(source: Parsed, problems: ConfigProblem[]): Record<string, unknown> {

@@ -213,7 +213,7 @@ describe('each mistake is named with file, line, column, path, what was found an
     [
       'a key twice',
       `${GOOD}version: 1\n`,
-      'a.yaml:15:1: found a key that is already in this mapping; expected each key once',
+      'a.yaml:15:1: found the key "version" a second time; expected each key once; the first one is at 1:1',
     ],
     [
       'a tab',
@@ -237,6 +237,10 @@ describe('each mistake is named with file, line, column, path, what was found an
 });
 
 test('one mistake is one problem', () => {
+  expect(problemsOf(withChange('format: image', 'format: image\n    mask: [{ regions: [0, 0, 0.3, 0.1] }]'))).toEqual([
+    'a.yaml:7:24: streams.front.mask[0].regions: found 0, 0, 0.3, 0.1; expected a list, each item of it x0 y0 x1 y1 of a rectangle, ' +
+      '[0, 0, 0.2, 0.1], or the corners of a polygon, [[0, 0], [0.2, 0], [0, 0.1]] (example: regions: [[0, 0, 0.2, 0.1]])',
+  ]);
   expect(problemsOf(withChange('model: cifar-net', 'model: cifar-net, prioritty: 8'))).toHaveLength(1);
   expect(problemsOf(withChange('device: feeder-1, name: open', 'device: feeder-1'))).toHaveLength(1);
 });

@@ -39,6 +39,8 @@ function where(host: string, stream: string, root: string): Html {
     ['/v1/status', 'what runs, and whether anything was lost'],
     ['/v1/decisions?limit=5', 'the latest decisions'],
     ['/v1/actions?limit=5', 'the latest actions'],
+    ['/v1/dead?limit=5', 'the latest frames that were refused, and why'],
+    ['/v1/recordings', 'recordings that rules made'],
     ['/v1/devices', 'devices that were seen'],
     ['/v1/discovered', 'frames that no stream takes yet'],
     ['/docs/', 'every address, to try'],
