@@ -14,8 +14,9 @@ export function chainOf(lane: Lane, boot: string, plan: StreamPlan): Chain {
   chain ??= new Chain(boot, plan.samples);
   lane.chains.set(boot, chain);
   if (lane.chains.size > CHAINS_MAX) {
-    // One that still has rows in the spool stays: they are bounded there.
-    const oldest = [...lane.chains.values()].find(({ trail }) => trail.length === 0);
+    // One that still has rows in the spool, or may get them again, stays: they are bounded there.
+    const isDone = ({ trail, isToBeRestored }: Chain) => trail.length === 0 && !isToBeRestored;
+    const oldest = [...lane.chains.values()].find(isDone);
     if (oldest !== undefined && oldest !== chain) lane.chains.delete(oldest.boot);
   }
   return chain;
