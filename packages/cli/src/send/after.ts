@@ -23,8 +23,11 @@ export async function receiptsOf({ context, options, device, stream, note }: Aft
   if (device.connected) {
     const over = new AbortController();
     const untilOver = AbortSignal.any([context.signal, over.signal]);
+    const before = device.waiting;
     const nobody = untilNobodyTakes(context, options, { device: device.name, stream }, untilOver).then((why) => {
-      if (why !== undefined) note(why);
+      // Once there was a receipt somebody takes them, whatever was seen before.
+      if (why === undefined || device.waiting < before) return;
+      note(why);
       over.abort();
     });
     await allReceipts(device, untilOver);

@@ -54,7 +54,7 @@ const LOOK_MS = 50;
  * Looks what became of the frames up to `sent.seq`, until something is known of the last one, `ms` at most. That a window did not end
  * in it, or that frames were passed over, is no trouble: what is not known is not told.
  */
-export async function illOf(api: Pick<Api, 'get'>, sent: Sent, ms: number, signal: AbortSignal): Promise<Ill> {
+async function illOf(api: Pick<Api, 'get'>, sent: Sent, ms: number, signal: AbortSignal): Promise<Ill> {
   const { device, stream, boot, seq } = sent;
   const query = { device, stream, limit: DEAD_LOOKED_AT };
   for (const endMs = performance.now() + ms; ; ) {
