@@ -236,6 +236,21 @@ describe('a frame over HTTP', () => {
     expect([refused.status, refused.body.code]).toEqual([415, 'E_IMAGE_TYPE']);
   });
 
+  test('that came damaged, and as a form, is told what curl -d does to files; what is on record is not changed', async () => {
+    const error = { code: 'E_IMAGE_CORRUPT', detail: 'no end of image' } as const;
+    const handlers: LinkHandlers = {
+      async postFrame() {
+        await control.commit(now(1, { outcome: 'dead', result: undefined, error }));
+        const units = [{ id: idOf(1), fate: 'committed' }];
+        return { body: { case: 'postedFrame', value: { boot: 'k3v9', seq: 1n, units } } };
+      },
+    };
+    await using control = await startControl({ handlers });
+    const { body } = await post(control, '?wait_ms=2000', 'application/x-www-form-urlencoded');
+    expect(body.items[0].error.detail).toMatch(/^no end of image; .*--data-binary @file$/);
+    expect((await control.get(`/v1/decisions/${idOf(1)}`)).body.error).toEqual(error);
+  });
+
   test('that was dropped is a problem that says so', async () => {
     await using control = await startControl({ handlers: posted(() => control, false, 'dropped') });
     const dropped = await post(control, '?wait_ms=100');

@@ -20,8 +20,13 @@ import { whole } from '../query.ts';
 const WAIT_MS_MAX = 10_000;
 /** Frames that are on their way through here at once; each is held in memory. */
 const UNDERWAY_MAX = 32;
+const FORM = 'application/x-www-form-urlencoded';
 /** What curl says of any file, and browsers of none: nothing about the bytes. */
-const UNTYPED = new Set(['', 'application/octet-stream', 'application/x-www-form-urlencoded']);
+const UNTYPED = new Set(['', 'application/octet-stream', FORM]);
+/** Codes of bytes that may have been something else before they were sent. */
+const DAMAGED: ReadonlySet<string> = new Set(['E_IMAGE_CORRUPT', 'E_IMAGE_TYPE', 'E_DECODE', 'E_SHAPE', 'E_TYPE']);
+const DAMAGED_BY =
+  'it came as a form, as curl sends it: -d leaves out line breaks and zeros, so send files with --data-binary @file';
 
 // Checked where they are read; here for the document.
 const Bytes = z.any().meta({ type: 'string', format: 'binary' });
@@ -82,12 +87,32 @@ export function addFrames(app: App, d: FramesDeps): void {
         const contentType = UNTYPED.has(type) ? '' : type;
         const traceparent = nextTraceparent(request.headers['traceparent'], () => newSpanId(d.random)) ?? '';
         const frame = { device, stream, contentType, waitMs, traceparent };
-        const answer = await post(frame, bytes, whileWanted(reply, d.stopping()));
+        const posted = post(frame, bytes, whileWanted(reply, d.stopping()));
+        const answer = await withHint(type, posted);
         return reply.code(waitMs === 0 || answer.pending.length > 0 ? 202 : 200).send(answer);
       },
     );
     done();
   });
+}
+
+/** What is on record stays as it is; whoever posted is told what may have become of the bytes on their way. */
+async function withHint(type: string, posted: Promise<PostedFrameAnswer>): Promise<PostedFrameAnswer> {
+  if (type !== FORM) return posted;
+  const hinted = (detail: string) => `${detail}; ${DAMAGED_BY}`;
+  try {
+    const { items, ...rest } = await posted;
+    const told = items.map((decision) => {
+      const { error } = decision;
+      if (error === undefined || error === null || !DAMAGED.has(error.code)) return decision;
+      return { ...decision, error: { ...error, detail: hinted(error.detail) } };
+    });
+    return { items: told, ...rest };
+  } catch (reason) {
+    const error = BrinkError.from(reason);
+    if (!DAMAGED.has(error.code)) throw reason;
+    throw new BrinkError(error.code, hinted(error.detail), { cause: reason });
+  }
 }
 
 function limitOf(configuration: Configuration, stream: string): number {
