@@ -31,7 +31,7 @@ export function parsePassport(text: string, problems: ModelProblem[]): Passport 
     problems.push({
       path: path === '' ? 'model.json' : path,
       given: short(at(json, issue.path)),
-      expected: issue.message,
+      expected: issue.message.replace(/^expected /, ''),
     });
   }
   return undefined;

@@ -18,16 +18,40 @@ export function passportProblems(error: z.core.$ZodError): PassportProblem[] {
 
 function flatten(issue: Issue, under: readonly PropertyKey[]): PassportProblem[] {
   const path = [...under, ...issue.path];
-  if (issue.code !== 'invalid_union' || issue.errors.length === 0) return [{ path, message: issue.message }];
+  if (issue.code !== 'invalid_union' || issue.errors.length === 0) return [{ path, message: sentenceOf(issue) }];
   const misfits = issue.errors.map((branch) => branch.filter(isOfAnotherForm).length);
   const least = Math.min(...misfits);
   const [meant, ...others] = issue.errors.filter((_, at) => misfits[at] === least);
   if (meant !== undefined && others.length === 0) return meant.flatMap((inner) => flatten(inner, path));
   const keys = issue.errors.flatMap((branch) => branch.find(({ path: of }) => of.length === 1)?.path ?? []);
-  const words = issue.errors.flatMap((branch) => branch.map((inner) => inner.message));
+  const words = issue.errors.flatMap((branch) => branch.map(sentenceOf));
   const message =
     keys.length > 0 ? `expected one of ${unique(keys.map(String)).join(', ')}` : unique(words).join(' or ');
   return [{ path, message }];
+}
+
+const KINDS: Readonly<Record<string, string>> = {
+  ...{ object: 'a mapping', record: 'a mapping', array: 'a list', tuple: 'a list', string: 'text' },
+  ...{ number: 'a number', int: 'a whole number', boolean: 'true or false' },
+};
+const UNITS: Readonly<Record<string, string>> = { string: ' characters', array: ' items' };
+
+/** In Brink's words; what a schema says of its own is that already. */
+function sentenceOf(issue: Issue): string {
+  switch (issue.code) {
+    case 'invalid_type':
+      return `expected ${KINDS[issue.expected] ?? issue.expected}`;
+    case 'invalid_value':
+      return `expected ${issue.values.length === 1 ? '' : 'one of '}${issue.values.map((one) => JSON.stringify(one)).join(', ')}`;
+    case 'unrecognized_keys':
+      return `expected no key ${issue.keys.map((key) => JSON.stringify(key)).join(', ')}`;
+    case 'too_small':
+      return `expected ${issue.inclusive === false ? 'more than' : 'at least'} ${issue.minimum}${UNITS[issue.origin] ?? ''}`;
+    case 'too_big':
+      return `expected ${issue.inclusive === false ? 'less than' : 'at most'} ${issue.maximum}${UNITS[issue.origin] ?? ''}`;
+    default:
+      return issue.message;
+  }
 }
 
 /** A key that it does not have, or one that it needs and that is not there. */
