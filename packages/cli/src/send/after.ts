@@ -57,5 +57,5 @@ export async function lookedAt(
 }
 
 const leftOver = (waiting: number, folder: string, connected: boolean) =>
-  `${waiting} ${waiting === 1 ? 'frame waits' : 'frames wait'} in ${folder}; run again to send them` +
-  (connected ? '. They have no receipt: receipts come from streams with `delivery: durable`' : '');
+  `${waiting} ${waiting === 1 ? 'frame waits' : 'frames wait'} in ${folder}; run again to send ${waiting === 1 ? 'it' : 'them'}` +
+  (connected ? '. There is no receipt: receipts come from streams with `delivery: durable`' : '');

@@ -303,7 +303,7 @@ test('kept frames lie in the folder before there is a broker, also where control
 });
 
 test('without watching, what control knows to be refused, dead or unwanted is exit 1', async () => {
-  const { broker, write } = await scene();
+  const { broker, folder, write } = await scene();
   const file = write('no.png', 'no picture');
   let answers: (path: string, name: { boot: string; seq: number }) => object[] = () => [];
   let name = { boot: '', seq: 0 };
@@ -329,8 +329,13 @@ test('without watching, what control knows to be refused, dead or unwanted is ex
     BRINK_URL: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
   };
   const terminal = { line: quiet, note: (text: string) => said.push(text), colour: false };
-  const send = () =>
-    run(['send', 'dev-1', 'front', file, '--fast'], { terminal, env, signal: AbortSignal.timeout(9000), root });
+  const send = (...more: string[]) =>
+    run(['send', 'dev-1', 'front', file, '--fast', ...more], {
+      terminal,
+      env,
+      signal: AbortSignal.timeout(9000),
+      root,
+    });
   const decision = (outcome: string, { boot, seq }: typeof name) => ({
     ...{ id: 'x', at_ms: 0, device: 'dev-1', stream: 'front', pipeline: 'pets', outcome, timings: {} },
     ...{ frames: { boot, first: seq, last: seq }, error: { code: 'E_SHAPE', detail: 'no' } },
@@ -344,6 +349,11 @@ test('without watching, what control knows to be refused, dead or unwanted is ex
   answers = (path) => (path === '/v1/discovered' ? [{ device: 'dev-1', stream: 'front' }] : []);
   expect(await send()).toBe(1);
   expect(said.join('\n')).toMatch(/no stream of the configuration takes dev-1\/front/);
+  // Kept frames do not wait for receipts that nobody will give: the limit for those is longer than this one.
+  const beganMs = performance.now();
+  expect(await send('--keep', join(folder, 'out'))).toBe(1);
+  expect(performance.now() - beganMs).toBeLessThan(8000);
+  expect(said.join('\n')).toMatch(/1 frame waits in .*out; run again to send it\. There is no receipt/);
   // And the control: what was decided is well.
   answers = (path, sent) =>
     path === '/v1/decisions' && sent.seq > 0 ? [{ ...decision('decided', sent), label: 'cat' }] : [];

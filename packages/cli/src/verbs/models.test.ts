@@ -182,6 +182,21 @@ describe('add and check', () => {
     expect(JSON.parse(json.out)).toMatchObject({ ok: false, problems: [{ path: 'model.onnx' }] });
   });
 
+  test('add of a model that says too little of itself says what to write, where, and what then', async () => {
+    const bare = join(folder, 'bare.onnx');
+    await cp(join(MODEL, 'model.onnx'), bare);
+    const { code, out } = await brink(['models', 'add', bare, '--models-dir', folder]);
+    expect(code).toBe(0);
+    const path = join(folder, 'bare/1');
+    for (const said of [
+      `write     ${path}/model.json`,
+      `then      npx brink models add ${path} `,
+      'docs/add-a-model.md',
+    ])
+      expect(out).toContain(said);
+    expect(out).toContain('--name');
+  });
+
   test('add keeps to the quota', async () => {
     const { code, err } = await brink(['models', 'add', MODEL, '--models-dir', folder, '--quota-mb', '1']);
     expect(code).toBe(1);
