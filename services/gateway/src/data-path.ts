@@ -12,7 +12,7 @@ import {
 import type { GatewayConfig } from './config.ts';
 import { Dispatch } from './decide/dispatch.ts';
 import { createDecodePool } from './decode/pool.ts';
-import { createAdmission, type UnitDropReason } from './ingest/admission.ts';
+import { createAdmission } from './ingest/admission.ts';
 import { createDiscovered } from './ingest/discovered.ts';
 import { createForeignTopics } from './ingest/foreign.ts';
 import type { Frame } from './ingest/frame.ts';
@@ -24,7 +24,7 @@ import { createKeeping } from './keep/keeping.ts';
 import { whyNoMask } from './mask/faces.ts';
 import { createMetrics, type GatewayMetrics } from './metrics.ts';
 import { createModels, type Models } from './models/models.ts';
-import { type Counts, countDrop, createCounts, type OnUnfinished } from './outcomes/counts.ts';
+import { type Counts, countDrop, createCounts, type OnUnfinished, type UnitDropReason } from './outcomes/counts.ts';
 import { createEndings } from './outcomes/endings.ts';
 import { createDeadLetters } from './outcomes/letters.ts';
 import { Outbox } from './outcomes/outbox.ts';

@@ -1,8 +1,7 @@
 import type { ErrorCode } from '@brink/protocol';
 import { type Clock, Counter, createPlainHistogram, Gauge, Histogram, type Registry } from '@brink/runtime';
-import type { UnitDropReason } from './ingest/admission.ts';
 import type { Lane } from './ingest/lanes.ts';
-import type { Counts, UnfinishedReason } from './outcomes/counts.ts';
+import type { Counts, UnfinishedReason, UnitDropReason } from './outcomes/counts.ts';
 import { createStages } from './outcomes/stages.ts';
 
 /** What is only looked at when somebody asks. */

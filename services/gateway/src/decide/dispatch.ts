@@ -8,9 +8,10 @@ import type { Keeper } from '../keep/keeper.ts';
 import type { Masking } from '../mask/masking.ts';
 import type { Models, ServingModel } from '../models/models.ts';
 import { decideSteps } from '../steps/steps.ts';
+import { failureOf } from './failure.ts';
 import { createLive, type Live, mostOfLane } from './live.ts';
 import { createPreparer, type Preparer } from './prepare.ts';
-import { answersOf, decideBody, failedAnswer, failureOf, isDecodeAttempt } from './request.ts';
+import { answersOf, decideBody, failedAnswer, isDecodeAttempt } from './request.ts';
 import type { Ending, Unit, UnitAnswer } from './unit.ts';
 import { createWorks, goesWith, hasRoom, type ModelWork } from './work.ts';
 

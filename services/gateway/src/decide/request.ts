@@ -1,6 +1,6 @@
 import { resultToOriginal } from '@brink/decoders';
 import type { ImageTarget } from '@brink/preprocess';
-import { BrinkError, create, isErrorCode, link, type Result } from '@brink/protocol';
+import { BrinkError, create, link, type Result } from '@brink/protocol';
 import type { LinkReply, RequestBody } from '@brink/runtime';
 import { dueAt } from '../ingest/frame.ts';
 import type { ServingModel } from '../models/models.ts';
@@ -82,11 +82,6 @@ export function failedAnswer(reason: unknown, attempt = false): UnitAnswer {
 
 /** What the end of a decode child looks like: the unit was handed over and may be to blame. */
 export const isDecodeAttempt = ({ code }: BrinkError) => code === 'E_CRASHED' || code === 'E_TIMEOUT';
-
-/** Why a unit was not computed, in the words of the error table. */
-export function failureOf({ code, detail }: link.Failure): BrinkError {
-  return isErrorCode(code) ? new BrinkError(code, detail) : new BrinkError('E_INTERNAL', `${code}: ${detail}`);
-}
 
 /** Until its answer is of no use: `deadline_ms`, and of what is not kept on the disk `frame_age_ms_max`. 0 where there is neither. */
 function remainingMs({ frame, pipeline }: Unit, now: number): number {

@@ -6,11 +6,10 @@ import {
   countReplacement,
   countSettled,
   type FrameCounts,
+  type UnitDropReason,
 } from '../outcomes/counts.ts';
 import { detach, dueAt, type Frame, spent, unitKey } from './frame.ts';
 import { type Lane, LaneQueues, type Piece } from './lanes.ts';
-
-export type UnitDropReason = 'replaced' | 'every_ms' | 'control_down' | 'refused' | 'configuration' | 'stopped';
 
 /**
  * Where units wait. Of a `latest` stream each device has one waiting place per pipeline: the newest frame takes it and keeps

@@ -2,7 +2,7 @@ import { type ModelNeeds, misfitOf } from '@brink/protocol';
 import type { Looks } from './looks.ts';
 
 /** One device that sends frames of a stream that does not take them. */
-export interface Sender {
+interface Sender {
   readonly device: string;
   readonly bytes: number;
   readonly looks: Looks;
@@ -16,7 +16,7 @@ export interface Choice {
 
 /**
  * What to put into the configuration to take the frames of a stream, once for all the devices that send them: `streams:` and the stream
- * below it. Of a stream that there is already, comments alone: one of its lines is to be changed, and a second one of the name would be
+ * below it. Where no model fits it is a comment, so that the rest can be pasted. Of a stream that there is already, comments alone: one of its lines is to be changed, and a second one of the name would be
  * refused.
  * @param senders at least one, the last seen first: what its frames look like counts
  * @param devices the glob of the stream, where there is one
@@ -41,13 +41,12 @@ export function pasteOf(
   const limit = bytes > 512 * 1024 ? [`frame_bytes_max: ${2 ** Math.ceil(Math.log2(bytes * 2))}`] : [];
   const { model, note } = modelFor(looks, models);
   const of = [`devices: "${glob}"`, ...looks.lines, ...limit, 'pipelines:', ...note.map((text) => `  # ${text}`)];
-  return [
-    'streams:',
+  const lines = [
     ...about.map((text) => `  # ${text}`),
     `  ${stream}:`,
-    ...[...of, `  ${stream}-model: { model: ${model} }`].map((line) => `    ${line}`),
-    '',
-  ].join('\n');
+    ...[...of, `  ${stream}-model: { model: ${model ?? '"…"'} }`].map((line) => `    ${line}`),
+  ];
+  return [...(model === undefined ? lines.map((line) => `#${line}`) : ['streams:', ...lines]), ''].join('\n');
 }
 
 function lineToChange(stream: string, devices: string, names: readonly string[]): string {
@@ -59,7 +58,7 @@ function lineToChange(stream: string, devices: string, names: readonly string[])
 }
 
 /** The narrowest glob of one star that all of them fit. */
-export function globOver(names: readonly string[]): string {
+function globOver(names: readonly string[]): string {
   const [first = '*', ...more] = names;
   let length = first.indexOf('*') < 0 ? first.length : first.indexOf('*');
   for (const name of more) while (!name.startsWith(first.slice(0, length))) length -= 1;
@@ -73,7 +72,7 @@ const listed = (names: readonly string[]) =>
     : `${names.slice(0, LISTED_MAX).join(', ')} and ${names.length - LISTED_MAX} more`;
 
 /** The first that such frames can be fed to, and what else there is to know. */
-function modelFor({ lines }: Looks, models: readonly Choice[]): { model: string; note: string[] } {
+function modelFor({ lines }: Looks, models: readonly Choice[]): { model: string | undefined; note: string[] } {
   const format = (/^format: (\w+)$/.exec(lines[0] ?? '')?.[1] ?? 'image') as Parameters<typeof misfitOf>[0]['format'];
   const fields = /fields: \[(.*)\]/.exec(lines.join('\n'))?.[1]?.split(', ') ?? [];
   const brings = { format, ...(format === 'signal' ? { signal: { encoding: 'json' as const, fields } } : {}) };
@@ -82,6 +81,6 @@ function modelFor({ lines }: Looks, models: readonly Choice[]): { model: string;
   if (first !== undefined) return { model: first, note: more.length === 0 ? [] : [`or: ${listed(more)}`] };
   const ofKind = models.filter(({ needs }) => needs.kinds.includes(format));
   const [kind, ...kinds] = ofKind.map(({ name, needs }) => `${name} takes ${needs.channels.join(', ') || format}`);
-  if (kind === undefined) return { model: '"…"', note: [`put a model for ${format} here: none is served yet`] };
-  return { model: '"…"', note: [`name the fields as the model has them: ${listed([kind, ...kinds])}`] };
+  if (kind === undefined) return { model: undefined, note: [`put a model for ${format} here: none is served yet`] };
+  return { model: undefined, note: [`name the fields as the model has them: ${listed([kind, ...kinds])}`] };
 }

@@ -4,7 +4,7 @@ import { checkTensorBytes } from '@brink/preprocess';
 import { BrinkError, detectorMisfit, formatUnitId, type link, type Result } from '@brink/protocol';
 import type { Clock, LinkPeer } from '@brink/runtime';
 import { wait } from '@brink/runtime';
-import { failureOf } from '../decide/request.ts';
+import { failureOf } from '../decide/failure.ts';
 import type { DecodePool } from '../decode/pool.ts';
 import type { DecodedFrame } from '../decode/worker.ts';
 import type { Frame } from '../ingest/frame.ts';

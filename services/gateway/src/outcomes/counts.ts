@@ -1,5 +1,4 @@
 import type { GatewayReport } from '@brink/protocol';
-import type { UnitDropReason } from '../ingest/admission.ts';
 
 /** Messages on the frame topic of one stream of one device. received = accepted + duplicate + rejected + dropped. */
 export interface FrameCounts {
@@ -22,6 +21,9 @@ export type OnUnfinished = (
 ) => void;
 
 /** replaced: a newer one came. unseen: nobody knew yet what its models take. The others are those of units, and of samples. */
+/** Why a unit that was formed has no outcome. */
+export type UnitDropReason = 'replaced' | 'every_ms' | 'control_down' | 'refused' | 'configuration' | 'stopped';
+
 export type DropReason = UnitDropReason | UnfinishedReason | 'unseen';
 
 /** Units of one pipeline. formed = decided + expired + dead + dropped + pending. */

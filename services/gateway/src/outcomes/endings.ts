@@ -1,10 +1,9 @@
 import type { Clock } from '@brink/runtime';
 import { type Ending, outcomeJson, type Unit } from '../decide/unit.ts';
-import type { UnitDropReason } from '../ingest/admission.ts';
 import type { Spooled } from '../ingest/frame.ts';
 import type { GatewayMetrics } from '../metrics.ts';
 import type { Backlog } from '../spool/backlog.ts';
-import { type Counts, countSettled } from './counts.ts';
+import { type Counts, countSettled, type UnitDropReason } from './counts.ts';
 import type { Outbox } from './outbox.ts';
 
 /** The end of a unit: its outcome goes to control, and when that is settled, so is the unit. */
