@@ -294,9 +294,13 @@ test('kept frames lie in the folder before there is a broker, also where control
   const { folder, broker, send } = await scene();
   await broker.stop();
   const stop = new AbortController();
+  // Who asks for more has kept what there was.
+  async function* measured() {
+    yield Buffer.from('1\n2\n3\n');
+    stop.abort();
+  }
   const keep = ['--keep', join(folder, 'out'), '--watch', '--json'];
-  setTimeout(() => stop.abort(), 300);
-  const { summary, err } = await send(['-', '--rows', '1', ...keep], words('1\n2\n3\n'), stop.signal);
+  const { summary, err } = await send(['-', '--rows', '1', ...keep], measured(), stop.signal);
   expect(summary).toMatchObject({ frames: 3, waiting: 3 });
   expect(err).toMatch(/decisions are not shown: nothing answers at/);
   expect(err).toMatch(/3 frames wait in .*out; run again to send them$/m);
