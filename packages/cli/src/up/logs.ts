@@ -51,7 +51,7 @@ const ERROR = 50;
 const KNOWN = new Set(['level', 'time', 'pid', 'hostname', 'service', 'msg', 'err', 'stack', 'tail']);
 
 /** What people should see at once of a log. */
-export interface Notable {
+interface Notable {
   readonly severe: boolean;
   readonly text: string;
   /** Of which one line in a while is enough. */

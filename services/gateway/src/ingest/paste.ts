@@ -16,8 +16,8 @@ export interface Choice {
 
 /**
  * What to put into the configuration to take the frames of a stream, once for all the devices that send them: `streams:` and the stream
- * below it. Where no model fits it is a comment, so that the rest can be pasted. Of a stream that there is already, comments alone: one of its lines is to be changed, and a second one of the name would be
- * refused.
+ * below it. Where no model fits it is a comment, so that the rest can be pasted. Of a stream that there is already, comments alone: one
+ * of its lines is to be changed, and a second one of the name would be refused.
  * @param senders at least one, the last seen first: what its frames look like counts
  * @param devices the glob of the stream, where there is one
  */
