@@ -42,8 +42,11 @@ describe('samples of a durable stream', () => {
   it('come in until a window is whole, also where they are more than the spool takes and came at once', async () => {
     const signal = { window: 1300, hop: 1300 };
     await using site = await sensing(signal, { rowsMax: 100, bytesMax: 1_000_000, ageMsMax: AGES });
-    // More than are kept un-acked: the gateway leaves, and the broker keeps them.
-    for (let seq = 1; seq <= 1300; seq++) void site.frame('dev-1', 'imu', raw(1), `k3v9-${seq}`);
+    await site.service.stop();
+    // More than are kept un-acked: the gateway leaves again and again, and the broker keeps them.
+    const all = Array.from({ length: 1300 }, (_, i) => site.frame('dev-1', 'imu', raw(1), `k3v9-${i + 1}`));
+    await Promise.all(all);
+    await site.restart();
     await until(
       () => site.control.outcomes.length === 1,
       async () => `${await rowsOf(site)} rows, ${await site.problems()}`,

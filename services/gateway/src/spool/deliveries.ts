@@ -32,6 +32,8 @@ interface Delivery {
   /** It was connected before. */
   known: boolean;
   closed: boolean;
+  /** Frames were given back: they come again, in their order, on another connection. Until then none is taken. */
+  owes: boolean;
   /** The broker keeps what comes: it has not been out of sight since this was connected. */
   kept: boolean;
   /** Until then what comes another way may not have come this way, on the monotonic clock. */
@@ -155,6 +157,7 @@ export class Deliveries implements Gate {
     const delivery = this.#deliveries.get(stream);
     if (delivery === undefined || delivery.closed) return;
     delivery.closed = true;
+    delivery.owes = true;
     // One that is away comes first: only then it is known that the broker keeps what comes.
     if (!delivery.hearing) return;
     delivery.kept = delivery.mqtt.problem === undefined;
@@ -175,8 +178,9 @@ export class Deliveries implements Gate {
       delivery.mqtt.subscribe(filter, { qos: 1, manualAck: true, retained: 'live' }, (message) => {
         // A filter may match what belongs to another stream, which hears it itself.
         const of = this.#d.foreignStream(message.topic);
-        if (of === undefined || of === stream) this.#d.onForeign(message);
-        else message.ack();
+        if (of !== undefined && of !== stream) message.ack();
+        else if (delivery.owes) message.abandon();
+        else this.#d.onForeign(message);
       });
     }
     delivery.foreign = filters;
@@ -187,6 +191,7 @@ export class Deliveries implements Gate {
     const mqtt = this.#d.connect({ stream, clientId: this.#clientId(stream), clean: false });
     const delivery: Delivery = {
       ...{ mqtt, detour: new Detour(this.#d), running: false, hearing: false, known: false, closed: false },
+      owes: false,
       ...{ kept: false, behindUntilMs: 0, foreign: new Set<string>() },
     };
     const frames = topics.format({ kind: 'frame', device: '+', stream });
@@ -194,7 +199,8 @@ export class Deliveries implements Gate {
       mqtt.subscribe(filter, { qos: 1, manualAck: true }, (message) => {
         // What came before it goes before it.
         if (!delivery.hearing) this.#settle(delivery);
-        this.#d.onFrame(message);
+        if (delivery.owes) message.abandon();
+        else this.#d.onFrame(message);
       });
     }
     const retired = topics.format({ kind: 'retired', device: '+', stream });
@@ -214,19 +220,21 @@ export class Deliveries implements Gate {
     if (delivery.known && !delivery.mqtt.resumed) delivery.behindUntilMs = this.#d.clock.monotonic() + BEHIND_MS_MAX;
     delivery.known = true;
     this.#settle(delivery);
-    if (delivery.closed) this.#leave(stream, delivery);
+    if (delivery.closed || delivery.owes) this.#leave(stream, delivery);
   }
 
   #settle({ mqtt, detour, closed }: Delivery): void {
     detour.settle({ isKept: mqtt.resumed, isOpen: !closed });
   }
 
-  /** The gate is closed: the broker keeps what comes. */
+  /** The gate is closed, or was: the broker keeps what comes, and brings what was given back. */
   #leave(stream: string, delivery: Delivery): void {
     void this.#then(stream, async () => {
-      if (!delivery.closed) return;
+      if (!delivery.closed && !delivery.owes) return;
       delivery.running = false;
       await delivery.mqtt.stop();
+      delivery.owes = false;
+      if (!delivery.closed) void this.#start(stream);
     });
   }
 
