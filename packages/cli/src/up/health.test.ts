@@ -34,13 +34,17 @@ test('models that are still loading are one line for all of them; one that faile
   const [inference] = services;
   const models = [
     ...(inference?.models ?? []),
-    ...['cats', 'dogs', 'mel'].map((name) => ({ name, version: 1, state: 'loading' as const })),
+    ...['cats', 'dogs'].map((name) => ({ name, version: 1, state: 'loading' as const })),
   ];
   const problems = ['cats', 'dogs', 'mine'].map((name) => `gateway: inference does not serve "${name}"`);
-  const told = explainProblems([...problems, 'inference: mel@1 is not there yet'], [{ ...inference, models } as never]);
+  const told = explainProblems(
+    [...problems, 'inference: model mel 1 is loading', 'inference: model cats 2 is failed: x'],
+    [{ ...inference, models } as never],
+  );
   expect(told).toEqual([
     '3 models are loading: cats, dogs, mel',
     'gateway: inference does not serve "mine": version 2 failed, E_MODEL_GOLDEN: gives "frog"',
+    'inference: model cats 2 is failed: x',
   ]);
 });
 

@@ -97,10 +97,11 @@ async function statusOf(http: string): Promise<Status | undefined> {
 
 /** What keeps the services from being ready, each with the reason of the model it names. */
 export function explainProblems(all: readonly string[], services: Status['services']): string[] {
-  const loading = loadingOf(services);
+  const loading = loadingOf(all, services);
   // At the start all of them are: that is one thing to say, and no fault of each.
   const several = loading.length > 1;
-  const isLoading = (text: string) => several && loading.some((name) => new RegExp(`"${name}"|\\b${name}@`).test(text));
+  const names = new RegExp(`"(${loading.join('|')})"|\\bmodel (${loading.join('|')}) \\d+ is loading`);
+  const isLoading = (text: string) => several && names.test(text);
   const problems = all.filter((problem) => !isLoading(problem));
   const told = several ? [`${loading.length} models are loading: ${loading.join(', ')}`] : [];
   const failed = new Map<string, string>();
@@ -124,10 +125,12 @@ export function explainProblems(all: readonly string[], services: Status['servic
   ];
 }
 
-const loadingOf = (services: Status['services']) => [
-  ...new Set(
-    services.flatMap(({ models = [] }) => models.filter(({ state }) => state === 'loading').map(({ name }) => name)),
-  ),
+/** Control's status may be some seconds old; what inference says itself is not. */
+const loadingOf = (problems: readonly string[], services: Status['services']) => [
+  ...new Set([
+    ...services.flatMap(({ models = [] }) => models.filter(({ state }) => state === 'loading').map(({ name }) => name)),
+    ...problems.flatMap((problem) => /\bmodel ([a-z0-9-]+) \d+ is loading/.exec(problem)?.[1] ?? []),
+  ]),
 ];
 
 const reasonOf = ({ version, state, reason }: { version: number; state: string; reason?: string | undefined }) =>
