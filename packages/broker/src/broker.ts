@@ -103,7 +103,8 @@ function createHouse(config: BrokerConfig, limits: BrokerLimits, d: BrokerDeps &
   const delayed = (reason: 'accept_rate' | 'publish_rate') => () => metrics.delayed.inc({ reason });
   const congestion = createCongestion({ clock: d.clock, delayed: delayed('publish_rate') });
   const paceOf = createPaces(limits, d.clock);
-  const hooks = createHooks(limits, { admission, congestion, connections, retained, foreign, metrics, users, paceOf });
+  const served = { admission, congestion, connections, retained, sessions, foreign, metrics, users, paceOf };
+  const hooks = createHooks(limits, served);
   const left = (id: string) => sessions.left(id);
 
   return {

@@ -139,6 +139,35 @@ test('zero length client id: rejected with clean session 0, taken with 1', async
   expect(clean.connected).toBe(true);
 });
 
+test('offline message queueing: what comes while a session resumes comes behind what waited', async () => {
+  await using fleet = await start();
+  const first = await connect(fleet, 'a', { clean: false });
+  await first.subscribeAsync(TOPICS.c, { qos: 1 });
+  await first.endAsync();
+  const sender = await connect(fleet, 'b');
+  const sent: number[] = [];
+  const send = async (): Promise<void> => {
+    sent.push(sent.length);
+    await sender.publishAsync(TOPICS.c, String(sent.length - 1), { qos: 1 });
+  };
+  for (let i = 0; i < 300; i++) await send();
+  const back = connect(fleet, 'a', { clean: false });
+  let resuming = true;
+  const publishing = (async () => {
+    while (resuming || sent.length < 600) await send();
+  })();
+  const again = await back;
+  const got = arrivals(again);
+  await until(() => got.length >= 100, 'what waited');
+  resuming = false;
+  await publishing;
+  await until(() => got.length >= sent.length - 100, 'the rest');
+  const numbers = (await settled(again, got)).map(({ payload }) => Number(payload));
+  expect(numbers).toEqual([...numbers].sort((x, y) => x - y));
+  expect(new Set(numbers).size).toBe(numbers.length);
+  expect(numbers.at(-1)).toBe(sent.length - 1);
+});
+
 test('offline message queueing: a stored session gets what came meanwhile, and CONNACK says that it is there', async () => {
   await using fleet = await start();
   const options = { clean: false };

@@ -10,6 +10,7 @@ import type { BrokerMetrics, Reason } from './metrics.ts';
 import type { Pace } from './pace.ts';
 import type { Retained } from './retained.ts';
 import type { Role } from './rights.ts';
+import type { Sessions } from './sessions.ts';
 import type { UserTable } from './users.ts';
 
 interface HookDeps {
@@ -17,6 +18,7 @@ interface HookDeps {
   congestion: Congestion;
   connections: Connections;
   retained: Retained;
+  sessions: Sessions;
   foreign: Foreign;
   metrics: BrokerMetrics;
   users: () => UserTable;
@@ -146,6 +148,7 @@ function forwarding(limits: BrokerLimits, d: HookDeps): NonNullable<AedesOptions
   return (client, packet) => {
     const connection = d.connections.of(client);
     if (connection?.admitted?.rights.receive(packet.topic) !== true) return null;
+    if (packet.qos > 0 && d.sessions.goesWithWaiting(client.id, packet)) return null;
     if (connection.socket.writableLength <= limits.subscriberBytesMax) return packet;
     if (isPatient(connection.admitted.identity.role)) {
       d.congestion.begin(connection);

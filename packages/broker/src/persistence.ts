@@ -56,7 +56,7 @@ export function boundPersistence<P extends Persistence>(
       sessions.update(client.id, packet);
     },
     outgoingClearMessageId: async (client, packet) => sessions.clear(client.id, packet.messageId),
-    outgoingStream: (client) => Readable.from(sessions.waiting(client.id)),
+    outgoingStream: (client) => Readable.from(sessions.resume(client.id)),
   };
   return Object.assign(Object.create(memory) as P, replaced);
 }

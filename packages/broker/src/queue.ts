@@ -21,8 +21,10 @@ export interface Queue {
   update(packet: Packet): void;
   /** PUBACK or PUBCOMP arrived. @returns what was acknowledged, if it was known */
   clear(messageId: number | undefined): Packet | undefined;
-  /** In the order of arrival. */
-  list(): Packet[];
+  /** Of a message that waits: whether it was sent, on this connection or an earlier one. undefined: it does not wait. */
+  isSent(brokerCounter: number): boolean | undefined;
+  /** In the order of arrival, each with its number. */
+  list(): (readonly [number, Packet])[];
 }
 
 /** Look-ups by number instead of aedes' search through an array: a gateway that comes back may find thousands. */
@@ -71,6 +73,10 @@ export function createQueue(): Queue {
       if (packet !== undefined) bytes -= bytesOf(packet);
       return packet;
     },
-    list: () => [...packets.values()],
+    isSent(brokerCounter) {
+      const packet = packets.get(brokerCounter);
+      return packet === undefined ? undefined : packet.messageId !== undefined;
+    },
+    list: () => [...packets],
   };
 }

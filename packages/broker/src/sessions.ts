@@ -22,7 +22,18 @@ interface Session {
   readonly queue: Queue;
   offlineSinceMs: number | undefined;
   dropped: number;
+  resuming: Resuming | undefined;
 }
+
+/** A client has come back, and what waited for it is being sent. */
+interface Resuming {
+  /** Handed to aedes and not on the socket yet. */
+  readonly unsent: Set<number>;
+  /** Goes on when there is none of them, or when another connection resumes. */
+  wake: () => void;
+}
+
+const newResuming = (): Resuming => ({ unsent: new Set(), wake: () => {} });
 
 /** State that several hooks of aedes share; hence a class. */
 export class Sessions {
@@ -57,6 +68,8 @@ export class Sessions {
     if (clean) return undefined;
     if (known !== undefined) {
       known.offlineSinceMs = undefined;
+      known.resuming?.wake();
+      known.resuming = newResuming();
       if (known.dropped > 0)
         this.#logger.warn({ client: id, dropped: known.dropped }, 'messages were dropped while it was away');
       known.dropped = 0;
@@ -64,7 +77,13 @@ export class Sessions {
     }
     if (this.#sessions.size >= this.#limits.sessionsMax) this.#sweep();
     if (this.#sessions.size >= this.#limits.sessionsMax) return 'session_limit';
-    this.#sessions.set(id, { owner, queue: createQueue(), offlineSinceMs: undefined, dropped: 0 });
+    this.#sessions.set(id, {
+      owner,
+      queue: createQueue(),
+      offlineSinceMs: undefined,
+      dropped: 0,
+      resuming: newResuming(),
+    });
     return undefined;
   }
 
@@ -84,6 +103,7 @@ export class Sessions {
     const session = this.#sessions.get(id);
     if (session === undefined) return;
     this.#sessions.delete(id);
+    session.resuming?.wake();
     this.#count(-session.queue.size, -session.queue.bytes);
     this.onForget(id);
   }
@@ -103,8 +123,11 @@ export class Sessions {
   }
 
   update(id: string, packet: Packet): void {
-    const queue = this.#sessions.get(id)?.queue;
-    if (queue !== undefined) this.#change(queue, () => queue.update(packet));
+    const session = this.#sessions.get(id);
+    if (session === undefined) return;
+    const { queue, resuming } = session;
+    this.#change(queue, () => queue.update(packet));
+    if (resuming?.unsent.delete(packet.brokerCounter) === true && resuming.unsent.size === 0) resuming.wake();
   }
 
   clear(id: string, messageId: number | undefined): Packet | undefined {
@@ -112,8 +135,38 @@ export class Sessions {
     return queue && this.#change(queue, () => queue.clear(messageId));
   }
 
-  waiting(id: string): Packet[] {
-    return this.#sessions.get(id)?.queue.list() ?? [];
+  /**
+   * What waits for a client that has come back, in the order of arrival, and what arrives while it is sent: aedes alone would
+   * put that in between.
+   */
+  async *resume(id: string): AsyncGenerator<Packet> {
+    const session = this.#sessions.get(id);
+    const resuming = session?.resuming;
+    if (session === undefined || resuming === undefined) return;
+    const goesOn = () => this.#sessions.get(id) === session && session.resuming === resuming;
+    const given = new Set<number>();
+    while (goesOn()) {
+      const next = session.queue.list().filter(([number]) => !given.has(number));
+      for (const [number, packet] of next) {
+        given.add(number);
+        if (packet.cmd !== 'pubrel') resuming.unsent.add(number);
+        yield packet;
+      }
+      if (next.length > 0) continue;
+      if (resuming.unsent.size === 0) session.resuming = undefined;
+      else
+        await new Promise<void>((resolve) => {
+          resuming.wake = resolve;
+        });
+    }
+  }
+
+  /** Whether a message that was just published goes to a client with what waits for it, or went already: not by itself then. */
+  goesWithWaiting(id: string, { brokerCounter, messageId }: Pick<Packet, 'brokerCounter' | 'messageId'>): boolean {
+    const session = this.#sessions.get(id);
+    if (session === undefined || messageId !== undefined) return false;
+    const isSent = session.queue.isSent(brokerCounter);
+    return isSent === true || (isSent === false && session.resuming !== undefined);
   }
 
   #change<T>(queue: Queue, change: (queue: Queue) => T): T {
