@@ -344,8 +344,12 @@ describe('fields of messages', () => {
     }).then((bearing) => site.inference.announce([site.cats, bearing]));
     await site.configure(configuration(secret), 'abcdef012345');
     await site.ready();
-    await site.publish('brink/cam-1/up/frames/pump/k3v9-1', message);
-    await until(() => site.control.outcomes.length === 1, 'an outcome');
+    // Until the configuration is in force there is no such stream.
+    let seq = 0;
+    await until(async () => {
+      await site.publish(`brink/cam-1/up/frames/pump/k3v9-${++seq}`, message);
+      return site.control.outcomes.length > 0;
+    }, 'an outcome');
     const { recording } = await ask(site, { stream: 'pump' });
     return JSON.parse(String((await recorded(site, recording)).files[0]));
   }
