@@ -142,6 +142,6 @@ describe("another system's topic", () => {
       list.items.some(({ device }) => device === 'yard'),
     );
     const { paste } = found.items.find(({ device }) => device === 'yard')!;
-    expect(paste).toContain('# streams.front takes the devices "cam-*" alone: change its devices');
+    expect(paste).toContain('# streams.front takes the devices "cam-*" alone; to take yard too, change its line to');
   });
 });

@@ -145,6 +145,10 @@ function matches(filter: EventFilter, decision: CommittedDecision['decision']): 
 async function drained(response: ServerResponse): Promise<void> {
   if (response.writableLength === 0 || response.closed) return;
   await new Promise<void>((resolve) => {
-    response.once('drain', resolve).once('close', resolve);
+    const over = () => {
+      response.removeListener('drain', over).removeListener('close', over);
+      resolve();
+    };
+    response.once('drain', over).once('close', over);
   });
 }
