@@ -54,8 +54,12 @@ describe('before anybody is known', () => {
         socket.write(CONNECT_200_MB);
         for (let sent = 0; sent < 64 && !socket.destroyed; sent++) {
           await new Promise<void>((resolve) => {
-            socket.once('close', resolve);
-            socket.write(chunk, () => resolve());
+            const over = () => {
+              socket.removeListener('close', over);
+              resolve();
+            };
+            socket.once('close', over);
+            socket.write(chunk, over);
           });
         }
       }),
