@@ -68,6 +68,12 @@ export interface Spooled {
 /** One unit of a frame, within it. No pipeline's name has a slash. */
 export const unitKey = (pipeline: string, part: number) => (part === 0 ? pipeline : `${pipeline}/${part}`);
 
+/** What a `unitKey` says. */
+export function unitOf(key: string): { pipeline: string; part: number } {
+  const [pipeline = '', part = '0'] = key.split('/');
+  return { pipeline, part: Number(part) };
+}
+
 /** Of the bytes as received. Worked out when a unit needs it: frames that are dropped never pay for it. */
 export function sha256Of(frame: Frame): string {
   frame.sha256 ??= sha256(frame.payload);

@@ -35,11 +35,12 @@ export function createEndings(
 
   /** Of a frame in the spool: its row goes when control has it, and stays when this process ends before. */
   function spooledSettler(spooled: Spooled, unit: Unit, { outcome }: Ending) {
-    const { pipeline, lane, part, left, frame } = unit;
+    const { pipeline, part, left, frame } = unit;
     const { onSettled, id } = frame;
+    const of = { pipeline: pipeline.name, part, kept: left?.states };
     const since = d.clock.monotonic();
     const settle = (fate: 'committed' | UnitDropReason) =>
-      d.backlog.settle(spooled, { lane, part, kept: left?.states }, fate === 'committed' ? outcome : 'dropped', () => {
+      d.backlog.settle(spooled, of, fate === 'committed' ? outcome : 'dropped', () => {
         d.failpoint('outcome.after_settle');
         onSettled?.(pipeline, part, fate === 'committed' ? 'committed' : 'dropped');
       });

@@ -216,11 +216,11 @@ export class Backlog {
   }
 
   /** The end of one unit; after the last, the row goes, unless its samples are needed. */
-  settle(spooled: Spooled, { lane, part, kept }: Settled, fate: UnitFate, after?: () => void): void {
-    const { name: pipeline } = lane.pipeline;
+  settle(spooled: Spooled, of: Settled, fate: UnitFate, after?: () => void): void {
+    const { pipeline, part, kept } = of;
     const waiting = spooled.cutting.get(pipeline);
     if (waiting !== undefined) {
-      waiting.push(() => this.settle(spooled, { lane, part, kept }, fate, after));
+      waiting.push(() => this.settle(spooled, of, fate, after));
       return;
     }
     const { id, device, stream, boot } = spooled;

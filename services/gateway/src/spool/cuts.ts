@@ -1,6 +1,6 @@
 import { BrinkError } from '@brink/protocol';
 import type { Admission } from '../ingest/admission.ts';
-import { type Frame, type Spooled, unitKey } from '../ingest/frame.ts';
+import { type Frame, type Spooled, unitKey, unitOf } from '../ingest/frame.ts';
 import type { Lane, Piece } from '../ingest/lanes.ts';
 import type { StreamPlan } from '../ingest/plan.ts';
 import type { Source, Sources } from '../ingest/sources.ts';
@@ -244,7 +244,7 @@ export class Cuts {
     chain.trail.add(spooled, { epoch, at, mark: chain.mark(), isCommitted: !isNew, receivedMs }, units);
     this.#lanes.set(lane, frame.plan);
     if (isNew) this.#commit(lane, chain, spooled, { formed: formed.length, pieces, inputsKey: model.inputsKey });
-    for (const part of gone) this.#drop(lane, spooled, part);
+    for (const part of gone) this.#drop(name, spooled, part);
     frame.units = [...(frame.units ?? []), ...parts.map((part) => ({ pipeline: lane.pipeline, part }))];
     this.#d.admission.enqueueFormed(pieces);
     if (!isNew) this.#release(lane, chain);
@@ -259,10 +259,10 @@ export class Cuts {
   }
 
   /** A unit that is not there any more with what the model takes now. */
-  #drop(lane: Lane, spooled: Spooled, part: number): void {
-    spooled.out.add(unitKey(lane.pipeline.name, part));
+  #drop(pipeline: string, spooled: Spooled, part: number): void {
+    spooled.out.add(unitKey(pipeline, part));
     this.#d.onDropped('configuration', spooled);
-    this.#d.settle(spooled, { lane, part, kept: undefined }, 'dropped');
+    this.#d.settle(spooled, { pipeline, part, kept: undefined }, 'dropped');
   }
 
   #formed(lane: Lane, frame: Frame, model: ServingModel): Piece[] {
@@ -373,9 +373,6 @@ function leftOf(name: string, formed: readonly Piece[], { left, out }: Spooled) 
 
 /** Of one pipeline, in their order. */
 function partsOf(left: ReadonlySet<string>, name: string): number[] {
-  const parts = [...left].flatMap((key) => {
-    const [pipeline, part = '0'] = key.split('/');
-    return pipeline === name ? [Number(part)] : [];
-  });
-  return parts.sort((a, b) => a - b);
+  const units = [...left].map(unitOf).filter(({ pipeline }) => pipeline === name);
+  return units.map(({ part }) => part).sort((a, b) => a - b);
 }

@@ -1,12 +1,11 @@
-import type { Spooled } from '../ingest/frame.ts';
-import { createLane, type Lane } from '../ingest/lanes.ts';
+import { type Spooled, unitOf } from '../ingest/frame.ts';
 import type { StreamPlan } from '../ingest/plan.ts';
 import type { OnUnfinished, UnitFate } from '../outcomes/counts.ts';
 import type { Change } from './messages.ts';
 
 /** A unit as its row knows it. */
 export interface Settled {
-  readonly lane: Lane;
+  readonly pipeline: string;
   readonly part: number;
   /** Where its model has states: what it left. */
   readonly kept: Uint8Array | undefined;
@@ -32,13 +31,11 @@ export function dropOthers(
   const isAsBefore = plan !== undefined && (plan.samples === undefined) === (spooled.samples === undefined);
   const stays = (name: string) => isAsBefore && plan.pipelines.some((pipeline) => pipeline.name === name);
   for (const key of spooled.left) {
-    const [name = '', part = '0'] = key.split('/');
-    if (stays(name) || spooled.out.has(key)) continue;
+    const { pipeline, part } = unitOf(key);
+    if (stays(pipeline) || spooled.out.has(key)) continue;
     spooled.out.add(key);
     d.onDropped('configuration', spooled);
-    const pipeline = { name, model: '', priority: 0, deadlineMs: undefined, everyMs: undefined };
-    const lane = createLane(pipeline, plan ?? { format: 'tensor', mask: undefined });
-    d.settle(spooled, { lane, part: Number(part), kept: undefined }, 'dropped');
+    d.settle(spooled, { pipeline, part, kept: undefined }, 'dropped');
   }
   for (const name of spooled.samples?.keys() ?? []) {
     if (stays(name)) continue;
