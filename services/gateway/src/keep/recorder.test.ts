@@ -20,14 +20,24 @@ async function setUp(o: { dir?: string; bytesMax?: number; oneBytesMax?: number 
   const clock = createTestClock();
   const ends: string[] = [];
   const removed: string[] = [];
+  let told = Promise.withResolvers<void>();
+  const note = (list: string[]) => (what: string) => {
+    list.push(what);
+    told.resolve();
+    told = Promise.withResolvers();
+  };
+  /** Each end and each removal is a reason to look. */
+  const until = async (isSo: () => boolean) => {
+    while (!isSo()) await told.promise;
+  };
   const ring = new Ring({ sourceBytesMax: 1e6, bytesMax: 1e6 }, { clock, keepMs: () => 10_000, onGone() {} });
   const plan = { name: 'front', keepMs: 10_000, mask: undefined } as unknown as StreamPlan;
   const recorder: Recorder = new RecorderOf(
     { dir, gateway: 'gateway-1', bytesMax: o.bytesMax ?? 1e6, oneBytesMax: o.oneBytesMax ?? 1e6, ageMsMax: 86_400_000 },
     {
       ...{ clock, logger: silentLogger, ring, plan: () => plan },
-      onEnd: (state) => ends.push(state),
-      onRemoved: (why) => removed.push(why),
+      onEnd: note(ends),
+      onRemoved: note(removed),
     },
   );
   await recorder.start();
@@ -47,16 +57,12 @@ async function setUp(o: { dir?: string; bytesMax?: number; oneBytesMax?: number 
     } as link.Record);
   const manifest = async (id: string) =>
     JSON.parse(await readFile(join(dir, id, 'manifest.json'), 'utf8')) as Recording;
-  /** Lets its files reach the disk. */
-  const written = async (id: string, state: string) => {
-    for (let i = 0; i < 500; i++) {
-      const found = await manifest(id);
-      if (found.state === state) return found;
-      await new Promise((resolve) => setTimeout(resolve, 2));
-    }
-    throw new Error(`recording ${id} is not ${state}`);
+  /** The manifest, when so many have ended. */
+  const written = async (id: string, count = 1) => {
+    await until(() => ends.length >= count);
+    return manifest(id);
   };
-  return { dir, clock, ring, recorder, frame, ask, manifest, written, ends, removed };
+  return { dir, clock, ring, recorder, frame, ask, manifest, written, until, ends, removed };
 }
 
 describe('a recording', () => {
@@ -75,7 +81,8 @@ describe('a recording', () => {
     frame(9, { device: 'cam-2' });
     await clock.advance(2000);
     frame(5);
-    const done = await written(recording, 'complete');
+    const done = await written(recording);
+    expect(done.state).toBe('complete');
     expect(done.frames.map(({ seq }) => seq)).toEqual([2, 3, 4]);
     expect(await readFile(join(dir, recording, done.frames[2]?.file ?? ''), 'utf8')).toBe('picture 4');
     expect((await readdir(join(dir, recording))).toSorted()).toEqual(
@@ -88,7 +95,7 @@ describe('a recording', () => {
   });
 
   it('of sound is one WAV as far as nothing is missing, and another one behind a gap', async () => {
-    const { dir, frame, ask, written, recorder } = await setUp();
+    const { dir, frame, ask, manifest, recorder } = await setUp();
     const sound = (seq: number) =>
       frame(seq, {
         type: 'audio/wav',
@@ -97,7 +104,7 @@ describe('a recording', () => {
       });
     for (const seq of [1, 2, 3, 5]) sound(seq);
     const { recording } = await ask('a');
-    const { frames } = await written(recording, 'recording').catch(() => written(recording, 'complete'));
+    const { frames } = await manifest(recording);
     expect(frames.map(({ seq, last, type }) => [seq, last, type])).toEqual([
       [1, 3, 'audio/wav'],
       [5, undefined, 'audio/wav'],
@@ -111,7 +118,8 @@ describe('a recording', () => {
     const small = await setUp({ oneBytesMax: 30 });
     for (let seq = 1; seq <= 5; seq++) small.frame(seq);
     const { recording } = await small.ask('a', { afterMs: 1000 });
-    expect((await small.written(recording, 'cut')).frames.length).toBe(3);
+    const { state, frames } = await small.written(recording);
+    expect([state, frames.length]).toEqual(['cut', 3]);
     const { dir, frame, ask, recorder } = await setUp();
     frame(1);
     const { recording: other } = await ask('b', { afterMs: 5000 });
@@ -123,18 +131,22 @@ describe('a recording', () => {
   });
 
   it('goes when it is old, and the oldest go where they are too many', async () => {
-    const { dir, clock, frame, ask, written, removed, recorder } = await setUp({ bytesMax: 25 });
+    const { dir, clock, frame, ask, written, until, removed, recorder } = await setUp({ bytesMax: 25 });
     const ids: string[] = [];
     for (let seq = 1; seq <= 4; seq++) {
       frame(seq);
       const { recording } = await ask(`action-${seq}`, { beforeMs: 0 });
       ids.push(recording);
       await clock.advance(100);
-      await written(recording, 'complete');
+      expect((await written(recording, seq)).state).toBe('complete');
     }
-    await recorder.stop();
     expect((await readdir(dir)).toSorted()).toEqual(ids.slice(2).toSorted());
     expect(removed).toEqual(['bytes', 'bytes']);
+    await clock.advance(86_400_000);
+    await until(() => removed.length === 4);
+    expect(removed.slice(2)).toEqual(['age', 'age']);
+    expect(await readdir(dir)).toEqual([]);
+    await recorder.stop();
   });
 
   it('of what is not kept, or of what is no name, is refused', async () => {
