@@ -38,7 +38,7 @@ export async function writeSimpleCnn(folder: string): Promise<BenchModel> {
   return { wirePath, batchMax: BATCH_MAX };
 }
 
-/** The same for a keyword spotter, which takes 60 µs: what is measured is nearly all Brink. */
+/** The same for a keyword spotter, which takes next to no time: what is measured is nearly all Brink. */
 export function writeKeywordSpotter(folder: string): BenchModel {
   const graph = dsCnnGraph(seededRandom(1));
   writeVersion(folder, { name: 'bench-kws', graph, batchMax: BATCH_MAX, classes: 12 });

@@ -45,8 +45,7 @@ process.on('exit', () => {
 });
 
 /**
- * The young generation may else grow to some 100 MB in each process: with 8 MiB for each half the gateway held 233 MB after 8,000
- * pictures instead of 283, control 275 instead of 327, and collected no more than once in three hundred frames.
+ * The young generation may else grow to some 100 MB in each process. `npm run bench -- memory` shows what each holds.
  */
 const NODE_ARGS = ['--disable-warning=ExperimentalWarning', '--max-semi-space-size=8'];
 
