@@ -36,7 +36,6 @@ test('the newest is what there is when it is asked for, and those before it are 
   await new Promise((resolve) => setImmediate(resolve));
   const rest: number[] = [];
   for await (const { n } of newest) rest.push(n);
-  expect((first.value as { n: number }).n + rest.length + left).toBeGreaterThan(0);
   expect(rest.at(-1) ?? first.value?.n).toBe(5);
   expect(1 + rest.length + left).toBe(5);
 });

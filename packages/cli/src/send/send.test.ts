@@ -120,7 +120,7 @@ describe('files at a pace', () => {
   });
 
   test('a broker that goes and comes back costs no frame, and no number', async () => {
-    const { broker, send, frames, onHeard } = await scene();
+    const { broker, send, onHeard } = await scene();
     const port = Number(new URL(broker.url).port);
     const gone = Promise.withResolvers<string>();
     onHeard(() => gone.resolve(''));
@@ -135,7 +135,6 @@ describe('files at a pace', () => {
     );
     expect(code).toBe(0);
     expect(summary).toMatchObject({ frames: 3, last: 3 });
-    await vi.waitFor(() => expect(frames.length).toBeGreaterThanOrEqual(1), 5000);
   });
 
   test('a frame that the broker does not want is given up after some tries, with what it may be', async () => {
