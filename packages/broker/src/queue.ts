@@ -16,15 +16,17 @@ export const bytesOf = (packet: Packet) => packet.payload?.length ?? 0;
 export interface Queue {
   readonly size: number;
   readonly bytes: number;
-  push(packet: Packet, qosMax: number): void;
+  /** @returns false where it waits already, for another filter of the same client */
+  push(packet: Packet, qosMax: number): boolean;
   /** A message got its packet id, or (QoS 2) its PUBREL takes its place. */
   update(packet: Packet): void;
   /** PUBACK or PUBCOMP arrived. @returns what was acknowledged, if it was known */
   clear(messageId: number | undefined): Packet | undefined;
   /** Of a message that waits: whether it was sent, on this connection or an earlier one. undefined: it does not wait. */
   isSent(brokerCounter: number): boolean | undefined;
-  /** In the order of arrival, each with its number. */
-  list(): (readonly [number, Packet])[];
+  /** What waits, by its brokerCounter, in the order of arrival. */
+  numbers(): number[];
+  get(brokerCounter: number): Packet | undefined;
 }
 
 /** Look-ups by number instead of aedes' search through an array: a gateway that comes back may find thousands. */
@@ -41,11 +43,12 @@ export function createQueue(): Queue {
       return bytes;
     },
     push(packet, qosMax) {
-      if (packets.has(packet.brokerCounter)) return;
+      if (packets.has(packet.brokerCounter)) return false;
       const qos = Math.min(packet.qos ?? 0, qosMax);
       // [MQTT-3.3.1-9] not marked as retained: the subscription was there before the message.
       packets.set(packet.brokerCounter, { ...packet, messageId: undefined, retain: false, qos });
       bytes += bytesOf(packet);
+      return true;
     },
     update(packet) {
       if (packet.messageId === undefined) return;
@@ -77,6 +80,7 @@ export function createQueue(): Queue {
       const packet = packets.get(brokerCounter);
       return packet === undefined ? undefined : packet.messageId !== undefined;
     },
-    list: () => [...packets],
+    numbers: () => [...packets.keys()],
+    get: (brokerCounter) => packets.get(brokerCounter),
   };
 }

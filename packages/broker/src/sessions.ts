@@ -27,13 +27,28 @@ interface Session {
 
 /** A client has come back, and what waited for it is being sent. */
 interface Resuming {
+  /** What is to be sent, in the order of arrival; what has come since is put behind. */
+  readonly next: number[];
   /** Handed to aedes and not on the socket yet. */
   readonly unsent: Set<number>;
   /** Goes on when there is none of them, or when another connection resumes. */
   wake: () => void;
 }
 
-const newResuming = (): Resuming => ({ unsent: new Set(), wake: () => {} });
+const newResuming = (queue: Queue): Resuming => ({ next: queue.numbers(), unsent: new Set(), wake: () => {} });
+
+const woken = (resuming: Resuming) =>
+  new Promise<void>((resolve) => {
+    resuming.wake = resolve;
+  });
+
+/** Nothing where it went meanwhile. */
+function* waiting(queue: Queue, number: number, unsent: Set<number>): Generator<Packet> {
+  const packet = queue.get(number);
+  if (packet === undefined) return;
+  if (packet.cmd !== 'pubrel') unsent.add(number);
+  yield packet;
+}
 
 /** State that several hooks of aedes share; hence a class. */
 export class Sessions {
@@ -69,7 +84,7 @@ export class Sessions {
     if (known !== undefined) {
       known.offlineSinceMs = undefined;
       known.resuming?.wake();
-      known.resuming = newResuming();
+      known.resuming = newResuming(known.queue);
       if (known.dropped > 0)
         this.#logger.warn({ client: id, dropped: known.dropped }, 'messages were dropped while it was away');
       known.dropped = 0;
@@ -77,13 +92,9 @@ export class Sessions {
     }
     if (this.#sessions.size >= this.#limits.sessionsMax) this.#sweep();
     if (this.#sessions.size >= this.#limits.sessionsMax) return 'session_limit';
-    this.#sessions.set(id, {
-      owner,
-      queue: createQueue(),
-      offlineSinceMs: undefined,
-      dropped: 0,
-      resuming: newResuming(),
-    });
+    const queue = createQueue();
+    const resuming = newResuming(queue);
+    this.#sessions.set(id, { owner, queue, offlineSinceMs: undefined, dropped: 0, resuming });
     return undefined;
   }
 
@@ -119,7 +130,8 @@ export class Sessions {
         this.#logger.warn({ client: id, queued: session.queue.size }, 'queue of a session is full');
       return;
     }
-    this.#change(session.queue, (queue) => queue.push(packet, qosMax));
+    const isNew = this.#change(session.queue, (queue) => queue.push(packet, qosMax));
+    if (isNew) session.resuming?.next.push(packet.brokerCounter);
   }
 
   update(id: string, packet: Packet): void {
@@ -144,20 +156,12 @@ export class Sessions {
     const resuming = session?.resuming;
     if (session === undefined || resuming === undefined) return;
     const goesOn = () => this.#sessions.get(id) === session && session.resuming === resuming;
-    const given = new Set<number>();
     while (goesOn()) {
-      const next = session.queue.list().filter(([number]) => !given.has(number));
-      for (const [number, packet] of next) {
-        given.add(number);
-        if (packet.cmd !== 'pubrel') resuming.unsent.add(number);
-        yield packet;
-      }
+      const next = resuming.next.splice(0);
+      for (const number of next) yield* waiting(session.queue, number, resuming.unsent);
       if (next.length > 0) continue;
-      if (resuming.unsent.size === 0) session.resuming = undefined;
-      else
-        await new Promise<void>((resolve) => {
-          resuming.wake = resolve;
-        });
+      if (resuming.unsent.size > 0) await woken(resuming);
+      else session.resuming = undefined;
     }
   }
 
