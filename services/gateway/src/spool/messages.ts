@@ -85,7 +85,6 @@ export interface Group {
 
 /** Rows of one stream, in the order of arrival. */
 export interface Load {
-  readonly n: number;
   readonly stream: string;
   readonly after: number;
   readonly rowsMax: number;
@@ -93,7 +92,9 @@ export interface Load {
 }
 
 /** `probe`: is there room for frames again? */
-export type Request = { readonly write: Group } | { readonly load: Load } | { readonly probe: number } | 'stop';
+export type Ask = { readonly load: Load } | 'probe';
+
+export type Request = { readonly write: Group } | { readonly ask: Ask; readonly n: number } | 'stop';
 
 export interface Failure {
   readonly code: ErrorCode;
@@ -106,8 +107,7 @@ export interface LoadedRow extends Omit<FrameRow, 'pipelines' | 'uncut'> {
 
 export type Answer =
   | { readonly group: number; readonly failure?: Failure }
-  | { readonly load: number; readonly failure?: Failure; readonly rows?: readonly LoadedRow[] }
-  | { readonly probe: number; readonly failure?: Failure };
+  | { readonly asked: number; readonly failure?: Failure; readonly rows?: readonly LoadedRow[] };
 
 export type Reply = Answer | { readonly opened: SpoolContents } | { readonly notOpened: Failure };
 

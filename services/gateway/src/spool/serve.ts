@@ -55,15 +55,14 @@ function answer(
     writer.commit(group);
     hooks.failpoint?.('commit.after');
   };
+  const to = 'write' in request ? { group: request.write.n } : { asked: request.n };
   try {
-    if ('load' in request) return { load: request.load.n, rows: writer.load(request.load) };
-    if ('probe' in request) room.find();
-    else room.give(() => commit(request.write), request.write);
-    return 'probe' in request ? { probe: request.probe } : { group: request.write.n };
+    if ('write' in request) room.give(() => commit(request.write), request.write);
+    else if (request.ask === 'probe') room.find();
+    else return { asked: request.n, rows: writer.load(request.ask.load) };
+    return to;
   } catch (error) {
-    const failure = failureOf(error);
-    if ('load' in request) return { load: request.load.n, failure };
-    return 'probe' in request ? { probe: request.probe, failure } : { group: request.write.n, failure };
+    return { ...to, failure: failureOf(error) };
   }
 }
 

@@ -1,7 +1,7 @@
 import { Worker } from 'node:worker_threads';
 import { BrinkError } from '@brink/protocol';
 import type { Clock, Timer } from '@brink/runtime';
-import type { Answer, Change, Failure, Load, LoadedRow, Reply, Request, SpoolContents } from './messages.ts';
+import type { Answer, Ask, Change, Failure, Load, LoadedRow, Reply, Request, SpoolContents } from './messages.ts';
 
 /** Of one transaction. Beyond, the rest waits for the next. */
 const GROUP_CHANGES_MAX = 512;
@@ -42,8 +42,7 @@ export interface SpoolDeps {
 export class Spool {
   readonly #config: SpoolConfig;
   readonly #d: SpoolDeps;
-  readonly #loads = new Map<number, PromiseWithResolvers<readonly LoadedRow[]>>();
-  readonly #probes = new Map<number, PromiseWithResolvers<void>>();
+  readonly #asked = new Map<number, PromiseWithResolvers<readonly LoadedRow[]>>();
   #worker: Worker | undefined;
   #gone: Promise<void> = Promise.resolve();
   /** broken: there is no thread, and the last attempt to start one failed. */
@@ -98,27 +97,14 @@ export class Spool {
   }
 
   /** @throws BrinkError E_UNAVAILABLE: the thread ended before it answered */
-  load(request: Omit<Load, 'n'>): Promise<readonly LoadedRow[]> {
-    const n = ++this.#lastRequest;
-    const answer = Promise.withResolvers<readonly LoadedRow[]>();
-    if (this.#state !== 'open') answer.reject(this.#noThread());
-    else {
-      this.#loads.set(n, answer);
-      this.#post({ load: { n, ...request } });
-    }
-    return answer.promise;
+  load(request: Load): Promise<readonly LoadedRow[]> {
+    return this.#ask({ load: request });
   }
 
   /** After a write failed: resolves when frames can be taken again. @throws BrinkError E_STORAGE_FULL, E_UNAVAILABLE */
-  probe(): Promise<void> {
-    const n = ++this.#lastRequest;
-    const answer = Promise.withResolvers<void>();
-    if (this.#state !== 'open') answer.reject(this.#noThread());
-    else {
-      this.#probes.set(n, answer);
-      this.#post({ probe: n });
-    }
-    return answer.promise;
+  async probe(): Promise<void> {
+    await this.#ask('probe');
+    this.#well();
   }
 
   /** Commits what was written before. */
@@ -163,6 +149,15 @@ export class Spool {
     return opened.promise;
   }
 
+  #ask(ask: Ask): Promise<readonly LoadedRow[]> {
+    if (this.#state !== 'open') return Promise.reject(this.#noThread());
+    const n = ++this.#lastRequest;
+    const answer = Promise.withResolvers<readonly LoadedRow[]>();
+    this.#asked.set(n, answer);
+    this.#post({ n, ask });
+    return answer.promise;
+  }
+
   #post(request: Request): void {
     this.#worker?.postMessage(request);
   }
@@ -175,9 +170,8 @@ export class Spool {
     this.#problem = `spool: its thread: ${why}`;
     this.#d.onRestart();
     const error = this.#noThread();
-    for (const { reject } of [...this.#loads.values(), ...this.#probes.values()]) reject(error);
-    this.#loads.clear();
-    this.#probes.clear();
+    for (const { reject } of this.#asked.values()) reject(error);
+    this.#asked.clear();
     void this.#reopen();
   }
 
@@ -238,16 +232,10 @@ export class Spool {
       }
       return;
     }
-    const asked = 'load' in reply ? this.#loads.get(reply.load) : this.#probes.get(reply.probe);
+    const asked = this.#asked.get(reply.asked);
+    this.#asked.delete(reply.asked);
     if (failure !== undefined) asked?.reject(errorOf(failure));
-    if ('load' in reply) {
-      this.#loads.get(reply.load)?.resolve(reply.rows ?? []);
-      this.#loads.delete(reply.load);
-    } else {
-      if (failure === undefined) this.#well();
-      this.#probes.get(reply.probe)?.resolve();
-      this.#probes.delete(reply.probe);
-    }
+    else asked?.resolve(reply.rows ?? []);
   }
 
   #committed(): void {
