@@ -36,6 +36,9 @@ describe('a foreign topic', () => {
   it.each([
     ['', 'printable'],
     ['a/\u0000/{device}', 'printable'],
+    ['a/\u001f/{device}', 'printable'],
+    ['a/\u007f/{device}', 'printable'],
+    ['a/\u009f/{device}', 'printable'],
     [`a/${'x'.repeat(256)}/{device}`, '256 bytes'],
     ['a/b/c/d/e/f/g/h/{device}', '8 levels'],
     ['brink/{device}/up/frames/front', "Brink's own"],

@@ -54,8 +54,7 @@ export function parseForeignTopic(pattern: string, root = 'brink'): ForeignTopic
 export function foreignTopicProblem(pattern: string, root = 'brink'): string | undefined {
   const levels = pattern.split('/');
   const [first = ''] = levels;
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
-  if (pattern === '' || Buffer.byteLength(pattern) > BYTES_MAX || /[\u0000-\u001f\u007f]/.test(pattern))
+  if (pattern === '' || Buffer.byteLength(pattern) > BYTES_MAX || /\p{Cc}/u.test(pattern))
     return `1 to ${BYTES_MAX} bytes of printable characters`;
   if (levels.length > LEVELS_MAX) return `at most ${LEVELS_MAX} levels`;
   if (first === root) return `a topic of another system: "${root}/…" are Brink's own, which need no mapping`;
