@@ -1,12 +1,10 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { freePorts } from '@brink/test/up';
+import { end, freePorts, untilReady } from '@brink/test/up';
 import type { Payload } from './site.ts';
 import { connectDevices, createLoop } from './system.ts';
 
-const READY_MS_MAX = 60_000;
 const PASSWORD = 'for-the-time-of-a-bench';
 const root = join(import.meta.dirname, '..');
 
@@ -63,21 +61,4 @@ function start(module: string, env: Record<string, string>): ChildProcess {
     stdio: ['pipe', 'ignore', 'inherit'],
     env: { ...process.env, BRINK_LOG_LEVEL: 'error', BRINK_PARENT_PIPE: '1', ...env },
   });
-}
-
-async function end(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return;
-  child.kill('SIGTERM');
-  await once(child, 'exit');
-}
-
-async function untilReady(url: string): Promise<void> {
-  const late = performance.now() + READY_MS_MAX;
-  for (;;) {
-    const answer = await fetch(url).catch(() => undefined);
-    if (answer?.ok === true) return;
-    const why = await answer?.text();
-    if (performance.now() > late) throw new Error(`not ready in ${READY_MS_MAX} ms: ${why ?? 'nobody listens'}`);
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
 }

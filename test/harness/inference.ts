@@ -4,9 +4,8 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { link, ModelPolicy } from '@brink/protocol';
 import { createLinkClient, silentLogger, systemClock } from '@brink/runtime';
-import { end, freePorts } from './up.ts';
+import { end, freePorts, untilReady } from './up.ts';
 
-const READY_MS_MAX = 120_000;
 const module = join(import.meta.dirname, '../../services/inference/src/main.ts');
 
 export interface InferenceProcessOptions {
@@ -81,17 +80,6 @@ export async function startInferenceProcess(o: InferenceProcessOptions) {
       await end(child);
     },
   };
-}
-
-async function untilReady(url: string): Promise<void> {
-  const late = performance.now() + READY_MS_MAX;
-  for (;;) {
-    const answer = await fetch(url).catch(() => undefined);
-    if (answer?.ok === true) return;
-    const why = await answer?.text();
-    if (performance.now() > late) throw new Error(`not ready in ${READY_MS_MAX} ms: ${why ?? 'nobody listens'}`);
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
 }
 
 /** A gateway's end of the link. Resolves when every model is ready. */

@@ -114,6 +114,18 @@ export async function end(child: ChildProcess): Promise<number | null> {
   return child.exitCode;
 }
 
+/** Until its `/readyz` says so. */
+export async function untilReady(url: string): Promise<void> {
+  const late = performance.now() + READY_MS_MAX;
+  for (;;) {
+    const answer = await fetch(url).catch(() => undefined);
+    if (answer?.ok === true) return;
+    const why = await answer?.text();
+    if (performance.now() > late) throw new Error(`not ready in ${READY_MS_MAX} ms: ${why ?? 'nobody listens'}`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+
 /** Consecutive ports that were free a moment ago. */
 export async function freePorts(count: number): Promise<number[]> {
   for (;;) {
