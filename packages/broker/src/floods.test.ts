@@ -145,8 +145,8 @@ test('20: a stored session that does not read costs its bound, and finds its fir
         await sender.publishAsync(`brink/cam-7/up/frames/front/boot-${frame}`, Buffer.alloc(512 * 1024), { qos: 1 });
       }
       await until(async () => (await fleet.refused('slow_consumer')) === 1, 'it is disconnected');
-      // Of 150 MB that passed: the 15 MB that are kept, and what lies in sockets.
-      expect(heldBytes() - before).toBeLessThan(50 * 1024 * 1024);
+      // Of 150 MB that passed: the 15 MB that are kept, and what lies in sockets. Buffers are swept some time after they are collected.
+      await until(() => heldBytes() - before < 50 * 1024 * 1024, 'no more than that is held');
       expect(await fleet.queued()).toBe(30);
       expect(await fleet.dropped('queue_full')).toBe(270);
       const back = await fleet.connect(subscriber);
