@@ -18,6 +18,8 @@ export interface FleetOptions {
   /** The site, as YAML or JSON; default config/ of the repository. */
   readonly configuration?: string | object;
   readonly models?: string;
+  /** Settings of the services, beside those of the harness. */
+  readonly env?: Record<string, string>;
   /** Default: an embedded broker of its own. */
   readonly mqtt?: { readonly url: string; readonly env?: Record<string, string> };
 }
@@ -101,6 +103,7 @@ function environment(folder: string, options: FleetOptions, mqttUrl: string) {
     BRINK_INFERENCE_LINK: `unix:${join(folder, 'inference.sock')}`,
     BRINK_CONTROL_LINK: `unix:${join(folder, 'control.sock')}`,
     ...options.mqtt?.env,
+    ...options.env,
   });
 }
 
