@@ -90,6 +90,7 @@ export const ERROR_TABLE = {
   E_ACTION_STALE: row(409, PRECONDITION, false, 'The trigger is older than stale_ms_max; the action is not sent.'),
   E_ACTION_EXPIRED: row(504, DEADLINE, false, 'The action expired before it was acknowledged.'),
   E_ACTION_REFUSED: row(409, PRECONDITION, false, 'The device answered that it did not carry the action out.'),
+  E_SSRF_BLOCKED: row(403, DENIED, false, 'The address is not one that requests may go to.'),
   // HTTP
   E_BAD_REQUEST: row(400, INVALID, false, 'The request is not valid.'),
   E_UNAUTHORISED: row(401, UNAUTHENTICATED, false, 'The request carries no valid token.'),
