@@ -87,6 +87,7 @@ export const ERROR_TABLE = {
   E_STORAGE_NEWER: row(500, PRECONDITION, false, 'The store was written by a newer version of Brink.'),
   // rules and actions
   E_RULE: row(422, INVALID, false, 'The condition of a rule cannot be evaluated.'),
+  E_RULE_DISARMED: row(409, PRECONDITION, false, 'The rule is disarmed or snoozed; the action is not sent.'),
   E_ACTION_STALE: row(409, PRECONDITION, false, 'The trigger is older than stale_ms_max; the action is not sent.'),
   E_ACTION_EXPIRED: row(504, DEADLINE, false, 'The action expired before it was acknowledged.'),
   E_ACTION_REFUSED: row(409, PRECONDITION, false, 'The device answered that it did not carry the action out.'),

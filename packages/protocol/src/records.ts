@@ -91,6 +91,10 @@ export const BecauseSchema = z
       })
       .optional(),
     timer_due: Time.optional().describe('set where time, not a decision, made it act'),
+    test: z
+      .strictObject({ by: z.string() })
+      .optional()
+      .describe('set where a person fired the rule to see what it does: neither its state nor its cooldown counted'),
     at: Time.describe('rule time: received_at of the decision, or when the timer was due'),
     age_ms: z.number().describe('of the decision when it was evaluated'),
     stale_ms_max: z.number().int(),

@@ -2,7 +2,7 @@ import { type ActionConfig, type Because, type Decision, type ErrorCode, formatA
 import type { CompiledAction, CompiledRule, CompiledRules } from './compile.ts';
 import { type Expression, ExpressionError, type Variables } from './expression.ts';
 import { holdingIn, type Step } from './machine.ts';
-import type { EngineState, KeyState, Trigger } from './state.ts';
+import type { Arming, EngineState, KeyState, Trigger } from './state.ts';
 import type { Json } from './template.ts';
 
 // What a step that fired leads to: actions with their reasons, and the cooldown that they reserve.
@@ -32,7 +32,9 @@ export type Effect =
   /** undefined: forget the key. */
   | { readonly kind: 'save'; readonly rule: string; readonly key: string; readonly state: KeyState | undefined }
   /** Its error count changed. */
-  | { readonly kind: 'health'; readonly rule: string };
+  | { readonly kind: 'health'; readonly rule: string }
+  /** undefined: armed. */
+  | { readonly kind: 'arming'; readonly rule: string; readonly arming: Arming | undefined };
 
 /** One rule, at one event. */
 export interface Context {
@@ -101,6 +103,9 @@ function emit(
   const { key, trigger, atMs, timerDueMs } = emission;
   const because = explain(context, phase, emission);
   const stale = because.age_ms > rule.config.stale_ms_max;
+  const withheld = stale
+    ? staleError(because.age_ms, rule.config.stale_ms_max)
+    : disarmedError(context.state.arming[rule.name], phase, atMs);
   // After those of `then`, so that no id is used twice even where both come of one decision.
   const offset = phase === 'then' ? 0 : rule.then.length;
   const timer = timerDueMs === undefined ? {} : { timer: { key, dueMs: timerDueMs } };
@@ -109,9 +114,9 @@ function emit(
     const index = offset + position;
     const id = formatActionId({ decision: trigger.id, ...timer }, rule.name, index);
     const rendered = render(action, emission.variables);
-    const error = stale ? staleError(because.age_ms, rule.config.stale_ms_max) : rendered.error;
+    const error = withheld ?? rendered.error;
     if (error === undefined) pending.push(id);
-    const fate = stale ? 'suppressed' : error === undefined ? 'pending' : 'dead';
+    const fate = withheld !== undefined ? 'suppressed' : error === undefined ? 'pending' : 'dead';
     effects.push({
       kind: 'action',
       action: {
@@ -141,7 +146,23 @@ const staleError = (ageMs: number, maxMs: number) =>
     detail: `the trigger was ${Math.round(ageMs)} ms old when it was evaluated; stale_ms_max is ${maxMs}`,
   }) as const;
 
-function render(
+/**
+ * By rule time, so that a replay says the same. `on_release` is only asked for where `then` was really emitted: what was
+ * begun before the rule was set aside is still undone.
+ */
+function disarmedError(arming: Arming | undefined, phase: EmittedAction['phase'], atMs: number) {
+  if (arming === undefined || phase === 'on_release') return undefined;
+  if (arming.untilMs !== undefined && atMs >= arming.untilMs) return undefined;
+  const until = arming.untilMs === undefined ? '' : ` until ${new Date(arming.untilMs).toISOString()}`;
+  const note = arming.note === undefined ? '' : `: ${arming.note}`;
+  const since = new Date(arming.sinceMs).toISOString();
+  return {
+    code: 'E_RULE_DISARMED',
+    detail: `the rule is ${arming.state}${until}, by ${arming.by} since ${since}${note}`,
+  } as const;
+}
+
+export function render(
   action: CompiledAction,
   variables: Variables,
 ): { config: ActionConfig; error?: EmittedAction['error'] } {
@@ -209,7 +230,7 @@ export function triggerOf(
 }
 
 /** What an expression read, long values cut. */
-function valuesOf(expression: Expression, variables: Variables): Record<string, Json> {
+export function valuesOf(expression: Expression, variables: Variables): Record<string, Json> {
   const values: Record<string, Json> = {};
   for (const path of expression.paths) {
     const value = path

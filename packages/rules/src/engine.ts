@@ -1,9 +1,11 @@
 import type { Decision } from '@brink/protocol';
-import type { CompiledRule, CompiledRules } from './compile.ts';
+import type { CompiledRules } from './compile.ts';
 import { type Context, type Effect, pick, settle, triggerOf } from './emission.ts';
 import { type Expression, ExpressionError, type Variables } from './expression.ts';
+import { keyOf } from './keys.ts';
 import { firstState, type Observation, step } from './machine.ts';
-import { type EngineState, emptyState, type KeyState, memoryOf, moveTimer } from './state.ts';
+import { type Arming, type EngineState, emptyState, type KeyState, memoryOf, moveTimer } from './state.ts';
+import { fireTest, type TestFire } from './test-fire.ts';
 
 /** One entry of the ordered log. `nowMs` is the log's clock when the entry was written; ages are taken against it. */
 export type RuleEvent =
@@ -17,7 +19,10 @@ export type RuleEvent =
       readonly key: string;
       readonly id: string;
       readonly change: 'sent' | 'acked' | 'unsent';
-    };
+    }
+  /** A person set a rule aside, or armed it again (undefined). It holds from here on in the log. */
+  | { readonly kind: 'arm'; readonly rule: string; readonly arming: Arming | undefined }
+  | TestFire;
 
 export interface Reduced {
   /** The state passed in, changed. */
@@ -31,7 +36,6 @@ export interface Reduced {
 export const KEYS_MAX = 10_000;
 /** A tick fires at most so many, so that one transaction stays short; `nextDueMs` then lies in the past. */
 const TIMERS_PER_TICK_MAX = 1000;
-const KEY_CHARS_MAX = 120;
 /** Frames arrive out of order by seconds; what is older by more was stamped by a clock that was set back. */
 const CLOCK_BACK_MS = 60_000;
 
@@ -50,6 +54,10 @@ export function reduce(state: EngineState, event: RuleEvent, compiled: CompiledR
     }
   } else if (event.kind === 'tick') {
     tick(state, event, compiled, effects);
+  } else if (event.kind === 'arm') {
+    setArming(state, event, effects);
+  } else if (event.kind === 'fire') {
+    effects.push(...fireTest(state, event, compiled));
   } else {
     changeCooldown(state, event, effects);
   }
@@ -64,6 +72,7 @@ export function adoptState(state: EngineState, before: CompiledRules | undefined
     if (rule === undefined || (before !== undefined && before.byName.get(name)?.shape !== rule.shape)) continue;
     kept.rules[name] = memory;
   }
+  kept.arming = state.arming;
   kept.timers = state.timers.filter(([, rule]) => Object.hasOwn(kept.rules, rule));
   return kept;
 }
@@ -190,26 +199,6 @@ function evaluate(context: Context, expression: Expression, field: string, varia
   }
 }
 
-/** Which machine of the rule a decision belongs to. Labels may be anything, so they are encoded; ids part at `~`. */
-export function keyOf(rule: CompiledRule, decision: Decision): string {
-  const by = rule.config.by;
-  if (by.length === 1 && by[0] === 'device') return decision.device;
-  const key = by.map((field) => encodeKeyPart((field === 'label' ? decision.label : decision[field]) ?? '')).join(':');
-  if (key.length <= KEY_CHARS_MAX) return key;
-  return `${key.slice(0, KEY_CHARS_MAX - 9)}-${fnv1a(key)}`;
-}
-
-// "~" parts an action's id. A key "__proto__" would name the prototype of the object that holds the keys.
-const encodeKeyPart = (text: string) =>
-  encodeURIComponent(text.toWellFormed()).replaceAll('~', '%7E').replaceAll('__', '%5F_');
-
-/** FNV-1a, 32 bits (http://www.isthe.com/chongo/tech/comp/fnv/), so that keys that are cut stay apart. */
-function fnv1a(text: string): string {
-  let hash = 0x811c9dc5;
-  for (let at = 0; at < text.length; at++) hash = Math.imul(hash ^ text.charCodeAt(at), 0x01000193);
-  return (hash >>> 0).toString(16).padStart(8, '0');
-}
-
 /** @returns false where every machine of the rule is at work: the decision then counts as an error of the rule */
 function makeRoom({ state, rule, effects }: Context): boolean {
   const memory = memoryOf(state, rule.name);
@@ -224,6 +213,12 @@ function makeRoom({ state, rule, effects }: Context): boolean {
   memory.lastError = `more than ${KEYS_MAX} keys at work; a decision was left out`;
   effects.push({ kind: 'health', rule: rule.name });
   return false;
+}
+
+function setArming(state: EngineState, { rule, arming }: RuleEvent & { kind: 'arm' }, effects: Effect[]): void {
+  if (arming === undefined) delete state.arming[rule];
+  else state.arming[rule] = arming;
+  effects.push({ kind: 'arming', rule, arming });
 }
 
 function changeCooldown(state: EngineState, event: RuleEvent & { kind: 'action' }, effects: Effect[]): void {

@@ -11,10 +11,19 @@ export type { Effect, EmittedAction } from './emission.ts';
 export {
   adoptState,
   KEYS_MAX,
-  keyOf,
   type Reduced,
   type RuleEvent,
   reduce,
 } from './engine.ts';
+export { keyOf } from './keys.ts';
 export { holdingIn } from './machine.ts';
-export { type EngineState, emptyState, type KeyState, restoreState, type SavedKey, type Trigger } from './state.ts';
+export {
+  type Arming,
+  type EngineState,
+  emptyState,
+  type KeyState,
+  restoreState,
+  type SavedKey,
+  type Trigger,
+} from './state.ts';
+export { TEST_KEY, type TestFire } from './test-fire.ts';

@@ -52,11 +52,23 @@ export interface RuleMemory {
   size: number;
 }
 
+/** A rule that a person has set aside: it goes on watching, but what it leads to is suppressed. */
+export interface Arming {
+  /** disarmed: until it is armed again. snoozed: until `untilMs`, rule time. */
+  readonly state: 'disarmed' | 'snoozed';
+  readonly untilMs?: number;
+  readonly sinceMs: number;
+  readonly by: string;
+  readonly note?: string;
+}
+
 /** All that the engine remembers. JSON. Owned by `reduce`, which changes it in place: keep a copy, not a reference. */
 export interface EngineState {
   rules: Record<string, RuleMemory>;
   /** [due, rule, key], sorted: the first is the next to fire. */
   timers: [dueMs: number, rule: string, key: string][];
+  /** By rule; absent: armed. Outlives a change of the rule, and the rule: what is off must not come back on by itself. */
+  arming: Record<string, Arming>;
 }
 
 export interface SavedKey {
@@ -65,14 +77,16 @@ export interface SavedKey {
   readonly state: KeyState;
 }
 
-export const emptyState = (): EngineState => ({ rules: {}, timers: [] });
+export const emptyState = (): EngineState => ({ rules: {}, timers: [], arming: {} });
 
 /** The state that was saved row by row. @param health errors and last error per rule */
 export function restoreState(
   rows: Iterable<SavedKey>,
   health: Iterable<{ rule: string; errors: number; lastError?: string }> = [],
+  arming: Iterable<readonly [rule: string, arming: Arming]> = [],
 ): EngineState {
   const state = emptyState();
+  state.arming = Object.fromEntries(arming);
   for (const { rule, errors, lastError } of health) {
     state.rules[rule] = { errors, ...(lastError === undefined ? {} : { lastError }), keys: {}, size: 0 };
   }
