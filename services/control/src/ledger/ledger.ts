@@ -16,6 +16,7 @@ import type { CommitReply, Failure, Group, GroupReply, Operation, Testing, Worke
 import { createQueries } from './queries.ts';
 import type {
   AckOutcome,
+  Activation,
   AttemptOutcome,
   CommitResult,
   Committed,
@@ -75,7 +76,7 @@ export interface Ledger extends Part {
    */
   commit(items: readonly LedgerItem[]): Promise<CommitResult>;
   /** Swaps rules between two decisions and stores the revision. Rejects E_RULE or E_CONFIG and changes nothing. */
-  configure(published: PublishedConfiguration): Promise<void>;
+  configure(published: PublishedConfiguration, activation?: Activation): Promise<void>;
   ack(device: string, ack: Ack): Promise<AckOutcome>;
   /** Called after each COMMIT, in order. Must not throw and must not wait. */
   onCommitted(listener: (committed: Committed) => void): void;
@@ -237,7 +238,7 @@ type Perform = <T>(operation: Operation, full?: boolean) => Promise<T>;
 /** Everything that is one entry of the log and nothing more. */
 function createOperations(perform: Perform) {
   return {
-    configure: (published) => perform({ op: 'configure', published }),
+    configure: (published, activation = {}) => perform({ op: 'configure', published, activation }),
     ack: (device, ack) => perform({ op: 'ack', device, ack }),
     // A lease is no promise: after a power cut the row is due again. The same goes for what was sent.
     lease: ({ limit, leaseMs }) => perform({ op: 'lease', limit, leaseMs }, false),

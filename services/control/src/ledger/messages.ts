@@ -1,5 +1,5 @@
 import type { Ack, ActionConfig, ActionRecord, PublishedConfiguration } from '@brink/protocol';
-import type { AttemptOutcome } from './records.ts';
+import type { Activation, AttemptOutcome } from './records.ts';
 
 // What the ledger and its two threads say to each other. Outcomes travel as the text they came as: a string is handed
 // over at a fraction of what cloning the object would cost.
@@ -7,7 +7,7 @@ import type { AttemptOutcome } from './records.ts';
 /** One operation of the log. `commit`: JSON texts, and which of them are dead letters. */
 export type Operation =
   | { readonly op: 'commit'; readonly texts: string[]; readonly dead: boolean[] }
-  | { readonly op: 'configure'; readonly published: PublishedConfiguration }
+  | { readonly op: 'configure'; readonly published: PublishedConfiguration; readonly activation: Activation }
   | { readonly op: 'ack'; readonly device: string; readonly ack: Ack }
   | { readonly op: 'tick'; readonly dueMs: number }
   | { readonly op: 'lease'; readonly limit: number; readonly leaseMs: number }

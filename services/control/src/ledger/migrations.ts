@@ -61,4 +61,14 @@ CREATE TABLE device (
 CREATE TABLE config_revision (revision TEXT PRIMARY KEY, body TEXT NOT NULL, activated_ms REAL NOT NULL) STRICT;
 CREATE INDEX config_revision_time ON config_revision (activated_ms);
 `,
+  `
+-- Which configuration was active when, in order, whatever the clock said; who made it so, and the files that it was read from.
+CREATE TABLE config_activation (
+  id INTEGER PRIMARY KEY, revision TEXT NOT NULL, previous TEXT, at_ms REAL NOT NULL, how TEXT NOT NULL, author TEXT
+) STRICT;
+INSERT INTO config_activation (revision, previous, at_ms, how, author)
+  SELECT revision, lag(revision) OVER (ORDER BY activated_ms, rowid), activated_ms, 'files', NULL
+  FROM config_revision ORDER BY activated_ms, rowid;
+ALTER TABLE config_revision ADD COLUMN files TEXT;
+`,
 ];

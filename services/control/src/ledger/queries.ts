@@ -53,6 +53,7 @@ export function createQueries(config: () => WorkerData) {
     deadCounts: method('deadCounts'),
     revisions: method('revisions'),
     configuration: method('configuration'),
+    configurationFiles: method('configurationFiles'),
   };
 
   return {

@@ -3,9 +3,9 @@ import { holdingIn, type KeyState } from '@brink/rules';
 import { createActionReads } from './action-reads.ts';
 import { createDecisionReads } from './decision-reads.ts';
 import { all, limited, one, pageOf } from './pages.ts';
-import type { DeadQuery, Revision } from './records.ts';
+import type { DeadQuery } from './records.ts';
+import { listRevisions, loadFiles, loadPublished } from './revisions.ts';
 import { deadRecord, deviceRecord, iso } from './rows.ts';
-import { loadPublished } from './rulebook.ts';
 import type { Store } from './store.ts';
 
 /** Keys of one rule that are shown. */
@@ -24,7 +24,8 @@ export function createReader(store: Store) {
       return row === undefined ? undefined : deviceRecord(row);
     },
     counts: () => counts(store),
-    revisions: (limit: number) => revisions(store, limit),
+    revisions: (limit: number) => listRevisions(store, limited(limit)),
+    configurationFiles: (revision: string) => loadFiles(store, revision),
     configuration: (revision?: string) => loadPublished(store, revision),
   };
 }
@@ -55,14 +56,6 @@ function counts(store: Store): CommittedCounts[] {
   );
   // SQLite's rows have no prototype; these travel on as ordinary objects.
   return rows.map((row) => ({ ...row }) as unknown as CommittedCounts);
-}
-
-function revisions(store: Store, limit: number): Revision[] {
-  const text = 'SELECT revision, activated_ms FROM config_revision ORDER BY activated_ms DESC, rowid DESC LIMIT ?';
-  return all(store, text, limited(limit)).map((row) => ({
-    revision: String(row.revision),
-    activated_at: iso(row.activated_ms),
-  }));
 }
 
 function ruleStates(store: Store, wanted?: string): RuleState[] {

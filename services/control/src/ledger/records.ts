@@ -84,9 +84,35 @@ export interface Page<T> {
   readonly next?: number;
 }
 
+/** How a configuration came to be active: files that were written by hand, an edit over HTTP, or going back to an earlier one. */
+export interface ActivationOrigin {
+  readonly how: 'files' | 'http' | 'rollback';
+  /** Who asked for it, as audit names them; undefined where nobody knows. */
+  readonly by?: string | undefined;
+}
+
+/** One file of the configuration folder. */
+export interface RevisionFile {
+  /** Without its folder. */
+  readonly name: string;
+  readonly text: string;
+}
+
+/** What is remembered of an activation besides the configuration itself. */
+export interface Activation {
+  readonly origin?: ActivationOrigin | undefined;
+  /** What it was read from; undefined: nobody knows. */
+  readonly files?: readonly RevisionFile[] | undefined;
+}
+
+/** One activation. */
 export interface Revision {
   readonly revision: string;
   readonly activated_at: string;
+  readonly how: ActivationOrigin['how'];
+  readonly by: string | null;
+  /** What was active before. */
+  readonly previous: string | null;
 }
 
 /** `unknown`: no such action. `foreign`: of another device. `late`: it had ended before; recorded all the same. */
@@ -152,8 +178,10 @@ export interface LedgerReads {
   counts(): Promise<CommittedCounts[]>;
   actionCounts(): Promise<Partial<Record<ActionState, number>>>;
   deadCounts(): Promise<{ code: string; count: number }[]>;
-  /** Newest first. */
+  /** Activations, newest first. */
   revisions(limit: number): Promise<Revision[]>;
   /** The newest, or the one named: what control starts with when the folder's is not valid. */
   configuration(revision?: string): Promise<PublishedConfiguration | undefined>;
+  /** The files that a revision was read from; undefined where they were not kept. */
+  configurationFiles(revision: string): Promise<RevisionFile[] | undefined>;
 }

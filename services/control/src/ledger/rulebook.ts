@@ -11,6 +11,8 @@ import {
   reduce,
   restoreState,
 } from '@brink/rules';
+import type { Activation } from './records.ts';
+import { loadPublished, savePublished } from './revisions.ts';
 import type { Store } from './store.ts';
 
 interface DirtyKey {
@@ -69,14 +71,14 @@ export function createRulebook(store: Store) {
     },
 
     /** @throws BrinkError E_RULE, E_CONFIG: nothing has changed then */
-    configure(published: PublishedConfiguration, nowMs: number): void {
+    configure(published: PublishedConfiguration, nowMs: number, activation: Activation): void {
       const next = compile(published);
       flush();
       const before = Object.keys(state.rules);
       state = adoptState(state, compiled, next);
       compiled = next;
       for (const rule of before) if (!Object.hasOwn(state.rules, rule)) deleteRule(store, rule);
-      savePublished(store, published, nowMs);
+      savePublished(store, published, { ...activation, nowMs });
     },
 
     decision(decision: Decision, receivedMs: number, nowMs: number): EmittedAction[] {
@@ -143,22 +145,4 @@ function saveHealth(store: Store, rule: string, state: EngineState): void {
 function deleteRule(store: Store, rule: string): void {
   store.sql('DELETE FROM rule_state WHERE rule = ?').run(rule);
   store.sql('DELETE FROM rule WHERE name = ?').run(rule);
-}
-
-/** The newest, or the one named. */
-export function loadPublished(store: Store, revision?: string): PublishedConfiguration | undefined {
-  const row =
-    revision === undefined
-      ? store.sql('SELECT body FROM config_revision ORDER BY activated_ms DESC, rowid DESC LIMIT 1').get()
-      : store.sql('SELECT body FROM config_revision WHERE revision = ?').get(revision);
-  return row === undefined ? undefined : (JSON.parse(String(row.body)) as PublishedConfiguration);
-}
-
-function savePublished(store: Store, published: PublishedConfiguration, nowMs: number): void {
-  store
-    .sql(
-      `INSERT INTO config_revision VALUES (?, ?, ?)
-       ON CONFLICT DO UPDATE SET body = excluded.body, activated_ms = excluded.activated_ms`,
-    )
-    .run(published.revision, JSON.stringify(published), nowMs);
 }

@@ -158,7 +158,7 @@ function perform(parts: Parts, operation: Operation, nowMs: number, made: Made):
     case 'commit':
       return commit(parts, operation, nowMs, made);
     case 'configure':
-      return rulebook.configure(operation.published, nowMs);
+      return rulebook.configure(operation.published, nowMs, operation.activation);
     case 'tick':
       return emit(parts, rulebook.tick(operation.dueMs, nowMs), nowMs, made);
     case 'ack':
