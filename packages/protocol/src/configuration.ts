@@ -2,15 +2,28 @@ import { z } from 'zod';
 import { FOREIGN_TOPICS_MAX } from './foreign-topics.ts';
 import { NameSchema } from './ids.ts';
 import { DenoiseSchema, MaskSchema } from './mask.ts';
+import { BetweenSchema, QuorumSchema, RuleTestSchema, ruleMisfits, ZoneSchema } from './rule-parts.ts';
 
 // `config/*.yaml`, merged. Unknown keys are refused everywhere: a mask that is misspelt must not be a mask that is off.
 
 export const FRAME_BYTES_MAX_DEFAULT = 1024 * 1024;
 export const FRAME_BYTES_MAX = 16 * 1024 * 1024;
 
+function isTimeZone(name: string): boolean {
+  try {
+    return new Intl.DateTimeFormat('en', { timeZone: name }).format(0) !== '';
+  } catch {
+    return false;
+  }
+}
+
 export const SiteSchema = z.strictObject({
   name: NameSchema.default('site').describe('of this place, in status and logs'),
-  timezone: z.string().default('UTC').describe('IANA name, for times of day in rules'),
+  timezone: z
+    .string()
+    .refine(isTimeZone, { message: 'a time zone of the IANA list, as Europe/Berlin' })
+    .default('UTC')
+    .describe('IANA name, for times of day in rules'),
   language: z
     .string()
     .regex(/^[a-z]{2}$/, 'a two-letter language code')
@@ -99,6 +112,10 @@ export const StreamSchema = z.strictObject({
     .min(1)
     .default(2000)
     .describe('older at dispatch: expired; of durable streams BRINK_SPOOL_AGE_S_MAX says it'),
+  zones: z
+    .record(NameSchema, ZoneSchema)
+    .default({})
+    .describe('named polygons of the picture, corners x y of 0..1, for inZone(o, "drive") in rules'),
   mask: z
     .array(MaskSchema)
     .max(16)
@@ -194,37 +211,56 @@ export type ActionConfig = z.infer<typeof ActionSchema>;
 
 const Cel = z.string().min(1).max(2000).describe('CEL over decision, device, stream, pipeline, previous');
 
-export const RuleSchema = z.strictObject({
-  on: z.union([NameSchema, z.array(NameSchema).min(1)]).describe('pipeline, or a list'),
-  when: Cel,
-  by: z
-    .array(z.enum(['device', 'stream', 'pipeline', 'label']))
-    .default(['device'])
-    .describe('one state machine per key'),
-  for: z
-    .union([
-      z
-        .strictObject({ at_least: z.number().int().min(1), of: z.number().int().min(1).max(1000) })
-        .refine((n) => n.at_least <= n.of, { message: 'at_least not greater than of' }),
-      z.strictObject({ ms: z.number().int().min(1) }),
-    ])
-    .optional()
-    .describe('how long or how often the condition must hold before the rule fires'),
-  release: z
-    .strictObject({ when: Cel.optional(), ms: z.number().int().min(0).default(0) })
-    .optional()
-    .describe('when it becomes inactive; default: when the condition no longer holds'),
-  cooldown_ms: z.number().int().min(0).default(0).describe('after firing, a key stays silent this long'),
-  stale_ms_max: z
-    .number()
-    .int()
-    .min(1)
-    .default(10_000)
-    .describe('an older trigger is recorded as suppressed, never sent'),
-  // biome-ignore lint/suspicious/noThenProperty: `then` is the word of the configuration; it is an array, never awaited
-  then: z.array(ActionSchema).min(1).max(16).describe('on entering the active state'),
-  on_release: z.array(ActionSchema).max(16).default([]).describe('on leaving it'),
-});
+export const RuleSchema = z
+  .strictObject({
+    on: z.union([NameSchema, z.array(NameSchema).min(1).max(64)]).describe('pipeline, or a list'),
+    when: Cel.optional(),
+    absent_ms: z
+      .number()
+      .int()
+      .min(1)
+      .max(30 * 86_400_000)
+      .optional()
+      .describe('acts when a key that had decisions (on which `when` held, where it is given) had none for so long'),
+    by: z
+      .array(z.enum(['device', 'stream', 'pipeline', 'label']))
+      .default(['device'])
+      .describe('one state machine per key; []: one for all'),
+    for: z
+      .union([
+        z
+          .strictObject({ at_least: z.number().int().min(1), of: z.number().int().min(1).max(1000) })
+          .refine((n) => n.at_least <= n.of, { message: 'at_least not greater than of' }),
+        z.strictObject({ ms: z.number().int().min(1) }),
+      ])
+      .optional()
+      .describe('how long or how often the condition must hold before the rule fires'),
+    quorum: QuorumSchema.optional(),
+    release: z
+      .strictObject({ when: Cel.optional(), ms: z.number().int().min(0).default(0) })
+      .optional()
+      .describe('when it becomes inactive; default: when the condition no longer holds'),
+    cooldown_ms: z
+      .number()
+      .int()
+      .min(0)
+      .default(0)
+      .describe('from the first action that really left, a key stays silent this long'),
+    between: BetweenSchema.optional(),
+    stale_ms_max: z
+      .number()
+      .int()
+      .min(1)
+      .default(10_000)
+      .describe('an older trigger is recorded as suppressed, never sent'),
+    // biome-ignore lint/suspicious/noThenProperty: `then` is the word of the configuration; it is an array, never awaited
+    then: z.array(ActionSchema).min(1).max(16).describe('on entering the active state'),
+    on_release: z.array(ActionSchema).max(16).default([]).describe('on leaving it'),
+    tests: z.array(RuleTestSchema).max(50).default([]).describe('run before every activation, and by brink rules test'),
+  })
+  .superRefine((rule, context) => {
+    for (const { path, message } of ruleMisfits(rule)) context.addIssue({ code: 'custom', path, message });
+  });
 export type RuleConfig = z.infer<typeof RuleSchema>;
 
 export const ConfigurationSchema = z

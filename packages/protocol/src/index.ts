@@ -1,3 +1,17 @@
+export {
+  type AuditEntry,
+  AuditEntrySchema,
+  type IssuedToken,
+  IssuedTokenSchema,
+  type NewToken,
+  NewTokenSchema,
+  SCOPES,
+  type Scope,
+  ScopeSchema,
+  TOKEN_DAYS_MAX,
+  type Token,
+  TokenSchema,
+} from './access.ts';
 // What builds, writes and reads protobuf: the headers of the framed link, and the Open Inference Protocol over gRPC.
 export { create, fromBinary, fromJson, type JsonValue, type MessageInitShape, toBinary } from '@bufbuild/protobuf';
 export {
@@ -170,6 +184,14 @@ export {
   RuleStateNameSchema,
   RuleStateSchema,
 } from './records.ts';
+export {
+  type ExpectedAction,
+  type GivenDecision,
+  type RuleTest,
+  RuleTestSchema,
+  type Zone,
+  ZoneSchema,
+} from './rule-parts.ts';
 export { jsonSchema, SCHEMA_NAMES } from './schemas.ts';
 export {
   fieldsOf,

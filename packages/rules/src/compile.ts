@@ -101,7 +101,7 @@ function compileRule(
   const on = typeof config.on === 'string' ? [config.on] : config.on;
   for (const pipeline of on)
     if (!context.pipelines.includes(pipeline)) problems.push(unknownPipeline(path, pipeline, context));
-  const when = condition(config.when, [...path, 'when'], problems);
+  const when = condition(config.when ?? 'true', [...path, 'when'], problems);
   const releaseWhen =
     config.release?.when === undefined
       ? undefined

@@ -19,6 +19,14 @@ export const EXAMPLE = {
       delivery: 'latest',
       frame_bytes_max: 4194304,
       frame_age_ms_max: 500,
+      zones: {
+        drive: [
+          [0.1, 0.5],
+          [0.9, 0.5],
+          [0.9, 1],
+          [0.1, 1],
+        ],
+      },
       mask: [
         {
           regions: [[0, 0, 0.2, 0.1]],
@@ -48,10 +56,13 @@ export const EXAMPLE = {
     'cat-at-the-flap': {
       on: 'pets',
       when: 'decision.label == "cat" && decision.score >= 0.6',
+      absent_ms: 60000,
       by: ['device'],
       for: { at_least: 3, of: 5, ms: 2000 },
+      quorum: { pipelines: 2, within_ms: 2000, devices: 2 },
       release: { when: 'decision.label != "cat"', ms: 5000 },
       cooldown_ms: 60000,
+      between: '22:00-06:00',
       stale_ms_max: 5000,
       // biome-ignore lint/suspicious/noThenProperty: the word of the configuration; never awaited
       then: [
@@ -68,6 +79,50 @@ export const EXAMPLE = {
           record: { before_ms: 5000, after_ms: 10000 },
         },
       ],
+      tests: [
+        {
+          name: 'three frames are enough',
+          starts_at: '2026-03-28T23:00:00+01:00',
+          given: [
+            {
+              at_ms: 0,
+              decision: {
+                device: 'cam-1',
+                stream: 'front',
+                pipeline: 'pets',
+                outcome: 'decided',
+                task: 'detection',
+                label: 'cat',
+                label_text: '猫',
+                score: 0.9,
+                objects: [{ label: 'cat', label_text: '猫', score: 0.9, box: [0.1, 0.2, 0.4, 0.9] }],
+                classes: [{ label: 'cat', label_text: '猫', score: 0.9 }],
+                values: { temperature: 21.5 },
+                quality: 'bad',
+                error: { code: 'E_EXPIRED', detail: 'too late' },
+                frames: { boot: 'k3v9', first: 1, last: 1, received: 1 },
+                model: { name: 'cifar-net', version: 1 },
+                latency_ms: 8.4,
+              },
+              repeat: 2,
+              every_ms: 200,
+            },
+          ],
+          expect: [
+            {
+              at_ms: 400,
+              phase: 'then',
+              key: 'cam-1',
+              fate: 'pending',
+              command: { device: 'feeder-1' },
+              mqtt: { topic: 'zigbee2mqtt/lamp/set' },
+              webhook: { target: 'duty' },
+              notify: { title: 'A cat' },
+              record: { before_ms: 5000 },
+            },
+          ],
+        },
+      ],
     },
   },
 } as const;
@@ -75,7 +130,7 @@ export const EXAMPLE = {
 const EXAMPLE_CHARACTERS_MAX = 120;
 
 /** Sections whose keys are names that people choose. */
-const NAMED = new Set(['streams', 'models', 'rules', 'pipelines']);
+const NAMED = new Set(['streams', 'models', 'rules', 'pipelines', 'zones']);
 
 /** A line with the key as it could stand there, or undefined where the path means nothing. */
 export function exampleFor(path: ConfigPath): string | undefined {
@@ -103,6 +158,7 @@ const ALTERNATIVE_TO: Record<string, string> = {
   mqtt: 'command',
   record: 'command',
   ms: 'at_least',
+  devices: 'pipelines',
   faces: 'regions',
   fields: 'regions',
 };

@@ -403,16 +403,18 @@ test('names that mean something to JavaScript pollute nothing', () => {
 describe('the example', () => {
   test('is right, shape by shape', () => {
     const rule = EXAMPLE.rules['cat-at-the-flap'];
-    const { ms, ...counted } = rule.for;
+    const { for: times, quorum, absent_ms, ...plain } = rule;
+    const { ms, ...counted } = times;
+    const { pipelines, devices, within_ms } = quorum;
     for (const [form, kind] of [
-      [counted, 'command'],
-      [{ ms }, 'mqtt'],
-      [{ ms }, 'record'],
+      [{ for: counted, on: ['pets', 'scene'], quorum: { pipelines, within_ms } }, 'command'],
+      [{ for: { ms }, by: [], quorum: { devices, within_ms } }, 'mqtt'],
+      [{ absent_ms }, 'record'],
     ] as const) {
       const pick = (list: readonly { command: object; mqtt: object; record: object }[]) =>
         list.map((item) => ({ [kind]: item[kind] }));
       // biome-ignore lint/suspicious/noThenProperty: the word of the configuration; never awaited
-      const one = { ...rule, for: form, then: pick(rule.then), on_release: pick(rule.on_release) };
+      const one = { ...plain, ...form, then: pick(rule.then), on_release: pick(rule.on_release) };
       const { mask, ...front } = EXAMPLE.streams.front;
       const streams = { front: { ...front, mask: Object.entries(mask[0]).map(([name, of]) => ({ [name]: of })) } };
       expect(ConfigurationSchema.parse({ ...EXAMPLE, streams, rules: { one } })).toBeDefined();
