@@ -1,3 +1,4 @@
+export { type Ballast, createBallast } from './ballast.ts';
 export { collectBuffersEarly } from './buffers.ts';
 export { type Clock, createTestClock, systemClock, type Timer } from './clock.ts';
 export { type DataFolder, openDataFolder } from './datafolder.ts';

@@ -1,7 +1,8 @@
+import { join } from 'node:path';
 import type { DatabaseSync } from 'node:sqlite';
 import { parentPort, workerData } from 'node:worker_threads';
 import { BrinkError } from '@brink/protocol';
-import { createBallast } from './ballast.ts';
+import { createBallast } from '@brink/runtime';
 import type { Failure, Group, Reply, Request } from './messages.ts';
 import { openSpoolFile, spoolError } from './store.ts';
 import { createWriter } from './writer.ts';
@@ -68,7 +69,7 @@ function answer(
 
 /** What is done about a full disk: no more frames; the ballast goes where what is there could not be settled otherwise. */
 function createRoom(db: DatabaseSync, folder: string, ballastBytes?: number) {
-  const ballast = createBallast(folder, ballastBytes);
+  const ballast = createBallast(join(folder, 'spool.ballast'), ballastBytes);
   const full = () => new BrinkError('E_STORAGE_FULL', `${folder}: no room for frames; expected 20 MB at the least`);
   let short = !ballast.make();
 

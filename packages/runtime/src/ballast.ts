@@ -1,16 +1,14 @@
 import { closeSync, existsSync, fsyncSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
-import { join } from 'node:path';
 
-const FILE = 'spool.ballast';
 /** What SQLite needs to take rows out on a full disk: a checkpoint may make the file as much longer as the WAL is (8 MB), and then a WAL. */
 const BALLAST_BYTES = 16 * 1024 * 1024;
 
 /**
  * Room on the disk that is given up when the disk is full. SQLite cannot even delete then (a delete writes to the WAL first), so
- * without it a spool that filled its disk could never be emptied.
+ * without it a store that filled its disk could never be emptied.
+ * @param path of the file that takes the room; its folder exists
  */
-export function createBallast(folder: string, bytes = BALLAST_BYTES) {
-  const path = join(folder, FILE);
+export function createBallast(path: string, bytes = BALLAST_BYTES) {
   return {
     get there() {
       return existsSync(path);
@@ -40,3 +38,4 @@ export function createBallast(folder: string, bytes = BALLAST_BYTES) {
     },
   };
 }
+export type Ballast = ReturnType<typeof createBallast>;
