@@ -125,6 +125,14 @@ describe('a request that is wrong', () => {
     await using control = await startControl();
     const { headers } = await control.ask('/v1/devices', { method: 'PATCH' });
     expect(headers.get('allow')).toBe('GET, HEAD, POST');
+    for (const method of ['QUERY', 'PROPFIND', 'OPTIONS']) {
+      const refused = await control.ask(`/v1/decisions/${idOf(1)}/explain`, { method });
+      expect([refused.status, refused.headers.get('allow')], method).toEqual([405, 'GET, HEAD']);
+      expect((await control.ask('/v1/nothing', { method })).status, method).toBe(404);
+    }
+    // fetch sends no TRACE.
+    const trace = 'TRACE /v1/devices HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n';
+    expect(await raw(control, trace)).toMatch(/^HTTP\/1.1 405/);
   });
 
   test('is answered so even where it is no HTTP', async () => {

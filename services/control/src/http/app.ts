@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { BrinkError, ProblemSchema } from '@brink/protocol';
+import { BrinkError } from '@brink/protocol';
 import type { Clock, Logger } from '@brink/runtime';
 import rateLimit from '@fastify/rate-limit';
 import swagger from '@fastify/swagger';
@@ -12,10 +12,11 @@ import fastify, {
   type FastifyRequest,
   type RawServerDefault,
 } from 'fastify';
-import { jsonSchemaTransform, validatorCompiler, type ZodTypeProvider } from 'fastify-type-provider-zod';
+import { validatorCompiler, type ZodTypeProvider } from 'fastify-type-provider-zod';
 import type { Metrics } from '../metrics.ts';
+import { type Addresses, createAddresses } from './addresses.ts';
 import { type Guard, secureHeaders } from './guard.ts';
-import { openApiObject } from './openapi.ts';
+import { openApiObject, openApiRoute } from './openapi.ts';
 import { answerClientError, PROBLEM_TYPE, toProblem } from './problems.ts';
 
 export type App = FastifyInstance<
@@ -26,14 +27,8 @@ export type App = FastifyInstance<
   ZodTypeProvider
 >;
 
-/** In the schema of every route: what its refusals look like. */
-const problem = {
-  description: 'Refused; the code says why',
-  content: { 'application/problem+json': { schema: ProblemSchema } },
-} as const;
-export const problems = { '4xx': problem, '5xx': problem } as const;
+export { problems } from './openapi.ts';
 
-const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'] as const;
 /** What monitoring asks for, and where it is as delivered. */
 const OPERATIONS = new Set(['/metrics', '/readyz', '/livez']);
 const OPERATIONS_PORTS = 'gateway 9101, inference 9102, control 9103';
@@ -90,14 +85,14 @@ export async function createApp(
     errorResponseBuilder: (_, { max }) =>
       new BrinkError('E_RATE', `more than ${max} requests a minute; try again later`),
   });
-  addHooks(app, d);
+  const addresses = createAddresses();
+  app.addHook('onRoute', ({ url, method }) => addresses.add(url, [method].flat()));
+  addHooks(app, { ...d, addresses });
   await addDocuments(app, o.version);
-  const methods = collectMethods(app);
   await app.register((scope, _, done) => {
     addRoutes(scope.withTypeProvider<ZodTypeProvider>());
     done();
   });
-  refuseOtherMethods(app, methods);
   return app;
 }
 
@@ -114,21 +109,30 @@ function addErrors(app: App, d: { logger: Logger }): void {
       return reply.type('application/json').send(JSON.stringify({ error: `${problem.code}: ${problem.detail}` }));
     return reply.type(PROBLEM_TYPE).send(JSON.stringify(problem));
   });
-  app.setNotFoundHandler((request) => {
-    const path = request.url.split('?', 1)[0] ?? '';
-    if (OPERATIONS.has(path))
-      throw new BrinkError('E_NOT_FOUND', `${path} is on the operations port: ${OPERATIONS_PORTS}`);
-    throw new BrinkError('E_NOT_FOUND', `${request.method} ${request.url.slice(0, 200)}; see /docs for what there is`);
-  });
 }
 
-function addHooks(app: App, d: { metrics: Metrics; guard: Guard; clock: Clock }): void {
+/** Nothing is routed there: which of two things is wrong, and what to do. */
+function notRouted(request: FastifyRequest, reply: FastifyReply, addresses: Addresses): BrinkError {
+  const path = request.url.split('?', 1)[0] ?? '';
+  if (OPERATIONS.has(path))
+    return new BrinkError('E_NOT_FOUND', `${path} is on the operations port: ${OPERATIONS_PORTS}`);
+  const shown = `${request.method} ${request.url.slice(0, 200)}`;
+  const methods = addresses.methodsOf(path);
+  if (methods.length === 0 || methods.includes(request.method))
+    return new BrinkError('E_NOT_FOUND', `${shown}; see /docs for what there is`);
+  const allow = methods.join(', ');
+  reply.header('allow', allow);
+  return new BrinkError('E_METHOD', `${shown}; expected ${allow}`);
+}
+
+function addHooks(app: App, d: { metrics: Metrics; guard: Guard; clock: Clock; addresses: Addresses }): void {
   const started = new WeakMap<FastifyRequest, number>();
   app.addHook('onRequest', (request, reply, done) => {
     started.set(request, d.clock.monotonic());
     secureHeaders(request, reply);
     d.guard.check(request, reply);
-    done();
+    // Before the body is looked at: what it is does not matter there.
+    done(request.is404 ? notRouted(request, reply, d.addresses) : undefined);
   });
   app.addHook('onResponse', (request, reply, done) => {
     const route = request.routeOptions.url ?? 'none';
@@ -151,7 +155,7 @@ async function addDocuments(app: App, version: string): Promise<void> {
       components: { securitySchemes: { token: { type: 'http', scheme: 'bearer' } } },
       security: [{}, { token: [] }],
     },
-    transform: jsonSchemaTransform,
+    transform: openApiRoute,
     transformObject: openApiObject,
   });
   await app.register(swaggerUi, {
@@ -160,37 +164,4 @@ async function addDocuments(app: App, version: string): Promise<void> {
     // The bar on top would show somebody else's logo and a field for other people's documents.
     theme: { title: 'Brink', css: [{ filename: 'brink.css', content: '.swagger-ui .topbar { display: none; }' }] },
   });
-}
-
-/** Which methods each address takes. */
-function collectMethods(app: App): Map<string, Set<string>> {
-  const methods = new Map<string, Set<string>>();
-  app.addHook('onRoute', ({ url, method }) => {
-    const known = methods.get(url) ?? new Set();
-    for (const one of [method].flat()) known.add(one);
-    methods.set(url, known);
-  });
-  return methods;
-}
-
-/** 405 with `Allow` instead of 404, for every address that there is. */
-function refuseOtherMethods(app: App, methods: Map<string, Set<string>>): void {
-  for (const [url, known] of [...methods]) {
-    const others = METHODS.filter((method) => !known.has(method) && !(method === 'HEAD' && known.has('GET')));
-    const allow = [...known].sort().join(', ');
-    if (others.length === 0) continue;
-    app.route({
-      method: others,
-      url,
-      schema: { hide: true },
-      // Before the body is looked at: what it is does not matter here.
-      onRequest: (request, reply, done) => {
-        reply.header('allow', allow);
-        done(new BrinkError('E_METHOD', `${request.method} on ${url}; expected ${allow}`));
-      },
-      handler: () => {
-        throw new BrinkError('E_METHOD', `expected ${allow}`);
-      },
-    });
-  }
 }

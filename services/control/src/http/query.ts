@@ -13,8 +13,9 @@ export const whole = (min: number, max: number) =>
 
 export const score = z
   .string()
-  .regex(/^(0(\.\d{1,9})?|1(\.0{1,9})?)$/, 'expected a number from 0 to 1')
+  .regex(/^\d(\.\d{1,20})?(e-\d{1,3})?$/i, 'expected a number from 0 to 1')
   .transform(Number)
+  .refine((value) => value <= 1, 'expected a number from 0 to 1')
   .meta({ type: 'number', minimum: 0, maximum: 1 });
 
 /** ms since 1970 of a time as `2026-11-22T16:00:00Z`. */

@@ -1,6 +1,6 @@
 import { BrinkError, ERROR_TABLE, jsonSchema, SCHEMA_NAMES } from '@brink/protocol';
 import { z } from 'zod';
-import type { App } from '../app.ts';
+import { type App, problems } from '../app.ts';
 import { html, page, STYLE } from '../page.ts';
 
 const HTML_TYPE = 'text/html; charset=utf-8';
@@ -23,6 +23,13 @@ export function addDocuments(app: App): void {
             .max(100)
             .meta({ examples: ['config.json'] }),
         }),
+        response: {
+          200: {
+            description: 'JSON Schema 2020-12',
+            content: { 'application/schema+json': { schema: z.any().meta({ type: 'object' }) } },
+          },
+          ...problems,
+        },
       },
     },
     ({ params: { file } }, reply) => {
