@@ -7,6 +7,13 @@ import type { Row, Store } from './store.ts';
 const LAST_SEEN_EVERY_MS = 1000;
 const CACHED_MAX = 50_000;
 
+/** What is not given stays; null takes it away. */
+export interface DevicePatch {
+  readonly registered?: boolean;
+  readonly note?: string | null;
+  readonly credentials_at?: string | null;
+}
+
 type Of<K extends Operation['op']> = Operation & { op: K };
 
 /** The devices' rows. Whoever is heard of has one. */
@@ -41,14 +48,18 @@ export function createDevices(store: Store) {
       if (!isName(name)) {
         throw new BrinkError('E_NAME', `device "${name.slice(0, 80)}"; expected [a-z0-9][a-z0-9-]{0,63}`);
       }
-      const registered = patch.registered === undefined ? null : Number(patch.registered);
+      const before = store.sql('SELECT registered, note, credentials_at FROM device WHERE name = ?').get(name) as
+        | Row
+        | undefined;
+      const { registered = before?.registered === 1, note, credentials_at } = patch;
+      const kept = (given: string | null | undefined, was: unknown) =>
+        given === undefined ? ((was ?? null) as string | null) : given;
       store
         .sql(
-          `INSERT INTO device (name, registered, note, credentials_at) VALUES (?1, coalesce(?2, 0), ?3, ?4)
-           ON CONFLICT DO UPDATE SET registered = coalesce(?2, registered), note = coalesce(?3, note),
-             credentials_at = coalesce(?4, credentials_at)`,
+          `INSERT INTO device (name, registered, note, credentials_at) VALUES (?1, ?2, ?3, ?4)
+           ON CONFLICT DO UPDATE SET registered = ?2, note = ?3, credentials_at = ?4`,
         )
-        .run(name, registered, patch.note ?? null, patch.credentials_at ?? null);
+        .run(name, Number(registered), kept(note, before?.note), kept(credentials_at, before?.credentials_at));
       return deviceRecord(store.sql('SELECT * FROM device WHERE name = ?').get(name) as Row);
     },
 
