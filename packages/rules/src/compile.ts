@@ -1,4 +1,11 @@
-import { type ActionConfig, BrinkError, DecisionSchema, type RuleConfig } from '@brink/protocol';
+import {
+  type ActionConfig,
+  BrinkError,
+  type Configuration,
+  DecisionSchema,
+  type RuleConfig,
+  type Zone,
+} from '@brink/protocol';
 import { compileExpression, type Expression, ExpressionError } from './expression.ts';
 import type { MachineRule } from './machine.ts';
 import { compileTemplate, type Template, TemplateError } from './template.ts';
@@ -10,6 +17,27 @@ export interface RuleContext {
   /** site.mqtt_allow */
   readonly mqttAllow: readonly string[];
   readonly revision?: string;
+  /** site.timezone; default UTC */
+  readonly timezone?: string;
+  /** By pipeline: the zones of its stream. */
+  readonly zones?: Readonly<Record<string, Readonly<Record<string, Zone>>>>;
+  /** By pipeline: its stream. */
+  readonly streams?: Readonly<Record<string, string>>;
+}
+
+/** Everything of a configuration that rules refer to. */
+export function ruleContextOf(configuration: Configuration, revision?: string): Required<RuleContext> {
+  const pairs = Object.entries(configuration.streams).flatMap(([stream, { pipelines, zones }]) =>
+    Object.keys(pipelines).map((pipeline) => ({ pipeline, stream, zones })),
+  );
+  return {
+    pipelines: pairs.map(({ pipeline }) => pipeline),
+    mqttAllow: configuration.site.mqtt_allow,
+    revision: revision ?? '',
+    timezone: configuration.site.timezone,
+    zones: Object.fromEntries(pairs.map(({ pipeline, zones }) => [pipeline, zones])),
+    streams: Object.fromEntries(pairs.map(({ pipeline, stream }) => [pipeline, stream])),
+  };
 }
 
 /** One thing that is wrong with a rule. */

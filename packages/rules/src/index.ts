@@ -6,6 +6,7 @@ export {
   isTopicAllowed,
   type RuleContext,
   type RuleProblem,
+  ruleContextOf,
 } from './compile.ts';
 export type { Effect, EmittedAction } from './emission.ts';
 export {
@@ -17,6 +18,7 @@ export {
 } from './engine.ts';
 export { keyOf } from './keys.ts';
 export { holdingIn } from './machine.ts';
+export { type RuleTestResult, runRuleTests, type TestedAction } from './rule-tests.ts';
 export {
   type Arming,
   type EngineState,
