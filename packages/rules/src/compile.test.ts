@@ -1,7 +1,8 @@
 import { type BrinkError, RuleSchema } from '@brink/protocol';
 import { describe, expect, it } from 'vitest';
-import { checkRules, compileRules } from './compile.ts';
+import { compileRules } from './compile.ts';
 import { compileExpression } from './expression.ts';
+import { checkRules } from './rule-tests.ts';
 import { compileTemplate } from './template.ts';
 
 const context = { pipelines: ['pets'], mqttAllow: ['zigbee2mqtt/'] };

@@ -6,6 +6,7 @@ import {
   type RuleConfig,
   type Zone,
 } from '@brink/protocol';
+import { templateIn, withTarget } from './action-parts.ts';
 import { compileExpression, type Expression, ExpressionError } from './expression.ts';
 import type { MachineRule } from './machine.ts';
 import { compileTemplate, type Template, TemplateError } from './template.ts';
@@ -16,6 +17,8 @@ export interface RuleContext {
   readonly pipelines: readonly string[];
   /** site.mqtt_allow */
   readonly mqttAllow: readonly string[];
+  /** site.notify */
+  readonly notify?: string | undefined;
   readonly revision?: string;
   /** site.timezone; default UTC */
   readonly timezone?: string;
@@ -33,6 +36,7 @@ export function ruleContextOf(configuration: Configuration, revision?: string): 
   return {
     pipelines: pairs.map(({ pipeline }) => pipeline),
     mqttAllow: configuration.site.mqtt_allow,
+    notify: configuration.site.notify,
     revision: revision ?? '',
     timezone: configuration.site.timezone,
     zones: Object.fromEntries(pairs.map(({ pipeline, zones }) => [pipeline, zones])),
@@ -50,6 +54,8 @@ export interface RuleProblem {
   readonly found: string;
   /** What is wrong and what was expected. */
   readonly detail: string;
+  /** What was expected, where `found` says all the rest. */
+  readonly expected?: string;
 }
 
 export interface CompiledAction {
@@ -106,8 +112,8 @@ export function compileRules(rules: Readonly<Record<string, RuleConfig>>, contex
   return { byName, byPipeline, revision: context.revision ?? '' };
 }
 
-/** Everything that is wrong with the rules, for who knows the file and the line of each path. */
-export function checkRules(rules: Readonly<Record<string, RuleConfig>>, context: RuleContext): RuleProblem[] {
+/** Everything that keeps the rules from being compiled. */
+export function compileProblems(rules: Readonly<Record<string, RuleConfig>>, context: RuleContext): RuleProblem[] {
   const problems: RuleProblem[] = [];
   for (const [name, config] of Object.entries(rules)) compileRule(name, config, context, problems);
   return problems;
@@ -201,23 +207,23 @@ function compileAction(
   context: RuleContext,
   problems: RuleProblem[],
 ): CompiledAction {
-  if ('command' in config) {
-    return { config, template: templateOf(config.command.args, [...path, 'command', 'args'], problems) };
-  }
-  if ('record' in config) return { config, template: NO_TEMPLATE };
-  const { topic, payload } = config.mqtt;
-  const place = [...path, 'mqtt', 'topic'];
+  if ('mqtt' in config) checkTopic(config.mqtt.topic, [...path, 'mqtt', 'topic'], context, problems);
+  const part = templateIn(config);
+  const template = part === undefined ? NO_TEMPLATE : templateOf(part.value, [...path, ...part.path], problems);
+  return { config: withTarget(config, context.notify), template };
+}
+
+function checkTopic(topic: string, path: (string | number)[], context: RuleContext, problems: RuleProblem[]): void {
   const found = JSON.stringify(topic);
   if (topic.includes('${')) {
     const detail = 'a topic takes no ${…}; expected the topic itself';
-    problems.push({ code: 'E_CONFIG', path: place, found, detail });
+    problems.push({ code: 'E_CONFIG', path, found, detail });
   } else if (!isTopicAllowed(topic, context.mqttAllow)) {
     const allowed =
       context.mqttAllow.length === 0 ? 'none' : context.mqttAllow.map((prefix) => JSON.stringify(prefix)).join(', ');
     const detail = `site.mqtt_allow has no prefix of it; expected a topic under ${allowed}, or its prefix added there`;
-    problems.push({ code: 'E_CONFIG', path: place, found, detail });
+    problems.push({ code: 'E_CONFIG', path, found, detail });
   }
-  return { config, template: templateOf(payload, [...path, 'mqtt', 'payload'], problems) };
 }
 
 export function isTopicAllowed(topic: string, mqttAllow: readonly string[]): boolean {

@@ -1,4 +1,5 @@
 import { type ActionConfig, type Because, type Decision, type ErrorCode, formatActionId } from '@brink/protocol';
+import { withRendered } from './action-parts.ts';
 import type { CompiledAction, CompiledRule, CompiledRules } from './compile.ts';
 import { type Expression, ExpressionError, type Variables } from './expression.ts';
 import { holdingIn, type Step } from './machine.ts';
@@ -168,10 +169,7 @@ export function render(
 ): { config: ActionConfig; error?: EmittedAction['error'] } {
   const { config, template } = action;
   try {
-    const value = template.render(variables);
-    if ('record' in config) return { config };
-    if ('mqtt' in config) return { config: { mqtt: { ...config.mqtt, payload: value } } };
-    return { config: { command: { ...config.command, args: value as Record<string, Json> } } };
+    return { config: withRendered(config, template.render(variables)) };
   } catch (error) {
     if (!(error instanceof ExpressionError)) throw error;
     return { config, error: { code: 'E_RULE', detail: `a template has no value: ${error.message}` } };

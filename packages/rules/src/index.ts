@@ -1,7 +1,6 @@
 export {
   type CompiledRule,
   type CompiledRules,
-  checkRules,
   compileRules,
   isTopicAllowed,
   type RuleContext,
@@ -18,7 +17,7 @@ export {
 } from './engine.ts';
 export { keyOf } from './keys.ts';
 export { holdingIn } from './machine.ts';
-export { type RuleTestResult, runRuleTests, type TestedAction } from './rule-tests.ts';
+export { checkRules, type RuleTestResult, runRuleTests, type TestedAction } from './rule-tests.ts';
 export {
   type Arming,
   type EngineState,

@@ -7,7 +7,7 @@ import {
   type RuleConfig,
   type RuleTest,
 } from '@brink/protocol';
-import { type CompiledRules, compileRules, type RuleContext } from './compile.ts';
+import { type CompiledRules, compileProblems, compileRules, type RuleContext, type RuleProblem } from './compile.ts';
 import type { EmittedAction } from './emission.ts';
 import { type RuleEvent, reduce } from './engine.ts';
 import { emptyState } from './state.ts';
@@ -51,6 +51,23 @@ export function runRuleTests(rules: Readonly<Record<string, RuleConfig>>, contex
     const compiled = compileRules({ [rule]: config }, context);
     return config.tests.map((test, index) => runTest({ rule, config, compiled, context }, test, index));
   });
+}
+
+/**
+ * Everything that is wrong with the rules, for who knows the file and the line of each path: conditions and templates
+ * that do not compile and, of the rules that do, tests that fail.
+ */
+export function checkRules(rules: Readonly<Record<string, RuleConfig>>, context: RuleContext): RuleProblem[] {
+  const problems = compileProblems(rules, context);
+  const wrong = new Set(problems.map(({ path }) => path[1]));
+  const right = Object.entries(rules).filter(([name]) => !wrong.has(name));
+  for (const { rule, index, test, ok, detail } of runRuleTests(Object.fromEntries(right), context)) {
+    if (ok || detail === undefined) continue;
+    const path = ['rules', rule, 'tests', index];
+    const found = `the test ${JSON.stringify(test)}, which fails: ${detail}`;
+    problems.push({ code: 'E_RULE', path, found, detail: 'it fails', expected: 'a rule whose tests hold' });
+  }
+  return problems;
 }
 
 interface Tested {

@@ -10,8 +10,10 @@ export interface TestFire {
   readonly kind: 'fire';
   readonly rule: string;
   readonly phase: EmittedAction['phase'];
-  /** What templates are filled from. Without an id it is a sample, of no frame. */
-  readonly decision: Partial<Decision>;
+  /** What templates are filled from. */
+  readonly decision: Partial<Decision> & Pick<Decision, 'id' | 'device' | 'stream' | 'pipeline'>;
+  /** It is of no frame: its id is made up. */
+  readonly sample: boolean;
   readonly receivedMs: number;
   readonly by: string;
   readonly nowMs: number;
@@ -26,7 +28,7 @@ export function fireTest(state: EngineState, event: TestFire, compiled: Compiled
   if (rule === undefined) return [];
   const variables = variablesOf(state, rule, event);
   const because = reasonOf(state, rule, event, compiled, variables);
-  const decision = event.decision.id ?? 'test';
+  const { id: decision, n = 0 } = event.decision;
   const offset = event.phase === 'then' ? 0 : rule.then.length;
   return (event.phase === 'then' ? rule.then : rule.onRelease).map((action, position): Effect => {
     const index = offset + position;
@@ -36,7 +38,7 @@ export function fireTest(state: EngineState, event: TestFire, compiled: Compiled
       kind: 'action',
       action: {
         ...{ id: formatActionId({ decision, timer }, rule.name, index), rule: rule.name, key: TEST_KEY, index, config },
-        ...{ phase: event.phase, decision, n: event.decision.n ?? 0, because },
+        ...{ phase: event.phase, decision, n, because },
         ...(error === undefined ? { fate: 'pending' as const } : { fate: 'dead' as const, error }),
         staleMs: event.nowMs + rule.config.stale_ms_max,
       },
@@ -45,23 +47,22 @@ export function fireTest(state: EngineState, event: TestFire, compiled: Compiled
 }
 
 function variablesOf(state: EngineState, rule: CompiledRule, { decision }: TestFire): Variables {
-  const { device = '', stream = '', pipeline = '' } = decision;
-  const previous = state.rules[rule.name]?.keys[keyOf(rule, { ...decision, device, stream, pipeline })]?.previous ?? {};
+  const { device, stream, pipeline } = decision;
+  const previous = state.rules[rule.name]?.keys[keyOf(rule, decision)]?.previous ?? {};
   return { decision, device, stream, pipeline, previous };
 }
 
 function reasonOf(
   state: EngineState,
   rule: CompiledRule,
-  { decision, receivedMs, nowMs, by }: TestFire,
+  { decision, sample, receivedMs, nowMs, by }: TestFire,
   { revision }: CompiledRules,
   variables: Variables,
 ): Because {
-  const { device = '', stream = '', pipeline = '' } = decision;
-  const key = keyOf(rule, { ...decision, device, stream, pipeline });
+  const key = keyOf(rule, decision);
   const at = state.rules[rule.name]?.keys[key]?.state ?? 'idle';
   return {
-    ...{ rule: rule.name, key, test: { by } },
+    ...{ rule: rule.name, key, test: { by, ...(sample ? { sample } : {}) } },
     condition: { field: 'when', text: rule.when.text, holds: holds(rule, variables) },
     values: valuesOf(rule.when, variables),
     ...{ before: at, after: at, at: new Date(nowMs).toISOString() },

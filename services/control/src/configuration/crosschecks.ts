@@ -42,11 +42,20 @@ interface RuleFinding {
   readonly column?: number;
   readonly found: string;
   readonly detail: string;
+  /** Where it is no condition or template that is wrong. */
+  readonly expected?: string;
 }
-/** Compiles every condition and template. */
+/** Compiles every condition and template, and runs the tests of rules. */
 export type CheckRules = (
   rules: Readonly<Record<string, RuleConfig>>,
-  context: { readonly pipelines: readonly string[]; readonly mqttAllow: readonly string[] },
+  context: {
+    readonly pipelines: readonly string[];
+    readonly mqttAllow: readonly string[];
+    readonly timezone: string;
+    /** By pipeline: of its stream. */
+    readonly zones: Readonly<Record<string, StreamConfig['zones']>>;
+    readonly streams: Readonly<Record<string, string>>;
+  },
 ) => RuleFinding[];
 
 /** Control's own level in the topic tree: `brink/fleet/…`. */
@@ -70,17 +79,31 @@ export function crossCheck(merged: Merged, models: ModelsOnDisk, checkRules: Che
     ...checkActions(rules, merged),
     ...checkLoops(streams, rules, merged),
     ...checkRecords(rules, streams, merged),
-    ...checkConditions(rules, merged, checkRules),
+    ...checkConditions(rules, streams, merged, checkRules),
   ];
 }
 
-function checkConditions(rules: Record<string, RuleConfig>, merged: Merged, checkRules: CheckRules): ConfigProblem[] {
+function checkConditions(
+  rules: Record<string, RuleConfig>,
+  streams: Record<string, StreamConfig>,
+  merged: Merged,
+  checkRules: CheckRules,
+): ConfigProblem[] {
   // Names and topics were looked at above, with better hints: here every one of them is as it should be.
   const pipelines = Object.values(rules).flatMap(({ on }) => on);
-  return checkRules(rules, { pipelines, mqttAllow: [''] }).map(({ path, column, found, detail }) => ({
+  const site = ConfigurationSchema.shape.site.safeParse(merged.value.site ?? undefined);
+  const of = Object.entries(streams).flatMap(([name, stream]) =>
+    Object.keys(stream.pipelines).map((pipeline) => ({ pipeline, name, zones: stream.zones })),
+  );
+  const context = {
+    ...{ pipelines, mqttAllow: [''], timezone: site.success ? site.data.timezone : 'UTC' },
+    zones: Object.fromEntries(of.map(({ pipeline, zones }) => [pipeline, zones])),
+    streams: Object.fromEntries(of.map(({ pipeline, name }) => [pipeline, name])),
+  };
+  return checkRules(rules, context).map(({ path, column, found, detail, expected }) => ({
     ...problemAt(path, merged, {
-      found: clipText(found),
-      expected: `a condition or template that compiles: ${detail}`,
+      found: expected === undefined ? clipText(found) : found,
+      expected: expected ?? `a condition or template that compiles: ${detail}`,
     }),
     ...(column === undefined ? {} : merged.locateInText(path, column)),
   }));

@@ -1,4 +1,5 @@
 import { ConfigurationSchema } from '@brink/protocol';
+import { checkRules } from '@brink/rules';
 import { describe, expect, test } from 'vitest';
 import type { CheckRules } from './crosschecks.ts';
 import { EXAMPLE, exampleFor } from './example.ts';
@@ -375,15 +376,15 @@ test('a mask that could never work is refused: its detector is none, sees the mi
 
 test('a condition that does not compile is named where it stands, to the column', () => {
   const finding = { found: '"…"', detail: 'unexpected end', column: 5 };
-  const checkRules: CheckRules = (rules) =>
+  const check: CheckRules = (rules) =>
     Object.keys(rules).map((rule) => ({ ...finding, path: ['rules', rule, 'when'] }));
   const said = ' rules.cat.when: found "…"; expected a condition or template that compiles: unexpected end';
-  expect(problemsOf(GOOD, {}, checkRules)[0]).toContain(`a.yaml:12:15:${said}`);
+  expect(problemsOf(GOOD, {}, check)[0]).toContain(`a.yaml:12:15:${said}`);
   const quoted = withChange('when: decision.label == "cat"', `when: 'decision.label == "cat"'`);
-  expect(problemsOf(quoted, {}, checkRules)[0]).toContain(`a.yaml:12:16:${said}`);
+  expect(problemsOf(quoted, {}, check)[0]).toContain(`a.yaml:12:16:${said}`);
   // Where the text in the file is not the text of the value, the place is where it begins.
   const folded = withChange('when: decision.label == "cat"', 'when: >-\n      decision.label\n      == "cat"');
-  expect(problemsOf(folded, {}, checkRules)[0]).toContain(`a.yaml:12:11:${said}`);
+  expect(problemsOf(folded, {}, check)[0]).toContain(`a.yaml:12:11:${said}`);
 });
 
 test('a bomb of aliases is refused, not expanded', () => {
@@ -398,6 +399,44 @@ test('names that mean something to JavaScript pollute nothing', () => {
   const found = problemsOf(`${GOOD}__proto__: { polluted: true }\nconstructor: { prototype: { polluted: true } }\n`);
   expect(found).toHaveLength(2);
   expect(({} as { polluted?: boolean }).polluted).toBeUndefined();
+});
+
+test('a rule whose test fails is refused, with the place of the test, what was expected and what came', () => {
+  const tested = `${GOOD}    tests:
+      - name: one cat is enough
+        given: [ { at_ms: 0, decision: { label: cat } } ]
+        expect: [ { command: { name: open } } ]
+      - name: dogs too
+        given: [ { at_ms: 0, decision: { label: dog } } ]
+        expect: [ { command: { name: open } } ]
+`;
+  expect(problemsOf(tested, {}, checkRules)).toEqual([
+    'a.yaml:19:9: rules.cat.tests[1]: found the test "dogs too", which fails: expected 1 action, came 0; ' +
+      'missing: {"fate":"pending","command":{"name":"open"}}; expected a rule whose tests hold',
+  ]);
+  expect(problemsOf(tested.replace('label: dog', 'label: cat'), {}, checkRules)).toEqual([]);
+});
+
+test('words of a rule that cannot stand together are named', () => {
+  const rule = (words: string) =>
+    problemsOf(withChange('on: pets', `on: pets\n    ${words}`), {}, checkRules).map((line) =>
+      line.replace(/^\S+ /, ''),
+    );
+  expect(problemsOf(withChange('    when: decision.label == "cat"\n', ''))[0]).toContain(
+    'rules.cat.when: found nothing; expected a condition, as decision.label == "cat"; only a rule with absent_ms goes without',
+  );
+  expect(rule('absent_ms: 5')).toEqual([]);
+  expect(rule('absent_ms: 5\n    for: { ms: 4 }')[0]).toContain(
+    'rules.cat.for: found a mapping with ms; expected no `for` beside absent_ms',
+  );
+  expect(rule('quorum: { devices: 2, within_ms: 5 }')[0]).toContain('rules.cat.by: found');
+  expect(rule('quorum: { pipelines: 2, within_ms: 5 }')[0]).toContain(
+    'at most as many pipelines as `on` has, which is 1',
+  );
+  expect(rule('between: "22:00-22:00"')[0]).toContain('expected two times of day that differ');
+  expect(problemsOf(withChange('name: plant-7', 'name: plant-7, timezone: Europe/Berlim'))[0]).toContain(
+    'site.timezone: found "Europe/Berlim"; expected a time zone of the IANA list',
+  );
 });
 
 describe('the example', () => {
