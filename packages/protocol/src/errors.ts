@@ -78,6 +78,7 @@ export const ERROR_TABLE = {
   E_BROKER: row(503, UNAVAILABLE, true, 'The MQTT broker is not reachable or refused the connection.'),
   // configuration, storage, start
   E_CONFIG: row(422, INVALID, false, 'The configuration is not valid.'),
+  E_REVISION: row(412, ABORTED, false, 'Another configuration is active than the one that was expected.'),
   E_SETTING: row(500, INVALID, false, 'A process setting (environment variable) is not valid.'),
   E_PORT: row(500, EXISTS, false, 'The port or socket is already in use.'),
   E_LOCKED: row(500, EXISTS, false, 'Another process uses the same data folder.'),
