@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { DecisionSchema } from './decision.ts';
 import { BootSchema, NameSchema, SeqSchema } from './ids.ts';
 import { FleetStatusSchema, PipelineCountsSchema, StreamCountsSchema } from './messages.ts';
-import { ActionStateSchema, CommittedCountsSchema } from './records.ts';
+import { ActionStateSchema, CommittedCountsSchema, RuleArmingSchema } from './records.ts';
 
 // What control answers over HTTP, where it is not a record of its own.
 
@@ -61,6 +61,11 @@ export const StatusSchema = z
       wal_bytes: z.number().int(),
       problem: z.string().nullable(),
       committed: z.array(CommittedCountsSchema).describe('since the ledger exists'),
+    }),
+    rules: z.strictObject({
+      set_aside: z
+        .array(RuleArmingSchema.extend({ rule: NameSchema }))
+        .describe('disarmed or snoozed: what they lead to is recorded as suppressed'),
     }),
     actions: z.partialRecord(ActionStateSchema, z.number().int()),
     dead: z.array(z.strictObject({ code: z.string(), count: z.number().int() })),

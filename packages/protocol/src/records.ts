@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { ActionSchema } from './configuration.ts';
+import { ACTION_KINDS, ActionSchema } from './configuration.ts';
 import { DecisionSchema, EvidenceSchema, OutcomeSchema } from './decision.ts';
 import { NameSchema } from './ids.ts';
 import { ErrorCodeSchema } from './problem.ts';
@@ -25,8 +25,10 @@ export type ActionState = z.infer<typeof ActionStateSchema>;
 export const ActionRecordSchema = z
   .strictObject({
     id: z.string(),
-    kind: z.enum(['command', 'mqtt', 'record']),
-    target: z.string().describe('the device of a command, the topic of a publish, device/stream of a recording'),
+    kind: z.enum(ACTION_KINDS),
+    target: z
+      .string()
+      .describe('the device of a command, the topic of a publish, a name of `targets`, device/stream of a recording'),
     config: ActionSchema.describe('as it is sent: templates are filled in'),
     state: ActionStateSchema,
     decision: z.string().describe('id of the decision that led to it, or who ordered it'),
@@ -54,6 +56,7 @@ export const RuleKeyStateSchema = z
     key: z.string(),
     state: RuleStateNameSchema,
     since: Time,
+    waits_for: z.string().describe('what happens next, and when, in a sentence'),
     due: Time.optional().describe('when its timer fires, if nothing happens before'),
     cooldown_until: Time.optional(),
     holding: z.number().int().optional().describe('how many of the last `of` decisions the condition held on'),
@@ -63,9 +66,22 @@ export const RuleKeyStateSchema = z
   .meta({ id: 'RuleKeyState' });
 export type RuleKeyState = z.infer<typeof RuleKeyStateSchema>;
 
+/** Whether a rule may act. Set aside, it goes on watching, and what it leads to is recorded as suppressed. */
+export const RuleArmingSchema = z
+  .strictObject({
+    state: z.enum(['armed', 'disarmed', 'snoozed']),
+    until: Time.optional().describe('of snoozed'),
+    by: z.string().optional(),
+    since: Time.optional(),
+    note: z.string().optional(),
+  })
+  .meta({ id: 'RuleArming' });
+export type RuleArming = z.infer<typeof RuleArmingSchema>;
+
 export const RuleStateSchema = z
   .strictObject({
     rule: NameSchema,
+    arming: RuleArmingSchema,
     errors: z.number().int().describe('evaluations that failed and counted as not holding'),
     last_error: z.string().optional(),
     keys: z.array(RuleKeyStateSchema),
@@ -92,7 +108,10 @@ export const BecauseSchema = z
       .optional(),
     timer_due: Time.optional().describe('set where time, not a decision, made it act'),
     test: z
-      .strictObject({ by: z.string() })
+      .strictObject({
+        by: z.string(),
+        sample: z.literal(true).optional().describe('templates were filled from a sample: there is no such decision'),
+      })
       .optional()
       .describe('set where a person fired the rule to see what it does: neither its state nor its cooldown counted'),
     at: Time.describe('rule time: received_at of the decision, or when the timer was due'),

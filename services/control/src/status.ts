@@ -25,10 +25,11 @@ export function createStatus(
     const { active, problem } = d.configuration;
     const services = d.services();
     const problems = [...d.problems(), ...problemsOf(services)];
-    const [committed, actions, dead, disk] = await Promise.all([
+    const [committed, actions, dead, setAside, disk] = await Promise.all([
       d.ledger.read.counts(),
       d.ledger.read.actionCounts(),
       d.ledger.read.deadCounts(),
+      d.ledger.read.setAside(d.clock.now()),
       diskOf(o.dataDir),
     ]);
     const linked = d.linked();
@@ -65,6 +66,7 @@ export function createStatus(
         problem: d.ledger.problem ?? null,
         committed,
       },
+      rules: { set_aside: setAside },
       actions,
       dead,
       disk,

@@ -9,7 +9,10 @@ import type {
   PublishedConfiguration,
 } from '@brink/protocol';
 import type { Clock, Logger, Part } from '@brink/runtime';
+import type { AccessChange } from './access.ts';
+import type { ArmingOrder } from './arming.ts';
 import { commitOperation, committedOf } from './commits.ts';
+import type { DevicePatch } from './devices.ts';
 import { createLifecycle } from './lifecycle.ts';
 import { createLog, type Log } from './log.ts';
 import type { CommitReply, Failure, Group, GroupReply, Operation, Testing, WorkerData } from './messages.ts';
@@ -21,6 +24,7 @@ import type {
   CommitResult,
   Committed,
   CommittedDecision,
+  FireOrder,
   Lease,
   LedgerItem,
   LedgerReads,
@@ -94,15 +98,21 @@ export interface Ledger extends Part {
   /** Rejects E_NOT_FOUND, E_CONFLICT where it has ended. */
   cancel(id: string): Promise<ActionRecord>;
 
+  // rules
+  /** Sets a rule aside from here on in the log, or arms it again. Rejects E_NOT_FOUND, E_BAD_REQUEST where until is over. */
+  arm(rule: string, order: ArmingOrder | undefined): Promise<void>;
+  /** A test: the actions of a rule go out now, whatever its condition, state and cooldown say. Rejects E_NOT_FOUND. */
+  fire(order: FireOrder): Promise<ActionRecord[]>;
+
   // devices
   deviceStatus(device: string, state: 'online' | 'offline'): Promise<void>;
   /** Adds or changes. Fields that are not given stay. */
-  putDevice(
-    name: string,
-    patch: { registered?: boolean; note?: string; credentials_at?: string },
-  ): Promise<DeviceRecord>;
+  putDevice(name: string, patch: DevicePatch): Promise<DeviceRecord>;
   /** Removes the device's row. @returns whether there was one */
   deleteDevice(name: string): Promise<boolean>;
+
+  /** Tokens and the audit. Resolves with what the change made (access.ts). Rejects E_NOT_FOUND, E_CONFLICT. */
+  access<T>(change: AccessChange): Promise<T>;
 
   /** Deletes at most `rows` rows that are past their age. Runs by itself once a minute. */
   retain(rows: number): Promise<{ deleted: number }>;
@@ -250,9 +260,12 @@ function createOperations(perform: Perform) {
     order: (id, config, by) => perform({ op: 'order', id, config, by }),
     retry: (id) => perform({ op: 'retry', id }),
     cancel: (id) => perform({ op: 'cancel', id }),
+    arm: (rule, order) => perform({ op: 'arm', rule, order }),
+    fire: (order) => perform({ op: 'fire', ...order }),
     deviceStatus: (device, state) => perform({ op: 'deviceStatus', device, state }, false),
     putDevice: (name, patch) => perform({ op: 'putDevice', name, patch }),
     deleteDevice: (name) => perform({ op: 'deleteDevice', name }),
+    access: (change) => perform({ op: 'access', change }, change.change !== 'useTokens'),
   } satisfies Partial<Ledger>;
 }
 

@@ -1,5 +1,8 @@
 import type { Ack, ActionConfig, ActionRecord, PublishedConfiguration } from '@brink/protocol';
-import type { Activation, AttemptOutcome } from './records.ts';
+import type { AccessChange } from './access.ts';
+import type { ArmingOrder } from './arming.ts';
+import type { DevicePatch } from './devices.ts';
+import type { Activation, AttemptOutcome, FireOrder } from './records.ts';
 
 // What the ledger and its two threads say to each other. Outcomes travel as the text they came as: a string is handed
 // over at a fraction of what cloning the object would cost.
@@ -15,14 +18,20 @@ export type Operation =
   | { readonly op: 'order'; readonly id: string; readonly config: ActionConfig; readonly by: string }
   | { readonly op: 'retry'; readonly id: string }
   | { readonly op: 'cancel'; readonly id: string }
+  /** Without an order: armed again. */
+  | { readonly op: 'arm'; readonly rule: string; readonly order?: ArmingOrder | undefined }
+  | ({ readonly op: 'fire' } & FireOrder)
   | { readonly op: 'deviceStatus'; readonly device: string; readonly state: 'online' | 'offline' }
   | {
       readonly op: 'putDevice';
       readonly name: string;
-      readonly patch: { registered?: boolean; note?: string; credentials_at?: string };
+      readonly patch: DevicePatch;
     }
   | { readonly op: 'deleteDevice'; readonly name: string }
-  | { readonly op: 'retain'; readonly rows: number };
+  | { readonly op: 'access'; readonly change: AccessChange }
+  | { readonly op: 'retain'; readonly rows: number }
+  /** Looks after the disk: the WAL is emptied, room kept for bad times. */
+  | { readonly op: 'look' };
 
 /** Operations that arrived together: one transaction. */
 export interface Group {
@@ -42,6 +51,8 @@ export interface Failure {
 export interface CommitReply {
   readonly ns: number[];
   readonly texts: string[];
+  /** Items that are in the table now: the others are to be had from the feed alone (`keep`). */
+  readonly kept: boolean[];
   readonly duplicates: number;
   readonly revision: string;
 }
@@ -58,6 +69,11 @@ export interface GroupReply {
   readonly outboxDue: boolean;
   readonly commitMs: number;
   readonly gapsClosed: number;
+  /** Rows of decisions, and bytes of the file that are in use. */
+  readonly rows: number;
+  readonly bytes: number;
+  /** There is no room on the disk: what takes something in is refused. */
+  readonly short: boolean;
 }
 
 export type Query = { readonly id: number; readonly method: string; readonly args: unknown[] };
@@ -80,6 +96,8 @@ export interface WorkerData {
   readonly nowMs: number;
   readonly retainDays: number;
   readonly retainRows: number;
+  readonly retainBytes: number;
+  readonly retainSummaryDays: number;
   readonly testing: Testing;
 }
 
@@ -89,6 +107,8 @@ export interface Testing {
   readonly dropUniqueKey?: boolean;
   /** A full disk: SQLite's max_page_count. */
   readonly pagesMax?: number;
+  /** Room that is kept for a full disk; default 16 MiB. */
+  readonly ballastBytes?: number;
   /** A thread that ends: the status of this device ends the writer before it commits. */
   readonly exitOnDevice?: string;
   /** `kill -9` of the process at the n-th time that its writer is about to commit a group, or has committed it. */

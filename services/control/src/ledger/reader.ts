@@ -1,15 +1,13 @@
-import type { CommittedCounts, RuleKeyState, RuleState } from '@brink/protocol';
-import { holdingIn, type KeyState } from '@brink/rules';
+import type { CommittedCounts } from '@brink/protocol';
+import { createAccessReads } from './access.ts';
 import { createActionReads } from './action-reads.ts';
 import { createDecisionReads } from './decision-reads.ts';
 import { all, limited, one, pageOf } from './pages.ts';
 import type { DeadQuery } from './records.ts';
 import { listRevisions, loadFiles, loadPublished } from './revisions.ts';
-import { deadRecord, deviceRecord, iso } from './rows.ts';
+import { deadRecord, deviceRecord } from './rows.ts';
+import { createRuleReads } from './rule-reads.ts';
 import type { Store } from './store.ts';
-
-/** Keys of one rule that are shown. */
-const KEYS_SHOWN_MAX = 1000;
 
 /** Everything that is read from the ledger, on a connection of its own. Reads are short: a page at most. */
 export function createReader(store: Store) {
@@ -17,7 +15,8 @@ export function createReader(store: Store) {
     ...createDecisionReads(store),
     ...createActionReads(store),
     ...createDeadReads(store),
-    ruleStates: (rule?: string) => ruleStates(store, rule),
+    ...createRuleReads(store),
+    ...createAccessReads(store),
     devices: () => all(store, 'SELECT * FROM device ORDER BY name').map(deviceRecord),
     device(name: string) {
       const row = one(store, 'SELECT * FROM device WHERE name = ?', name);
@@ -56,30 +55,4 @@ function counts(store: Store): CommittedCounts[] {
   );
   // SQLite's rows have no prototype; these travel on as ordinary objects.
   return rows.map((row) => ({ ...row }) as unknown as CommittedCounts);
-}
-
-function ruleStates(store: Store, wanted?: string): RuleState[] {
-  const active = Object.keys(loadPublished(store)?.configuration.rules ?? {});
-  const rules = wanted === undefined ? active : active.filter((rule) => rule === wanted);
-  return rules.map((rule) => {
-    const health = one(store, 'SELECT errors, last_error FROM rule WHERE name = ?', rule);
-    const text = `SELECT key, body FROM rule_state WHERE rule = ? ORDER BY key LIMIT ${KEYS_SHOWN_MAX}`;
-    return {
-      rule,
-      errors: Number(health?.errors ?? 0),
-      ...(typeof health?.last_error === 'string' ? { last_error: health.last_error } : {}),
-      keys: all(store, text, rule).map((row) => keyState(String(row.key), JSON.parse(String(row.body)) as KeyState)),
-    };
-  });
-}
-
-function keyState(key: string, state: KeyState): RuleKeyState {
-  const { history, dueMs, cooldown, trigger } = state;
-  return {
-    ...{ key, state: state.state, since: iso(state.sinceMs) },
-    ...(dueMs === undefined ? {} : { due: iso(dueMs) }),
-    ...(cooldown === undefined ? {} : { cooldown_until: iso(cooldown.untilMs) }),
-    ...(history === undefined ? {} : { holding: holdingIn(state), seen: history.length }),
-    ...(trigger === undefined ? {} : { decision: trigger.id }),
-  };
 }

@@ -3,6 +3,7 @@ import type {
   ActionExplanation,
   ActionRecord,
   ActionState,
+  AuditEntry,
   CommittedCounts,
   DeadLetter,
   DeadRecord,
@@ -11,8 +12,10 @@ import type {
   DeviceRecord,
   Outcome,
   PublishedConfiguration,
+  RuleArming,
   RuleState,
 } from '@brink/protocol';
+import type { AuditQuery, AuditStretch, TokenRow } from './access.ts';
 
 /** What the gateway sends: the checked value, and the text it came as (kept, so that it is not written again). */
 export type LedgerItem =
@@ -115,6 +118,17 @@ export interface Revision {
   readonly previous: string | null;
 }
 
+/** A person fires a rule to see what it does. */
+export interface FireOrder {
+  readonly rule: string;
+  readonly phase: 'then' | 'on_release';
+  /** What templates are filled from. */
+  readonly decision: Partial<Decision> & Pick<Decision, 'id' | 'device' | 'stream' | 'pipeline'>;
+  /** It is of no frame: its id is made up. */
+  readonly sample: boolean;
+  readonly by: string;
+}
+
 /** `unknown`: no such action. `foreign`: of another device. `late`: it had ended before; recorded all the same. */
 export type AckOutcome = 'acked' | 'refused' | 'unknown' | 'foreign' | 'late';
 
@@ -171,10 +185,15 @@ export interface LedgerReads {
   explainAction(id: string): Promise<ActionExplanation | undefined>;
   dead(query: DeadQuery): Promise<Page<DeadRecord>>;
   deadLetter(id: string): Promise<DeadRecord | undefined>;
-  /** All rules of the active configuration, or the one. */
-  ruleStates(rule?: string): Promise<RuleState[]>;
+  /** All rules of the active configuration, or the one. @param nowMs when a snooze or a cooldown is over; default now */
+  ruleStates(rule?: string, nowMs?: number): Promise<RuleState[]>;
+  /** Rules that are disarmed or snoozed, by name. */
+  setAside(nowMs?: number): Promise<(RuleArming & { rule: string })[]>;
   devices(): Promise<DeviceRecord[]>;
   device(name: string): Promise<DeviceRecord | undefined>;
+  tokens(): Promise<TokenRow[]>;
+  audit(query: AuditQuery): Promise<Page<AuditEntry>>;
+  auditStretch(after?: { readonly n: number; readonly sha256: string }): Promise<AuditStretch>;
   counts(): Promise<CommittedCounts[]>;
   actionCounts(): Promise<Partial<Record<ActionState, number>>>;
   deadCounts(): Promise<{ code: string; count: number }[]>;

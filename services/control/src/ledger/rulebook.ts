@@ -11,7 +11,8 @@ import {
   reduce,
   restoreState,
 } from '@brink/rules';
-import type { Activation } from './records.ts';
+import { type ArmingOrder, armingOf, loadArming, saveArming } from './arming.ts';
+import type { Activation, FireOrder } from './records.ts';
 import { loadPublished, savePublished } from './revisions.ts';
 import type { Store } from './store.ts';
 
@@ -25,8 +26,8 @@ interface DirtyKey {
 export function createRulebook(store: Store) {
   let compiled: CompiledRules | undefined;
   let state: EngineState = emptyState();
-  const dirtyKeys = new Map<string, DirtyKey>();
-  const dirtyRules = new Set<string>();
+  const dirty = createDirty(store);
+  let newestTrigger = 0;
 
   /** @returns the actions that the event leads to */
   function apply(event: RuleEvent): EmittedAction[] {
@@ -34,17 +35,22 @@ export function createRulebook(store: Store) {
     const actions: EmittedAction[] = [];
     for (const effect of reduce(state, event, compiled).effects) {
       if (effect.kind === 'action') actions.push(effect.action);
-      else if (effect.kind === 'health') dirtyRules.add(effect.rule);
-      else dirtyKeys.set(`${effect.rule}~${effect.key}`, effect);
+      else if (effect.kind === 'health') dirty.rules.add(effect.rule);
+      else if (effect.kind === 'arming') dirty.arming.add(effect.rule);
+      else {
+        dirty.keys.set(`${effect.rule}~${effect.key}`, effect);
+        newestTrigger = Math.max(newestTrigger, effect.state?.trigger?.n ?? 0);
+      }
     }
     return actions;
   }
 
-  function flush(): void {
-    for (const dirty of dirtyKeys.values()) saveKey(store, dirty);
-    dirtyKeys.clear();
-    for (const rule of dirtyRules) saveHealth(store, rule, state);
-    dirtyRules.clear();
+  const flush = () => dirty.write(state);
+
+  /** @throws BrinkError E_NOT_FOUND */
+  function known(rule: string): void {
+    if (compiled?.byName.has(rule) === true) return;
+    throw new BrinkError('E_NOT_FOUND', `there is no rule "${rule}"`);
   }
 
   return {
@@ -65,8 +71,8 @@ export function createRulebook(store: Store) {
 
     /** After a ROLLBACK: what is on disk is what happened. */
     forget(): void {
-      dirtyKeys.clear();
-      dirtyRules.clear();
+      dirty.clear();
+      newestTrigger = 0;
       this.restore();
     },
 
@@ -91,6 +97,26 @@ export function createRulebook(store: Store) {
       apply({ kind: 'action', rule, key, id, change });
     },
 
+    /** @throws BrinkError E_NOT_FOUND, E_BAD_REQUEST */
+    arm(rule: string, order: ArmingOrder | undefined, nowMs: number): void {
+      known(rule);
+      apply({ kind: 'arm', rule, arming: order === undefined ? undefined : armingOf(order, nowMs) });
+    },
+    /** @throws BrinkError E_NOT_FOUND */
+    fire({ rule, phase, decision, sample, by }: FireOrder, nowMs: number): EmittedAction[] {
+      known(rule);
+      const receivedMs = decision.received_at === undefined ? nowMs : Date.parse(decision.received_at);
+      return apply({ kind: 'fire', rule, phase, decision, sample, receivedMs, by, nowMs });
+    },
+
+    /** Whether the decision that was just looked at is one that a machine acts on, now or when its timer fires. */
+    refersTo: (n: number) => newestTrigger === n,
+    /** Running numbers of all that machines would act on. */
+    triggers(): Set<number> {
+      const keys = Object.values(state.rules).flatMap((memory) => Object.values(memory.keys));
+      return new Set(keys.flatMap(({ trigger }) => (trigger === undefined ? [] : [trigger.n])));
+    },
+
     get revision(): string {
       return compiled?.revision ?? '000000000000';
     },
@@ -100,6 +126,25 @@ export function createRulebook(store: Store) {
   };
 }
 export type Rulebook = ReturnType<typeof createRulebook>;
+
+/** What changed since it was last written. */
+function createDirty(store: Store) {
+  const keys = new Map<string, DirtyKey>();
+  const rules = new Set<string>();
+  const arming = new Set<string>();
+  function clear(): void {
+    for (const part of [keys, rules, arming]) part.clear();
+  }
+  return {
+    ...{ keys, rules, arming, clear },
+    write(state: EngineState): void {
+      for (const dirty of keys.values()) saveKey(store, dirty);
+      for (const rule of rules) saveHealth(store, rule, state);
+      for (const rule of arming) saveArming(store, rule, state.arming[rule]);
+      clear();
+    },
+  };
+}
 
 function compile({ configuration, revision }: PublishedConfiguration): CompiledRules {
   const pipelines = Object.values(configuration.streams).flatMap((stream) => Object.keys(stream.pipelines));
@@ -120,6 +165,7 @@ function loadState(store: Store): EngineState {
       errors: Number(row.errors),
       ...(row.last_error === null ? {} : { lastError: String(row.last_error) }),
     })),
+    loadArming(store),
   );
 }
 

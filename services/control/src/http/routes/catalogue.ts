@@ -8,9 +8,9 @@ import {
   ModelPolicySchema,
   NameSchema,
   PipelineCountsSchema,
+  RuleArmingSchema,
   RuleKeyStateSchema,
   RuleSchema,
-  RuleStateSchema,
   StreamCountsSchema,
   StreamSchema,
 } from '@brink/protocol';
@@ -27,8 +27,9 @@ const StreamItem = StreamSchema.extend({
   counts: z.array(StreamCountsSchema),
   pipeline_counts: z.array(PipelineCountsSchema),
 });
-const RuleItem = RuleSchema.extend({
+const RuleItem = RuleSchema.safeExtend({
   name: NameSchema,
+  arming: RuleArmingSchema,
   keys: z.array(RuleKeyStateSchema),
   errors: z.number().int(),
   last_error: z.string().optional(),
@@ -61,24 +62,6 @@ export function addCatalogue(app: App, d: CatalogueDeps): void {
   addKind(app, { path: 'streams', one: 'stream', item: StreamItem, list: () => Promise.resolve(streams(d)) });
   addKind(app, { path: 'rules', one: 'rule', item: RuleItem, list: () => rules(d) });
   addKind(app, { path: 'models', one: 'model', item: ModelItem, list: () => models(d) });
-  const params = z.strictObject({ name: NameSchema });
-  app.get(
-    '/v1/rules/:name/state',
-    {
-      schema: {
-        summary: 'Where each of its state machines stands',
-        tags: ['rules'],
-        params,
-        response: { 200: RuleStateSchema, ...problems },
-      },
-    },
-    async ({ params: { name } }) => {
-      if (!Object.hasOwn(d.configuration().rules, name))
-        throw new BrinkError('E_NOT_FOUND', `there is no rule "${name}"`);
-      const [state] = await d.read.ruleStates(name);
-      return state ?? { rule: name, errors: 0, keys: [] };
-    },
-  );
   app.get(
     '/v1/discovered',
     {
@@ -129,11 +112,13 @@ function streams(d: CatalogueDeps): z.infer<typeof StreamItem>[] {
   }));
 }
 
+const ARMED = { state: 'armed' } as const;
+
 async function rules(d: CatalogueDeps): Promise<z.infer<typeof RuleItem>[]> {
   const states = new Map((await d.read.ruleStates()).map((state) => [state.rule, state]));
   return Object.entries(d.configuration().rules).map(([name, rule]) => {
-    const { keys = [], errors = 0, last_error } = states.get(name) ?? {};
-    return { name, ...rule, keys, errors, ...(last_error === undefined ? {} : { last_error }) };
+    const { arming = ARMED, keys = [], errors = 0, last_error } = states.get(name) ?? {};
+    return { name, ...rule, arming, keys, errors, ...(last_error === undefined ? {} : { last_error }) };
   });
 }
 
