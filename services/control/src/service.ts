@@ -159,9 +159,9 @@ function createCore(o: ControlConfig, d: ServiceDeps, ground: Ground) {
     {
       ...d,
       checkRules,
-      async activate(published) {
+      async activate(published, activation) {
         await foreign?.apply(published.configuration);
-        await ledger.configure(published);
+        await ledger.configure(published, activation);
       },
       lastKnownGood: () => ledger.read.configuration(),
       onActive: () => {

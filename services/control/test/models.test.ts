@@ -53,7 +53,9 @@ models:
   test('makes models.yaml where no file speaks of models, and takes the key away again', async () => {
     await using control = await startWith({ 'site.yaml': SITE });
     expect((await patch(control, 'cifar-net', { serve: 1 })).status).toBe(200);
-    expect(await fileOf(control, 'models.yaml')).toBe('version: 1\nmodels:\n  cifar-net:\n    serve: 1\n');
+    expect(await fileOf(control, 'models.yaml')).toMatch(
+      /^# yaml-language-server: .*\nversion: 1\nmodels:\n {2}cifar-net:\n {4}serve: 1\n$/,
+    );
     expect((await patch(control, 'cifar-net', { serve: null })).status).toBe(200);
     expect((await control.get('/v1/models/cifar-net')).body.serve).toBeUndefined();
     const before = (await control.get('/v1/config')).body.revision;
@@ -71,7 +73,7 @@ models:
   test('writes nothing where the version is not there, the files are wrong already, or an alias says it', async () => {
     const aliased = 'models:\n  simple-cnn: &one { queue_max: 4 }\n  cifar-net: *one\n';
     await using control = await startWith({ 'site.yaml': SITE, 'serving.yaml': aliased });
-    const gone = await patch(control, 'simple-cnn', { serve: 9 });
+    const gone = await patch(control, 'bare', { serve: 9 });
     expect(gone).toMatchObject({
       status: 422,
       body: { code: 'E_CONFIG', detail: expect.stringContaining('version 9') },
@@ -81,6 +83,8 @@ models:
       status: 409,
       body: { code: 'E_CONFLICT', detail: expect.stringContaining('alias') },
     });
+    const anchor = await patch(control, 'simple-cnn', { serve: 1 });
+    expect(anchor).toMatchObject({ status: 409, body: { detail: expect.stringContaining('models.cifar-net too') } });
     await control.write('site.yaml', SITE.replace('format: image', 'format: imag'));
     const wrong = await patch(control, 'simple-cnn', { serve: 1 });
     expect(wrong).toMatchObject({ status: 422, body: { code: 'E_CONFIG' } });

@@ -1,7 +1,10 @@
+import { basename } from 'node:path';
 import { BrinkError, type PublishedConfiguration } from '@brink/protocol';
 import type { Clock, Logger, Part, Timer } from '@brink/runtime';
+import type { Activation, ActivationOrigin } from '../ledger/records.ts';
 import type { CheckRules } from './crosschecks.ts';
 import { createFolderWatch, readConfigFolder, readModels } from './folder.ts';
+import { finishPending } from './journal.ts';
 import { type ConfigProblem, configError, problemsIn } from './problems.ts';
 import type { SourceFile } from './sources.ts';
 import { type Validation, validateConfiguration } from './validate.ts';
@@ -21,6 +24,11 @@ export interface ConfigurationKeeper extends Part {
   validate(files?: readonly SourceFile[]): Promise<Validation>;
   /** Reads the folder again now. */
   reload(): Promise<void>;
+  /**
+   * Nobody else reads or changes the files until `work` is done. What it changed is activated by its `look`, which throws what is wrong
+   * with the files instead of remembering it.
+   */
+  exclusively<T>(work: (look: (origin: ActivationOrigin) => Promise<void>) => Promise<T>): Promise<T>;
 }
 
 interface ConfigurationProblem {
@@ -35,7 +43,7 @@ export interface ConfigurationDeps {
   readonly clock: Clock;
   readonly checkRules: CheckRules;
   /** Makes it effective and stores it, all or nothing. If it rejects, the one before stays. */
-  readonly activate: (configuration: PublishedConfiguration) => Promise<void>;
+  readonly activate: (configuration: PublishedConfiguration, activation: Activation) => Promise<void>;
   /** The newest that was active in an earlier life. */
   readonly lastKnownGood: () => Promise<PublishedConfiguration | undefined>;
   /** It is effective now: tell the others. */
@@ -45,6 +53,7 @@ export interface ConfigurationDeps {
 }
 
 const RETRY_MS = 5000;
+const BY_HAND: ActivationOrigin = { how: 'files' };
 
 /**
  * Keeps the configuration that is active: read from the folder at start, read again when a file changes. An edit that is
@@ -56,7 +65,7 @@ export function createConfiguration(
 ): ConfigurationKeeper {
   let active: ActiveConfiguration | undefined;
   let problem: ConfigurationProblem | undefined;
-  let running: Promise<void> = Promise.resolve();
+  const turns = createTurns();
   let later: Timer | undefined;
   const watch = createFolderWatch(o, { clock: d.clock, logger: d.logger, changed: () => reload() });
   const now = () => new Date(d.clock.now()).toISOString();
@@ -65,7 +74,8 @@ export function createConfiguration(
     return validateConfiguration(files ?? (await readConfigFolder(o.dir)), await readModels(o.modelsDir), d.checkRules);
   }
 
-  async function look(): Promise<void> {
+  async function look(origin: ActivationOrigin): Promise<void> {
+    if (await finishPending(o.dir)) d.logger.warn('an edit of the configuration that was interrupted is finished');
     const files = await readConfigFolder(o.dir);
     const validation = await validate(files);
     if (!validation.ok) throw configError(validation.problems);
@@ -76,17 +86,20 @@ export function createConfiguration(
       d.looked('unchanged');
       return;
     }
-    await makeActive(published);
+    await makeActive(published, { origin, files: files.map(({ name, text }) => ({ name: basename(name), text })) });
     problem = undefined;
     d.looked('active');
   }
 
-  async function makeActive({ revision, configuration }: PublishedConfiguration): Promise<void> {
-    await d.activate({ revision, configuration });
+  async function makeActive(
+    { revision, configuration }: PublishedConfiguration,
+    activation: Activation,
+  ): Promise<void> {
+    await d.activate({ revision, configuration }, activation);
     active = { revision, configuration, activatedAt: now() };
     d.onActive(active);
-    const names = { streams: Object.keys(configuration.streams), rules: Object.keys(configuration.rules) };
-    d.logger.info({ revision, ...names }, 'configuration active');
+    const { streams, rules } = configuration;
+    d.logger.info({ revision, streams: Object.keys(streams), rules: Object.keys(rules) }, 'configuration active');
   }
 
   function refuse(error: BrinkError): void {
@@ -100,19 +113,16 @@ export function createConfiguration(
     );
   }
 
-  function reload(): Promise<void> {
-    running = running.then(() => look().catch((reason: unknown) => refuse(BrinkError.from(reason))));
-    return running;
-  }
+  const reload = () => turns.take(() => look(BY_HAND).catch((reason: unknown) => refuse(BrinkError.from(reason))));
 
   async function first(): Promise<void> {
     try {
-      await look();
+      await look(BY_HAND);
     } catch (reason) {
       const error = BrinkError.from(reason);
       const good = error.code === 'E_CONFIG' ? await d.lastKnownGood() : undefined;
       if (good === undefined) throw error;
-      await makeActive(good);
+      await makeActive(good, {});
       refuse(error);
     }
   }
@@ -120,9 +130,7 @@ export function createConfiguration(
   async function start(signal: AbortSignal): Promise<void> {
     // Before the first look, so that no edit falls between the two.
     await watch.start(signal);
-    const looked = first();
-    running = looked.catch(() => {});
-    await looked;
+    await turns.take(first);
   }
 
   return {
@@ -138,11 +146,25 @@ export function createConfiguration(
     },
     validate,
     reload,
+    exclusively: (work) => turns.take(() => work(look)),
     start,
     async stop() {
       await watch.stop();
-      await running;
+      await turns.over();
       if (later !== undefined) d.clock.clearTimeout(later);
     },
+  };
+}
+
+/** One after the other, each beginning with what the one before left. */
+function createTurns() {
+  let last: Promise<unknown> = Promise.resolve();
+  return {
+    take<T>(work: () => Promise<T>): Promise<T> {
+      const turn = last.then(work);
+      last = turn.catch(() => {});
+      return turn;
+    },
+    over: async () => void (await last),
   };
 }

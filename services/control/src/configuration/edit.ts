@@ -1,123 +1,132 @@
-import { randomBytes } from 'node:crypto';
-import { open, readFile, realpath, rename, rm, stat } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
-import { BrinkError } from '@brink/protocol';
-import { type Document, isAlias, isMap, isScalar, parseDocument } from 'yaml';
+import { join } from 'node:path';
+import { BrinkError, type Configuration } from '@brink/protocol';
+import type { ActivationOrigin, RevisionFile } from '../ledger/records.ts';
 import type { ConfigurationKeeper } from './active.ts';
+import { afterChanges, editFiles, type FileChange, type Section } from './documents.ts';
+import { type EditsFor, entryEdits, entryOf, replacing, sectionEdits, serveEdits, wholeEdits } from './edits.ts';
 import { readConfigFolder } from './folder.ts';
+import { keepReplaced, writeChanges } from './journal.ts';
 import { configError } from './problems.ts';
 import type { SourceFile } from './sources.ts';
+import type { Validation } from './validate.ts';
 
-/** Where a model is written that no file speaks of yet. */
-const NEW_FILE = 'models.yaml';
-
-export interface ConfigurationEditor {
-  /**
-   * Sets or, with `null`, takes away which version of a model serves. All or nothing: the files with the change are validated like any
-   * edit, one file is replaced by rename, and the configuration is active when this resolves.
-   * @returns the revision that is active
-   * @throws BrinkError E_CONFIG (every problem, nothing is written), E_CONFLICT (the file changed meanwhile, or says it in a way that
-   * a program should not touch), E_STORAGE_READONLY, E_UNAVAILABLE (written, but it could not be made active)
-   */
-  setServe(model: string, version: number | null): Promise<string>;
+/** Who asks for an edit, and what they believe is active. */
+export interface EditOptions {
+  /** As audit names them. */
+  readonly by?: string | undefined;
+  /** Revisions of which one must be active still; undefined: whatever is. */
+  readonly expected?: readonly string[] | undefined;
 }
+
+export interface Edited {
+  /** The one that is active now. */
+  readonly revision: string;
+  /** Whether the files are others than before. */
+  readonly changed: boolean;
+}
+
+/**
+ * Every edit is all or nothing: the files with the change are validated like any edit by hand, written so that a power cut leaves all
+ * or none of it, and active when the promise resolves; where they cannot be made active, the files are put back.
+ * Rejects E_CONFIG (every problem; nothing is written), E_REVISION (another one is active than was expected), E_CONFLICT (a file changed
+ * meanwhile, or says it in a way that a program should not touch), E_STORAGE_READONLY, E_STORAGE_FULL, E_RULE, E_BUSY, E_UNAVAILABLE.
+ */
+export interface ConfigurationEditor {
+  /** Sets one name of a section, as JSON. What is left out has its default. */
+  put(section: Section, name: string, value: unknown, o?: EditOptions): Promise<Edited & { readonly created: boolean }>;
+  /** Rejects E_NOT_FOUND too. */
+  remove(section: Section, name: string, o?: EditOptions): Promise<Edited>;
+  putSite(value: unknown, o?: EditOptions): Promise<Edited>;
+  /** Sets or, with `null`, takes away which version of a model serves. */
+  setServe(model: string, version: number | null, o?: EditOptions): Promise<Edited>;
+  /** The whole of it, as JSON: what is different from the files is written into them, comments kept. */
+  putAll(value: Record<string, unknown>, o?: EditOptions): Promise<Edited>;
+  /** These files instead of all that there are. */
+  putFiles(files: readonly RevisionFile[], o?: EditOptions): Promise<Edited>;
+  /** Back to an earlier one: its files where they were kept, else its values written into those that there are. */
+  rollBack(to: { configuration: Configuration; files?: readonly RevisionFile[] }, o?: EditOptions): Promise<Edited>;
+}
+
+type Keeper = Pick<ConfigurationKeeper, 'validate' | 'exclusively' | 'active' | 'problem'>;
+/** @param effective of the files as they are; undefined where they are not valid */
+type Make = (files: readonly SourceFile[], effective: Configuration | undefined) => readonly FileChange[];
+type Look = (origin: ActivationOrigin) => Promise<void>;
 
 export function createConfigurationEditor(
   o: { readonly dir: string },
-  d: { readonly configuration: Pick<ConfigurationKeeper, 'validate' | 'reload' | 'active' | 'problem'> },
+  { configuration }: { readonly configuration: Keeper },
 ): ConfigurationEditor {
-  let last: Promise<unknown> = Promise.resolve();
+  const pathOf = (name: string) => join(o.dir, name);
 
-  async function setServe(model: string, version: number | null): Promise<string> {
-    const files = await readConfigFolder(o.dir);
-    const changed = withServe(files, o.dir, model, version);
-    if (changed === undefined) return d.configuration.active.revision;
-    const others = files.filter(({ name }) => name !== changed.name);
-    const validation = await d.configuration.validate([...others, changed]);
-    if (!validation.ok) throw configError(validation.problems);
-    const before = files.find(({ name }) => name === changed.name);
-    await replace(changed, before?.text);
-    await d.configuration.reload();
-    const { active, problem } = d.configuration;
-    if (active.revision === validation.published.revision) return active.revision;
-    throw new BrinkError(
-      'E_UNAVAILABLE',
-      `written, but not active yet: ${problem?.detail ?? 'the files changed again'}`,
-    );
+  function edit(make: Make, how: ActivationOrigin['how'], options: EditOptions = {}): Promise<Edited> {
+    return configuration.exclusively(async (look) => {
+      const { revision } = configuration.active;
+      checkExpected(revision, options);
+      const files = await readConfigFolder(o.dir);
+      const changes = changesOf(make, files, await configuration.validate(files));
+      if (changes.length === 0) return { revision, changed: false };
+      const validation = await configuration.validate(afterChanges(files, changes));
+      if (!validation.ok) throw configError(validation.problems);
+      // What stands in the files now was never active, and nothing else remembers it.
+      if (configuration.problem !== undefined) await keepReplaced(o.dir, changes);
+      await writeChanges(o.dir, changes);
+      await activate(look, { how, ...(options.by === undefined ? {} : { by: options.by }) }, changes);
+      return { revision: configuration.active.revision, changed: true };
+    });
   }
 
+  /** @throws what kept it from being active, after the files are as they were */
+  async function activate(look: Look, origin: ActivationOrigin, changes: readonly FileChange[]): Promise<void> {
+    try {
+      await look(origin);
+    } catch (reason) {
+      await writeChanges(
+        o.dir,
+        changes.map(({ name, before, after }) => ({ name, before: after, after: before })),
+      );
+      throw reason;
+    }
+  }
+
+  const byEdits = (edits: EditsFor, how: ActivationOrigin['how'], options?: EditOptions) =>
+    edit((files, effective) => editFiles(files, edits(effective), pathOf), how, options);
+  const byFiles = (wanted: readonly RevisionFile[], how: ActivationOrigin['how'], options?: EditOptions) =>
+    edit((files) => replacing(files, wanted, pathOf), how, options);
+
   return {
-    setServe(model, version) {
-      // One after the other: each begins with what the one before wrote.
-      const edit = last.then(() => setServe(model, version));
-      last = edit.catch(() => {});
-      return edit;
+    async put(section, name, value, options) {
+      let created = false;
+      const edits: EditsFor = (effective) => {
+        created = entryOf(effective, section, name) === undefined;
+        return entryEdits(section, name, value)(effective);
+      };
+      return { ...(await byEdits(edits, 'http', options)), created };
     },
+    async remove(section, name, options) {
+      const edited = await byEdits(entryEdits(section, name, undefined), 'http', options);
+      if (!edited.changed) throw new BrinkError('E_NOT_FOUND', `the configuration has no ${section}.${name}`);
+      return edited;
+    },
+    putSite: (value, options) => byEdits(sectionEdits('site', value), 'http', options),
+    setServe: (model, version, options) => byEdits(serveEdits(model, version), 'http', options),
+    putAll: (value, options) => byEdits(wholeEdits(value), 'http', options),
+    putFiles: (files, options) => byFiles(files, 'http', options),
+    rollBack: ({ configuration: value, files }, options) =>
+      files === undefined ? byEdits(wholeEdits(value), 'rollback', options) : byFiles(files, 'rollback', options),
   };
 }
 
-/** The one file that changes, comments and order kept; undefined where it says so already. @throws BrinkError E_CONFLICT */
-function withServe(
-  files: readonly SourceFile[],
-  dir: string,
-  model: string,
-  version: number | null,
-): SourceFile | undefined {
-  const parsed = files.map((file) => ({ file, document: parseDocument(file.text) }));
-  const home =
-    parsed.find(({ document }) => hasIn(document, ['models', model])) ??
-    parsed.find(({ document }) => hasIn(document, ['models']));
-  if (home === undefined) {
-    if (version === null) return undefined;
-    return { name: join(dir, NEW_FILE), text: `version: 1\nmodels:\n  ${model}:\n    serve: ${version}\n` };
-  }
-  const { file, document } = home;
-  makeMapping(document, ['models'], file.name);
-  makeMapping(document, ['models', model], file.name);
-  const path = ['models', model, 'serve'];
-  if ((document.getIn(path) ?? null) === version) return undefined;
-  if (version === null) document.deleteIn(path);
-  else document.setIn(path, version);
-  return { name: file.name, text: document.toString({ lineWidth: 0 }) };
+function checkExpected(revision: string, { expected }: EditOptions): void {
+  if (expected === undefined || expected.includes(revision)) return;
+  throw new BrinkError('E_REVISION', `revision ${revision} is active; expected ${expected.join(' or ')}`);
 }
 
-/** @throws BrinkError E_CONFLICT where there is something else */
-function makeMapping(document: Document.Parsed, path: string[], file: string): void {
-  const node = document.getIn(path, true);
-  if (isMap(node)) return;
-  const byHand = (what: string) =>
-    new BrinkError('E_CONFLICT', `${file}: ${path.join('.')} is ${what}; change it by hand`);
-  if (isAlias(node)) throw byHand('an alias');
-  // Nothing behind the key counts as nothing.
-  if (node !== undefined && !(isScalar(node) && node.value === null)) throw byHand('no mapping');
-  document.setIn(path, document.createNode({}));
-}
-
-const hasIn = (document: Document.Parsed, path: string[]) => isMap(document.contents) && document.hasIn(path);
-
-/** @param expected what the file held when it was read; undefined: it was not there */
-async function replace({ name, text }: SourceFile, expected: string | undefined): Promise<void> {
-  // A link stays a link.
-  const target = expected === undefined ? name : await realpath(name);
-  const temporary = join(dirname(target), `.${randomBytes(6).toString('hex')}.tmp`);
+function changesOf(make: Make, files: readonly SourceFile[], now: Validation): readonly FileChange[] {
   try {
-    const mode = expected === undefined ? 0o644 : (await stat(target)).mode;
-    const file = await open(temporary, 'wx', mode);
-    try {
-      await file.writeFile(text);
-      await file.sync();
-    } finally {
-      await file.close();
-    }
-    const now = await readFile(target, 'utf8').catch(() => undefined);
-    if (now !== expected)
-      throw new BrinkError('E_CONFLICT', `${name} was changed by somebody else meanwhile; try again`);
-    await rename(temporary, target);
+    return make(files, now.ok ? now.published.configuration : undefined);
   } catch (reason) {
-    await rm(temporary, { force: true });
-    if (reason instanceof BrinkError) throw reason;
-    const error = BrinkError.from(reason);
-    const code = (reason as NodeJS.ErrnoException).code === 'ENOSPC' ? 'E_STORAGE_FULL' : 'E_STORAGE_READONLY';
-    throw new BrinkError(code, `${name} cannot be written: ${error.detail}`, { cause: reason });
+    // Of files that are wrong already everything is said, not the first thing that an edit stumbled over.
+    if (!now.ok && BrinkError.from(reason).code === 'E_CONFLICT') throw configError(now.problems);
+    throw reason;
   }
 }

@@ -34,7 +34,8 @@ export function addModels(app: App, d: { models: () => Promise<ModelsOnDisk>; ed
     async ({ params: { name }, body: { serve } }) => {
       const { all } = await d.models();
       if (!all.has(name)) throw new BrinkError('E_NOT_FOUND', `there is no model "${name}"`);
-      return { name, serve, revision: await d.editor.setServe(name, serve) };
+      const { revision } = await d.editor.setServe(name, serve);
+      return { name, serve, revision };
     },
   );
 }
