@@ -65,7 +65,7 @@ export function discoveredLine({ device, stream, frames, per_s, bytes, type, las
 function nameOf(action: ActionRecord): string {
   const { config, target } = action;
   if ('command' in config) return `${target} ${config.command.name}`;
-  return `${'mqtt' in config ? 'mqtt' : 'record'} ${printable(target)}`;
+  return `${action.kind} ${printable(target)}`;
 }
 
 /** From the acknowledgement back to the bytes of the frame, newest first, one arrow per step. */
@@ -86,18 +86,24 @@ export function actionChain(chain: ActionExplanation, paint: Paint): string[] {
 
 function actionRows(action: ActionRecord, paint: Paint): string[] {
   const { config, error } = action;
-  const sent =
-    'command' in config
-      ? row('args', JSON.stringify(config.command.args))
-      : 'mqtt' in config
-        ? row('payload', JSON.stringify(config.mqtt.payload))
-        : row('recorded', `${config.record.before_ms} ms before, ${config.record.after_ms} ms after`);
+  const sent = sentRow(config);
   return [
     `${paint('bold', nameOf(action))}  ${action.state}`,
     row('id', action.id),
     sent,
     ...(error === undefined ? [] : [row('error', `${error.code}: ${printable(error.detail)}`)]),
   ];
+}
+
+function sentRow(config: ActionRecord['config']): string {
+  if ('command' in config) return row('args', JSON.stringify(config.command.args));
+  if ('mqtt' in config) return row('payload', JSON.stringify(config.mqtt.payload));
+  if ('webhook' in config) return row('body', JSON.stringify(config.webhook.body));
+  if ('record' in config) {
+    return row('recorded', `${config.record.before_ms} ms before, ${config.record.after_ms} ms after`);
+  }
+  const { title, message } = config.notify;
+  return row('text', printable(message === undefined ? title : `${title}: ${message}`));
 }
 
 function dispatchRows({ action, ack, attempts }: ActionExplanation, paint: Paint): string[] {

@@ -3,6 +3,7 @@ import { FOREIGN_TOPICS_MAX } from './foreign-topics.ts';
 import { NameSchema } from './ids.ts';
 import { DenoiseSchema, MaskSchema } from './mask.ts';
 import { BetweenSchema, QuorumSchema, RuleTestSchema, ruleMisfits, ZoneSchema } from './rule-parts.ts';
+import { NotifyActionSchema, TargetSchema, WebhookActionSchema } from './targets.ts';
 
 // `config/*.yaml`, merged. Unknown keys are refused everywhere: a mask that is misspelt must not be a mask that is off.
 
@@ -30,13 +31,23 @@ export const SiteSchema = z.strictObject({
     .default('en')
     .describe('of label_text'),
   mqtt_allow: z.array(z.string().min(1)).default([]).describe('topic prefixes that `mqtt` actions may publish to'),
+  notify: NameSchema.optional().describe('the target of `notify` actions that name none'),
 });
+
+export const KeepSchema = z.union([
+  z.enum(['all', 'changes']),
+  z.strictObject({ every_ms: z.number().int().min(1).describe('of received_at: at most one row in this time') }),
+]);
+export type KeepConfig = z.infer<typeof KeepSchema>;
 
 export const PipelineSchema = z.strictObject({
   model: NameSchema.describe('a folder under models/'),
   priority: z.number().int().min(0).max(9).default(5).describe('9 first'),
   deadline_ms: z.number().int().min(1).max(60_000).optional().describe('from received_at; older units expire'),
   every_ms: z.number().int().min(1).optional().describe('at most one unit per device in this time; others are dropped'),
+  keep: KeepSchema.default('all').describe(
+    'which decisions stay in the ledger. changes: where the outcome, the label or how many objects there are of a label differs from the one before of the same device. Rules, counts, sums and the feed know every decision; what an action refers to stays always',
+  ),
 });
 export type PipelineConfig = z.infer<typeof PipelineSchema>;
 
@@ -205,9 +216,18 @@ export const RecordActionSchema = z.strictObject({
 export const ActionSchema = z.union([
   z.strictObject({ command: CommandActionSchema }),
   z.strictObject({ mqtt: MqttActionSchema }),
+  z.strictObject({ webhook: WebhookActionSchema }),
+  z.strictObject({ notify: NotifyActionSchema }),
   z.strictObject({ record: RecordActionSchema }),
 ]);
 export type ActionConfig = z.infer<typeof ActionSchema>;
+
+export const ACTION_KINDS = ['command', 'mqtt', 'webhook', 'notify', 'record'] as const;
+export type ActionKind = (typeof ACTION_KINDS)[number];
+export const actionKind = (action: ActionConfig): ActionKind => Object.keys(action)[0] as ActionKind;
+
+/** Beyond it every one could not have a connection of its own at the same time. */
+export const TARGETS_MAX = 50;
 
 const Cel = z.string().min(1).max(2000).describe('CEL over decision, device, stream, pipeline, previous');
 
@@ -270,8 +290,12 @@ export const ConfigurationSchema = z
     streams: z.record(NameSchema, StreamSchema).default({}),
     models: z.record(NameSchema, ModelPolicySchema).default({}),
     rules: z.record(NameSchema, RuleSchema).default({}),
+    targets: z
+      .record(NameSchema, TargetSchema)
+      .refine((targets) => Object.keys(targets).length <= TARGETS_MAX, { message: `at most ${TARGETS_MAX} targets` })
+      .default({}),
   })
-  .meta({ id: 'Configuration', description: 'The site: streams, models, rules' });
+  .meta({ id: 'Configuration', description: 'The site: streams, models, rules, targets' });
 export type Configuration = z.infer<typeof ConfigurationSchema>;
 
 /** What control publishes, retained, on `brink/fleet/config`. */

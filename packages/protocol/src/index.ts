@@ -1,3 +1,5 @@
+// What builds, writes and reads protobuf: the headers of the framed link, and the Open Inference Protocol over gRPC.
+export { create, fromBinary, fromJson, type JsonValue, type MessageInitShape, toBinary } from '@bufbuild/protobuf';
 export {
   type AuditEntry,
   AuditEntrySchema,
@@ -5,6 +7,8 @@ export {
   IssuedTokenSchema,
   type NewToken,
   NewTokenSchema,
+  RECOVERY_FILE,
+  RecoverySchema,
   SCOPES,
   type Scope,
   ScopeSchema,
@@ -12,16 +16,19 @@ export {
   type Token,
   TokenSchema,
 } from './access.ts';
-// What builds, writes and reads protobuf: the headers of the framed link, and the Open Inference Protocol over gRPC.
-export { create, fromBinary, fromJson, type JsonValue, type MessageInitShape, toBinary } from '@bufbuild/protobuf';
 export {
+  ACTION_KINDS,
   type ActionConfig,
+  type ActionKind,
   ActionSchema,
+  actionKind,
   CommandActionSchema,
   type Configuration,
   ConfigurationSchema,
   FRAME_BYTES_MAX,
   FRAME_BYTES_MAX_DEFAULT,
+  type KeepConfig,
+  KeepSchema,
   type ModelPolicy,
   ModelPolicySchema,
   MqttActionSchema,
@@ -177,6 +184,8 @@ export {
   DecisionExplanationSchema,
   type DeviceRecord,
   DeviceRecordSchema,
+  type RuleArming,
+  RuleArmingSchema,
   type RuleKeyState,
   RuleKeyStateSchema,
   type RuleState,
@@ -192,6 +201,23 @@ export {
   type Zone,
   ZoneSchema,
 } from './rule-parts.ts';
+export {
+  ArmRequestSchema,
+  type Backtest,
+  BacktestSchema,
+  DisarmRequestSchema,
+  FireRequestSchema,
+  type Firing,
+  RuleArmedSchema,
+  RuleFiredSchema,
+  type RuleTestReport,
+  RuleTestReportSchema,
+  type RuleTestRequest,
+  RuleTestRequestSchema,
+  RuleTestResultSchema,
+  SampleSchema,
+  SnoozeRequestSchema,
+} from './rules.ts';
 export { jsonSchema, SCHEMA_NAMES } from './schemas.ts';
 export {
   fieldsOf,
@@ -203,5 +229,14 @@ export {
   type StreamProblem,
   streamProblems,
 } from './streams.ts';
+export {
+  NotifyActionSchema,
+  SecretNameSchema,
+  type TargetConfig,
+  type TargetKind,
+  TargetSchema,
+  targetKind,
+  WebhookActionSchema,
+} from './targets.ts';
 export { createTopics, type Topic, type Topics } from './topics.ts';
 export { newSpanId, nextTraceparent, spanOf } from './trace.ts';

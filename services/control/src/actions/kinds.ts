@@ -75,10 +75,11 @@ const record: ActionKind<ConfigOf<'record'>> = {
 export function sendAction(action: LeasedAction, context: SendContext): Promise<void> {
   const { config } = action;
   if ('command' in config) return command.send(action, config.command, context);
-  return 'mqtt' in config ? mqtt.send(action, config.mqtt, context) : record.send(action, config.record, context);
+  if ('mqtt' in config) return mqtt.send(action, config.mqtt, context);
+  if ('record' in config) return record.send(action, config.record, context);
+  throw new BrinkError('E_UNSUPPORTED', `nobody here sends a ${action.kind}`);
 }
 
 export function awaitsAck({ config }: LeasedAction): boolean {
-  if ('command' in config) return command.awaitsAck(config.command);
-  return 'mqtt' in config ? mqtt.awaitsAck(config.mqtt) : record.awaitsAck(config.record);
+  return 'command' in config && command.awaitsAck(config.command);
 }

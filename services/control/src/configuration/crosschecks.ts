@@ -19,6 +19,7 @@ import { problemAt } from './issues.ts';
 import { checkRecords } from './keeping.ts';
 import { type ConfigPath, type ConfigProblem, describeFound, didYouMean } from './problems.ts';
 import { isRecord, type Merged } from './sources.ts';
+import { checkTargets } from './targets.ts';
 
 /** What the models folder holds. */
 export interface ModelsOnDisk {
@@ -78,6 +79,7 @@ export function crossCheck(merged: Merged, models: ModelsOnDisk, checkRules: Che
     ...checkRuleNames(rules, merged),
     ...checkActions(rules, merged),
     ...checkLoops(streams, rules, merged),
+    ...checkTargets(rules, merged),
     ...checkRecords(rules, streams, merged),
     ...checkConditions(rules, streams, merged, checkRules),
   ];
@@ -289,7 +291,7 @@ function checkActions(rules: Record<string, RuleConfig>, merged: Merged): Config
       const expected = 'a device: brink/fleet/… belongs to the services';
       return [problemAt([...path, 'command', 'device'], merged, { found: `"${RESERVED_DEVICE}"`, expected })];
     }
-    if ('record' in action) return [];
+    if (!('mqtt' in action)) return [];
     const { topic } = action.mqtt;
     if (allowed === undefined || allowed.some((prefix) => topic.startsWith(prefix))) return [];
     return [notAllowed([...path, 'mqtt', 'topic'], topic, allowed, merged)];

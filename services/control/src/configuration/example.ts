@@ -7,7 +7,7 @@ import { isRecord } from './sources.ts';
  */
 export const EXAMPLE = {
   version: 1,
-  site: { name: 'plant-7', timezone: 'Europe/Berlin', language: 'en', mqtt_allow: ['zigbee2mqtt/'] },
+  site: { name: 'plant-7', timezone: 'Europe/Berlin', language: 'en', mqtt_allow: ['zigbee2mqtt/'], notify: 'phone' },
   streams: {
     front: {
       devices: 'cam-*',
@@ -36,7 +36,9 @@ export const EXAMPLE = {
       ],
       denoise: { median: 3, gaussian: 1 },
       keep_s: 10,
-      pipelines: { pets: { model: 'cifar-net', priority: 5, deadline_ms: 200, every_ms: 1000 } },
+      pipelines: {
+        pets: { model: 'cifar-net', priority: 5, deadline_ms: 200, every_ms: 1000, keep: { every_ms: 60000 } },
+      },
     },
   },
   models: {
@@ -69,6 +71,8 @@ export const EXAMPLE = {
         {
           command: { device: 'feeder-1', name: 'open', args: { grams: 20 }, expires_ms: 10000, ack: 'required' },
           mqtt: { topic: 'zigbee2mqtt/lamp/set', payload: { state: 'ON' }, retain: false, expires_ms: 10000 },
+          webhook: { target: 'duty', body: { text: 'A cat at ${device}' }, expires_ms: 86400000 },
+          notify: { title: 'A cat', message: '${decision.label}', priority: 3, target: 'phone', expires_ms: 3600000 },
           record: { before_ms: 5000, after_ms: 10000 },
         },
       ],
@@ -76,6 +80,8 @@ export const EXAMPLE = {
         {
           command: { device: 'feeder-1', name: 'close', args: { grams: 20 }, expires_ms: 10000, ack: 'required' },
           mqtt: { topic: 'zigbee2mqtt/lamp/set', payload: { state: 'OFF' }, retain: false, expires_ms: 10000 },
+          webhook: { target: 'duty', body: { text: 'No cat at ${device}' }, expires_ms: 86400000 },
+          notify: { title: 'No cat', message: '${decision.label}', priority: 3, target: 'phone', expires_ms: 3600000 },
           record: { before_ms: 5000, after_ms: 10000 },
         },
       ],
@@ -125,12 +131,22 @@ export const EXAMPLE = {
       ],
     },
   },
+  targets: {
+    duty: {
+      webhook: 'https://hooks.example/brink',
+      ntfy: 'https://ntfy.sh/my-topic',
+      gotify: 'https://gotify.example',
+      secret: 'duty_hook',
+      allow_private: true,
+      timeout_ms: 5000,
+    },
+  },
 } as const;
 
 const EXAMPLE_CHARACTERS_MAX = 120;
 
 /** Sections whose keys are names that people choose. */
-const NAMED = new Set(['streams', 'models', 'rules', 'pipelines', 'zones']);
+const NAMED = new Set(['streams', 'models', 'rules', 'targets', 'pipelines', 'zones']);
 
 /** A line with the key as it could stand there, or undefined where the path means nothing. */
 export function exampleFor(path: ConfigPath): string | undefined {
@@ -157,6 +173,10 @@ export function exampleFor(path: ConfigPath): string | undefined {
 const ALTERNATIVE_TO: Record<string, string> = {
   mqtt: 'command',
   record: 'command',
+  webhook: 'command',
+  notify: 'command',
+  ntfy: 'webhook',
+  gotify: 'webhook',
   ms: 'at_least',
   devices: 'pipelines',
   faces: 'regions',

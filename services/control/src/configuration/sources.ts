@@ -159,7 +159,7 @@ function parseSource(file: SourceFile, problems: ConfigProblem[]): Parsed | unde
   if (problems.length > before || root === null) return undefined;
   if (!isMap(root)) {
     const found = isSeq(root) ? 'a list' : describeFound(root.toJSON());
-    report(root.range?.[0] ?? 0, found, 'a mapping of version, site, streams, models, rules');
+    report(root.range?.[0] ?? 0, found, 'a mapping of version, site, streams, models, rules, targets');
     return undefined;
   }
   return { file: file.name, text: file.text, document, root, lines };

@@ -76,7 +76,7 @@ describe('each mistake is named with file, line, column, path, what was found an
     [
       'a top-level key with a typo',
       withChange('streams:', 'steams:'),
-      'a.yaml:3:1: steams: found the unknown key "steams"; expected one of version, site, streams, models, rules; did you mean "streams"?',
+      'a.yaml:3:1: steams: found the unknown key "steams"; expected one of version, site, streams, models, rules, targets; did you mean "streams"?',
     ],
     [
       'a word that is none of the choices',
@@ -151,7 +151,7 @@ describe('each mistake is named with file, line, column, path, what was found an
     [
       'an action that does not exist',
       withChange('- command:', '- comand:'),
-      'a.yaml:14:9: rules.cat.then[0].comand: found the unknown key "comand"; expected one of command, mqtt, record; did you mean "command"?' +
+      'a.yaml:14:9: rules.cat.then[0].comand: found the unknown key "comand"; expected one of command, mqtt, webhook, notify, record; did you mean "command"?' +
         ' (example: command: { device: feeder-1, name: open, args: { grams: 20 }, expires_ms: 10000, ack: required })',
     ],
     [
@@ -229,7 +229,7 @@ describe('each mistake is named with file, line, column, path, what was found an
     [
       'a list as the whole file',
       '- a\n',
-      'a.yaml:1:1: found a list; expected a mapping of version, site, streams, models, rules',
+      'a.yaml:1:1: found a list; expected a mapping of version, site, streams, models, rules, targets',
     ],
   ];
   test.each(table)('%s', (_, text, expected) => {
@@ -449,14 +449,17 @@ describe('the example', () => {
       [{ for: counted, on: ['pets', 'scene'], quorum: { pipelines, within_ms } }, 'command'],
       [{ for: { ms }, by: [], quorum: { devices, within_ms } }, 'mqtt'],
       [{ absent_ms }, 'record'],
+      [{}, 'webhook'],
+      [{}, 'notify'],
     ] as const) {
-      const pick = (list: readonly { command: object; mqtt: object; record: object }[]) =>
-        list.map((item) => ({ [kind]: item[kind] }));
+      const pick = (list: readonly Record<typeof kind, object>[]) => list.map((item) => ({ [kind]: item[kind] }));
       // biome-ignore lint/suspicious/noThenProperty: the word of the configuration; never awaited
       const one = { ...plain, ...form, then: pick(rule.then), on_release: pick(rule.on_release) };
       const { mask, ...front } = EXAMPLE.streams.front;
       const streams = { front: { ...front, mask: Object.entries(mask[0]).map(([name, of]) => ({ [name]: of })) } };
-      expect(ConfigurationSchema.parse({ ...EXAMPLE, streams, rules: { one } })).toBeDefined();
+      const { webhook, ntfy, gotify, ...common } = EXAMPLE.targets.duty;
+      const targets = { duty: { webhook, ...common }, phone: { ntfy, ...common }, wall: { gotify, ...common } };
+      expect(ConfigurationSchema.parse({ ...EXAMPLE, streams, rules: { one }, targets })).toBeDefined();
     }
   });
 

@@ -1,4 +1,4 @@
-import { type ActionConfig, type ActionRecord, type ErrorCode, parseUnitId } from '@brink/protocol';
+import { type ActionConfig, type ActionRecord, actionKind, type ErrorCode, parseUnitId } from '@brink/protocol';
 import type { EmittedAction } from '@brink/rules';
 import { actionRecord } from './rows.ts';
 import type { Rulebook } from './rulebook.ts';
@@ -30,20 +30,23 @@ export type End = 'expired' | 'dead' | 'cancelled' | 'suppressed';
 export const findAction = ({ store }: OutboxContext, id: string) =>
   store.sql('SELECT * FROM action WHERE id = ?').get(id) as Row | undefined;
 
-/** The part that says how long it lives. */
+/** From its making, or from when a person sends it again. */
 export function lifeMsOf(config: ActionConfig): number {
   if ('record' in config) return RECORD_LIFE_MS;
-  return ('command' in config ? config.command : config.mqtt).expires_ms;
+  if ('command' in config) return config.command.expires_ms;
+  if ('mqtt' in config) return config.mqtt.expires_ms;
+  return ('webhook' in config ? config.webhook : config.notify).expires_ms;
 }
 
 /** What led to it leaves the gateway's memory sooner or later. */
 const RECORD_LIFE_MS = 60_000;
 
-const kindOf = (config: ActionConfig) => ('command' in config ? 'command' : 'mqtt' in config ? 'mqtt' : 'record');
-
 function targetOf(config: ActionConfig, decision: string): string {
   if ('command' in config) return config.command.device;
   if ('mqtt' in config) return config.mqtt.topic;
+  if ('webhook' in config) return config.webhook.target;
+  // A rule fills in that of the site; without any, it is refused when it is to be sent.
+  if ('notify' in config) return config.notify.target ?? '';
   const { device, stream } = parseUnitId(decision);
   return `${device}/${stream}`;
 }
@@ -59,7 +62,7 @@ export function insertAction(context: OutboxContext, action: NewAction): ActionR
        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING`,
     )
     .run(
-      ...([action.id, action.n, action.decision, action.index, kindOf(config)] as const),
+      ...([action.id, action.n, action.decision, action.index, actionKind(config)] as const),
       ...([target, JSON.stringify(config), fate, nowMs, nowMs + lifeMsOf(config)] as const),
       ...([pending ? nowMs : null, pending ? null : nowMs] as const),
     );

@@ -148,7 +148,8 @@ function createDirty(store: Store) {
 
 function compile({ configuration, revision }: PublishedConfiguration): CompiledRules {
   const pipelines = Object.values(configuration.streams).flatMap((stream) => Object.keys(stream.pipelines));
-  return compileRules(configuration.rules, { pipelines, mqttAllow: configuration.site.mqtt_allow, revision });
+  const { mqtt_allow: mqttAllow, notify } = configuration.site;
+  return compileRules(configuration.rules, { pipelines, mqttAllow, notify, revision });
 }
 
 function loadState(store: Store): EngineState {
