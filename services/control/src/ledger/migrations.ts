@@ -71,4 +71,70 @@ INSERT INTO config_activation (revision, previous, at_ms, how, author)
   FROM config_revision ORDER BY activated_ms, rowid;
 ALTER TABLE config_revision ADD COLUMN files TEXT;
 `,
+  `
+-- Who may come in over HTTP: the SHA-256 of what they present, never the thing itself.
+CREATE TABLE token (
+  id TEXT PRIMARY KEY, name TEXT NOT NULL, sha256 TEXT NOT NULL, scopes TEXT NOT NULL, devices TEXT,
+  created_ms REAL NOT NULL, created_by TEXT NOT NULL, expires_ms REAL NOT NULL, revoked_ms REAL, used_ms REAL
+) STRICT, WITHOUT ROWID;
+-- sha256 is of the row before and this one: what is changed or taken out later is noticed.
+CREATE TABLE audit (
+  n INTEGER PRIMARY KEY, at_ms REAL NOT NULL, who TEXT NOT NULL, path TEXT NOT NULL, body TEXT NOT NULL, sha256 TEXT NOT NULL
+) STRICT;
+`,
+  `
+-- Rules that a person has set aside. Not with rule_state: it outlives a change of the rule.
+CREATE TABLE rule_arming (rule TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT, WITHOUT ROWID;
+`,
+  `
+-- \`keep\`: not every decision becomes a row. held: kept only because an action or a rule's state refers to it.
+ALTER TABLE decision ADD COLUMN held INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX decision_held ON decision (n) WHERE held = 1;
+-- One lane's decisions by time, newest first without sorting.
+CREATE INDEX decision_time ON decision (lane, received_ms);
+ALTER TABLE lane ADD COLUMN kept_ms REAL;
+ALTER TABLE lane ADD COLUMN kept_sign TEXT;
+-- Units that have no row because of \`keep\`: a bit for each of 1024 numbers.
+CREATE TABLE unkept (
+  lane INTEGER NOT NULL, boot TEXT NOT NULL, part INTEGER NOT NULL, block INTEGER NOT NULL, bits BLOB NOT NULL,
+  first_ms REAL NOT NULL, last_ms REAL NOT NULL, PRIMARY KEY (lane, boot, part, block)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX unkept_age ON unkept (first_ms);
+-- Sums per lane and minute of received_at, over every unit; first_n: no unit of the minute has a smaller number.
+CREATE TABLE minute_summary (
+  lane INTEGER NOT NULL, minute INTEGER NOT NULL, first_n INTEGER NOT NULL,
+  decided INTEGER NOT NULL, expired INTEGER NOT NULL, dead INTEGER NOT NULL,
+  scored INTEGER NOT NULL, score_sum REAL NOT NULL, score_min REAL, score_max REAL,
+  latency_sum REAL NOT NULL, latency_max REAL NOT NULL, labels TEXT NOT NULL, PRIMARY KEY (lane, minute)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX minute_summary_time ON minute_summary (minute);
+INSERT INTO minute_summary
+  SELECT lane, CAST(floor(received_ms / 60000) AS INTEGER) AS minute, min(n),
+    sum(outcome = 'decided'), sum(outcome = 'expired'), sum(outcome = 'dead'),
+    count(score), total(score), min(score), max(score),
+    total(json_extract(body, '$.latency_ms')), coalesce(max(json_extract(body, '$.latency_ms')), 0), '[]'
+  FROM decision GROUP BY 1, 2;
+UPDATE minute_summary SET labels = (
+  SELECT json_group_array(json_array(label, count)) FROM (
+    SELECT label, count(*) AS count FROM decision INDEXED BY decision_time
+    WHERE lane = minute_summary.lane AND received_ms >= minute * 60000 AND received_ms < (minute + 1) * 60000
+      AND label IS NOT NULL
+    GROUP BY label ORDER BY count DESC LIMIT 32));
+INSERT INTO meta SELECT 'rows', count(*) FROM decision WHERE true ON CONFLICT DO UPDATE SET value = excluded.value;
+`,
+  `
+-- What happened to the ledger itself: damage, a restore, a clock that was set. accepted_ms: somebody has taken note.
+CREATE TABLE event (
+  id INTEGER PRIMARY KEY, at_ms REAL NOT NULL, kind TEXT NOT NULL, detail TEXT NOT NULL, accepted_ms REAL
+) STRICT;
+`,
+  `
+-- The way by which an action leaves: mqtt, record, or to:<target>. What waits for one receiver holds nobody else up.
+ALTER TABLE action ADD COLUMN outlet TEXT NOT NULL DEFAULT 'mqtt';
+UPDATE action SET outlet = 'record' WHERE kind = 'record';
+-- When a person asked for it again.
+ALTER TABLE action ADD COLUMN retried_ms REAL;
+DROP INDEX action_due;
+CREATE INDEX action_due ON action (outlet, next_ms) WHERE next_ms IS NOT NULL;
+`,
 ];

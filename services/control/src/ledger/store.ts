@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { backup, DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite';
 import { BrinkError, type ErrorCode } from '@brink/protocol';
+import { type Head, HeadSchema, NO_HEAD } from './integrity/mirror.ts';
 import { MIGRATIONS } from './migrations.ts';
 
 /** One connection with its prepared statements. */
@@ -13,19 +14,25 @@ export interface Store {
 
 export type Row = Record<string, SQLInputValue>;
 
-const FILE = 'ledger.db';
+export const LEDGER = 'ledger.db';
 /** "Brnk": says whose file it is to `file(1)` and to us. */
-const APPLICATION_ID = 0x42726e6b;
+export const APPLICATION_ID = 0x42726e6b;
+/** `none`: every page was compared with its checksum. `quick`: structure. `whole`: indexes as well. */
+export type Check = 'none' | 'quick' | 'whole';
 
 /**
  * Opens or makes `ledger.db`, checks it and brings its schema up to date; a copy is made before each step.
  * @throws BrinkError E_STORAGE_READONLY, E_STORAGE_NEWER, E_STORAGE_CORRUPT, E_STORAGE_FULL
  */
-export async function openStore(folder: string, migrations: readonly string[] = MIGRATIONS): Promise<Store> {
-  const path = join(folder, FILE);
+export async function openStore(
+  folder: string,
+  migrations: readonly string[] = MIGRATIONS,
+  check: Check = 'quick',
+): Promise<Store> {
+  const path = join(folder, LEDGER);
   const db = translated(path, () => new DatabaseSync(path, { timeout: 5000 }));
   try {
-    translated(path, () => prepareFile(db, path, migrations));
+    translated(path, () => prepareFile(db, path, migrations, check));
     await migrate(db, folder, migrations);
     return createStore(db);
   } catch (error) {
@@ -36,7 +43,7 @@ export async function openStore(folder: string, migrations: readonly string[] = 
 
 /** For reads, on a store that a writer has opened before. */
 export function openStoreForReading(folder: string): Store {
-  const path = join(folder, FILE);
+  const path = join(folder, LEDGER);
   return createStore(translated(path, () => new DatabaseSync(path, { readOnly: true, timeout: 5000 })));
 }
 
@@ -56,7 +63,7 @@ function createStore(db: DatabaseSync): Store {
   };
 }
 
-function prepareFile(db: DatabaseSync, path: string, migrations: readonly string[]): void {
+function prepareFile(db: DatabaseSync, path: string, migrations: readonly string[], check: Check): void {
   const version = Number(db.prepare('PRAGMA user_version').get()?.user_version);
   const owner = Number(db.prepare('PRAGMA application_id').get()?.application_id);
   const tables = Number(db.prepare("SELECT count(*) AS n FROM sqlite_schema WHERE type = 'table'").get()?.n);
@@ -69,7 +76,7 @@ function prepareFile(db: DatabaseSync, path: string, migrations: readonly string
   if (version > migrations.length) {
     throw new BrinkError(
       'E_STORAGE_NEWER',
-      `${path} has schema ${version}, this program knows up to ${migrations.length}; expected a newer Brink, or a copy made before (${FILE}.v*)`,
+      `${path} has schema ${version}, this program knows up to ${migrations.length}; expected a newer Brink, or a copy made before (${LEDGER}.v*)`,
     );
   }
   db.exec('PRAGMA journal_mode = WAL');
@@ -82,16 +89,24 @@ function prepareFile(db: DatabaseSync, path: string, migrations: readonly string
   db.exec(`PRAGMA journal_size_limit = ${64 * 1024 * 1024}`);
   db.exec('PRAGMA cache_size = -16384');
   db.exec('PRAGMA temp_store = MEMORY');
-  const check = db.prepare('PRAGMA quick_check(1)').get()?.quick_check;
-  if (check !== 'ok')
-    throw new BrinkError('E_STORAGE_CORRUPT', `${path}: ${String(check)}; expected an undamaged ledger`);
+  if (check === 'none') return;
+  const name = check === 'quick' ? 'quick_check' : 'integrity_check';
+  const verdict = db.prepare(`PRAGMA ${name}(1)`).get()?.[name];
+  if (verdict !== 'ok')
+    throw new BrinkError('E_STORAGE_CORRUPT', `${path}: ${String(verdict)}; expected an undamaged ledger`);
+}
+
+/** Where the ledger stands: the transactions that are in it, and a hash over all that they were made of. */
+export function readHead(db: DatabaseSync): Head {
+  const text = db.prepare("SELECT value FROM meta WHERE key = 'head'").get()?.value;
+  return text === undefined ? NO_HEAD : HeadSchema.parse(JSON.parse(String(text)));
 }
 
 async function migrate(db: DatabaseSync, folder: string, migrations: readonly string[]): Promise<void> {
   for (let version = currentVersion(db); version < migrations.length; version++) {
-    const path = join(folder, FILE);
+    const path = join(folder, LEDGER);
     // By the backup API: a copy of the files would lack what still stands in the WAL.
-    if (version > 0) await backup(db, join(folder, `${FILE}.v${version}`));
+    if (version > 0) await backup(db, join(folder, `${LEDGER}.v${version}`));
     translated(path, () => {
       db.exec('BEGIN IMMEDIATE');
       try {

@@ -1,8 +1,10 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { BrinkError } from '@brink/protocol';
+import { createIntegrity } from './integrity/integrity.ts';
+import { openSound } from './integrity/recovery.ts';
 import type { Answer, Group, NotReady, Operation, Query, Ready, WorkerData } from './messages.ts';
 import { createReader } from './reader.ts';
-import { openStore, openStoreForReading, storageError } from './store.ts';
+import { openStoreForReading, storageError } from './store.ts';
 import { createWriter } from './writer.ts';
 
 // The thread that owns a connection to ledger.db: one writes, with the rules; another one reads.
@@ -23,9 +25,11 @@ if (port !== null) {
 type Port = NonNullable<typeof port>;
 
 async function write(port: Port): Promise<void> {
-  const store = await openStore(config.folder);
-  const writer = createWriter(store, config);
-  const warnings = writer.start();
+  const opened = await openSound(config.folder, { nowMs: config.nowMs, deep: config.deep === true });
+  const { store } = opened;
+  const integrity = createIntegrity(config.folder, opened, config.nowMs);
+  const writer = createWriter(store, config, integrity);
+  const warnings = [...opened.warnings, ...writer.start()];
   port.on('message', (message: Group | 'stop') => {
     if (message !== 'stop') {
       const fatal = (operation: Operation) =>
@@ -40,9 +44,11 @@ async function write(port: Port): Promise<void> {
       // A checkpoint that fails costs nothing: the WAL holds it all, and is read at the next start.
     }
     store.close();
+    integrity.close();
     port.close();
   });
-  port.postMessage({ ready: true, warnings, nextTimerMs: writer.nextTimerMs } satisfies Ready);
+  const { damage } = integrity;
+  port.postMessage({ ready: true, warnings, damage, nextTimerMs: writer.nextTimerMs } satisfies Ready);
 }
 
 function read(port: Port): void {
@@ -56,7 +62,7 @@ function read(port: Port): void {
     }
     port.postMessage(answer(message));
   });
-  port.postMessage({ ready: true, warnings: [] } satisfies Ready);
+  port.postMessage({ ready: true, warnings: [], damage: [] } satisfies Ready);
 
   function answer({ id, method, args }: Query): Answer {
     try {
