@@ -79,3 +79,14 @@ export const AuditEntrySchema = z
   })
   .meta({ id: 'AuditEntry' });
 export type AuditEntry = z.infer<typeof AuditEntrySchema>;
+
+/**
+ * What `brink tokens recover` leaves in control's data folder, and control takes up: whoever can write there owns the box. It holds a
+ * hash; the token itself is only printed.
+ */
+export const RECOVERY_FILE = 'recovered-token.json';
+export const RecoverySchema = z.strictObject({
+  id: z.string().regex(/^[a-z0-9]{10}$/),
+  sha256: z.string().regex(/^[0-9a-f]{64}$/),
+  name: NameSchema,
+});

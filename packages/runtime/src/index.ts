@@ -50,3 +50,4 @@ export {
   type ChildOptions,
   createChild,
 } from './supervise.ts';
+export { issueToken, tokenId } from './token.ts';

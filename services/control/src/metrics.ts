@@ -31,6 +31,7 @@ export function createMetrics(registry: Registry) {
       buckets: [0.002, 0.01, 0.05, 0.25, 1, 5, 20],
       registers,
     }),
+    audit: counter('audit_total', 'requests that may change something, by whether they are in the audit', ['result']),
     listeners: gauge('event_listeners', 'clients of /v1/events'),
     lagged: counter('events_lagged_total', 'times that a client of /v1/events read too slowly and lost events'),
     lag: new Histogram({

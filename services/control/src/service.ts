@@ -207,7 +207,7 @@ function createEntrances(o: ControlConfig, d: ServiceDeps, ground: Ground, core:
     { ...asked, reports: gateways.reports, linked: gateways.linked, problems, newest: () => newest },
   );
   const http = createHttp(
-    { ...o.http, version: manifest.version, topicRoot: o.topicRoot, inference: o.inference },
+    { ...o.http, version: manifest.version, topicRoot: o.topicRoot, inference: o.inference, dataDir: o.dataDir },
     {
       ...asked,
       editor: createConfigurationEditor({ dir: o.configDir }, { configuration }),

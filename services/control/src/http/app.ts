@@ -15,6 +15,7 @@ import fastify, {
 import { validatorCompiler, type ZodTypeProvider } from 'fastify-type-provider-zod';
 import type { Metrics } from '../metrics.ts';
 import { type Addresses, createAddresses } from './addresses.ts';
+import type { Audit } from './audit.ts';
 import { type Guard, secureHeaders } from './guard.ts';
 import { openApiObject, openApiRoute } from './openapi.ts';
 import { answerClientError, PROBLEM_TYPE, toProblem } from './problems.ts';
@@ -43,7 +44,13 @@ const PARAM_CHARACTERS_MAX = 1000;
 /** fastify with everything that it leaves off by default: limits, strictness, problem documents, headers. */
 export async function createApp(
   o: { readonly version: string; readonly rateMax: number; readonly requestMsMax?: number | undefined },
-  d: { readonly logger: Logger; readonly metrics: Metrics; readonly guard: Guard; readonly clock: Clock },
+  d: {
+    readonly logger: Logger;
+    readonly metrics: Metrics;
+    readonly guard: Guard;
+    readonly audit: Audit;
+    readonly clock: Clock;
+  },
   addRoutes: (app: App) => void,
 ): Promise<App> {
   const requestMsMax = o.requestMsMax ?? REQUEST_MS_MAX;
@@ -82,6 +89,7 @@ export async function createApp(
   await app.register(rateLimit, {
     max: o.rateMax,
     timeWindow: 60_000,
+    keyGenerator: (request) => d.guard.keyOf(request),
     errorResponseBuilder: (_, { max }) =>
       new BrinkError('E_RATE', `more than ${max} requests a minute; try again later`),
   });
@@ -125,14 +133,26 @@ function notRouted(request: FastifyRequest, reply: FastifyReply, addresses: Addr
   return new BrinkError('E_METHOD', `${shown}; expected ${allow}`);
 }
 
-function addHooks(app: App, d: { metrics: Metrics; guard: Guard; clock: Clock; addresses: Addresses }): void {
+function addHooks(
+  app: App,
+  d: { metrics: Metrics; guard: Guard; audit: Audit; clock: Clock; addresses: Addresses },
+): void {
   const started = new WeakMap<FastifyRequest, number>();
   app.addHook('onRequest', (request, reply, done) => {
     started.set(request, d.clock.monotonic());
     secureHeaders(request, reply);
+    done();
+  });
+  // Before the guard, so that who presents wrong tokens is slowed down too.
+  app.addHook('onRequest', app.rateLimit());
+  app.addHook('onRequest', (request, reply, done) => {
     d.guard.check(request, reply);
     // Before the body is looked at: what it is does not matter there.
     done(request.is404 ? notRouted(request, reply, d.addresses) : undefined);
+  });
+  app.addHook('onSend', async (request, reply, payload) => {
+    await d.audit.record(request, reply, d.guard.known(request), payload);
+    return payload;
   });
   app.addHook('onResponse', (request, reply, done) => {
     const route = request.routeOptions.url ?? 'none';

@@ -9,8 +9,10 @@ import type { Metrics } from '../metrics.ts';
 import type { Recordings } from '../recordings/recordings.ts';
 import type { Devices } from '../registry/devices.ts';
 import { type App, createApp } from './app.ts';
+import { createAudit } from './audit.ts';
 import { createEvents, type Events } from './events.ts';
 import { createGuard } from './guard.ts';
+import { createRecovery } from './recovery.ts';
 import { addActions } from './routes/actions.ts';
 import { addCatalogue, type CatalogueDeps } from './routes/catalogue.ts';
 import { addConfiguration } from './routes/configuration.ts';
@@ -24,6 +26,8 @@ import { addInference } from './routes/inference.ts';
 import { addModels } from './routes/models.ts';
 import { addRecordings } from './routes/recordings.ts';
 import { addStatus } from './routes/status.ts';
+import { addAudit, addTokens } from './routes/tokens.ts';
+import { createTokens } from './tokens.ts';
 
 export interface HttpConfig {
   readonly host: string;
@@ -35,6 +39,8 @@ export interface HttpConfig {
   readonly requestMsMax?: number | undefined;
   readonly version: string;
   readonly topicRoot: string;
+  /** Where `brink tokens recover` leaves what it made. */
+  readonly dataDir: string;
   readonly inference: { readonly url: string; readonly token: string | undefined };
 }
 
@@ -64,7 +70,10 @@ const CLOSE_MS_MAX = 1500;
 /** The one entrance. */
 export function createHttp(o: HttpConfig, d: HttpDeps): Http {
   const events = createEvents({ clock: d.clock, logger: d.logger, metrics: d.metrics, read: () => d.ledger.read });
-  const guard = createGuard(o);
+  const tokens = createTokens(d);
+  const guard = createGuard(o, { tokens });
+  const audit = createAudit(d);
+  const recovery = createRecovery(o, { ...d, tokens, audit });
   let app: App | undefined;
   let stopping = new AbortController();
   let port = o.port;
@@ -89,6 +98,8 @@ export function createHttp(o: HttpConfig, d: HttpDeps): Http {
     addFrames(to, { configuration, gateways: d.gateways, read, random: d.random, stopping: () => stopping.signal });
     addRecordings(to, d);
     addEvents(to, { events });
+    addTokens(to, { tokens });
+    addAudit(to, { read });
     addDocuments(to);
     addInference(to, o.inference);
   }
@@ -98,12 +109,13 @@ export function createHttp(o: HttpConfig, d: HttpDeps): Http {
     get address() {
       return { host: o.host, port };
     },
-    async start() {
+    async start(signal) {
       if (o.token === undefined && !isLoopback(o.host)) {
         throw new BrinkError('E_SETTING', `HTTP beyond loopback (${o.host}) needs a token: BRINK_HTTP_TOKEN_FILE`);
       }
       stopping = new AbortController();
-      app = await createApp(o, { ...d, guard }, addRoutes);
+      await tokens.start();
+      app = await createApp(o, { ...d, guard, audit }, addRoutes);
       try {
         await app.listen({ host: o.host, port: o.port });
       } catch (error) {
@@ -111,6 +123,7 @@ export function createHttp(o: HttpConfig, d: HttpDeps): Http {
       }
       port = (app.server.address() as AddressInfo).port;
       events.start();
+      await recovery.start(signal);
     },
     async stop() {
       if (app === undefined) return;
@@ -121,6 +134,8 @@ export function createHttp(o: HttpConfig, d: HttpDeps): Http {
       const limit = d.clock.setTimeout(() => closing.server.closeAllConnections(), CLOSE_MS_MAX);
       await closing.close();
       d.clock.clearTimeout(limit);
+      await recovery.stop();
+      await tokens.stop();
     },
   };
 }

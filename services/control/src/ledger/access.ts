@@ -39,8 +39,9 @@ export interface AuditQuery {
 /** A stretch of the audit, oldest first, as far as each entry follows from the one before. */
 export interface AuditStretch {
   readonly rows: number;
-  /** The last that was looked at, and its hash: where the next stretch begins. Absent: there is no more. */
+  /** The last that was looked at, and its hash: where the next stretch begins. */
   readonly last?: { readonly n: number; readonly sha256: string } | undefined;
+  readonly more: boolean;
   /** The first that does not follow. */
   readonly broken?: number | undefined;
 }
@@ -146,10 +147,10 @@ export function createAccessReads(store: Store) {
         const sha256 = String(row.sha256);
         const first = at === undefined && n > 1;
         const follows = n === (at?.n ?? 0) + 1 && sha256 === chained(at?.sha256 ?? '', n, String(row.body));
-        if (!first && !follows) return { rows: rows.length, broken: n };
+        if (!first && !follows) return { rows: rows.length, more: false, broken: n };
         at = { n, sha256 };
       }
-      return { rows: rows.length, ...(rows.length < STRETCH_ROWS ? {} : { last: at }) };
+      return { rows: rows.length, more: rows.length === STRETCH_ROWS, last: at };
     },
   };
 }
