@@ -1,4 +1,4 @@
-import { BrinkError } from '@brink/protocol';
+import { BrinkError, type Decision } from '@brink/protocol';
 import type { CommitReply, Operation } from './messages.ts';
 import type { CommitResult, CommittedDecision, LedgerItem } from './records.ts';
 import { decisionOf } from './rows.ts';
@@ -23,17 +23,20 @@ export function commitOperation(items: readonly LedgerItem[]): { operation: Oper
 /** What COMMIT made of the items: their decisions, made again here of what the sender holds, instead of parsed. */
 export function committedOf(
   items: readonly LedgerItem[],
-  { ns, texts, duplicates, revision }: CommitReply,
-): { result: CommitResult; decisions: CommittedDecision[] } {
+  { ns, texts, kept, duplicates, revision }: CommitReply,
+): { result: CommitResult; decisions: CommittedDecision[]; unkept: Decision[] } {
   const decisions: CommittedDecision[] = [];
+  const unkept: Decision[] = [];
   for (const [index, item] of items.entries()) {
     const n = ns[index] ?? 0;
     if (n === 0 || item.kind === 'dead') continue;
+    const decision = decisionOf(item.outcome, n, revision);
+    if (kept[index] === false) unkept.push(decision);
     decisions.push({
-      decision: decisionOf(item.outcome, n, revision),
+      decision,
       json: texts[index] ?? '',
       traceparent: item.outcome.evidence.traceparent,
     });
   }
-  return { result: { inserted: items.length - duplicates, duplicates }, decisions };
+  return { result: { inserted: items.length - duplicates, duplicates }, decisions, unkept };
 }

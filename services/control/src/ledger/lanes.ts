@@ -1,4 +1,5 @@
 import type { Outcome } from '@brink/protocol';
+import type { LastKept } from './keeping.ts';
 import type { Store } from './store.ts';
 
 const CACHED_MAX = 50_000;
@@ -10,6 +11,7 @@ export interface Lane {
   expired: number;
   dead: number;
   duplicate: number;
+  readonly last: LastKept;
 }
 
 /** Counters change once per transaction, not once per unit. */
@@ -22,9 +24,13 @@ export function createLanes(store: Store) {
       .sql('INSERT INTO lane (device, stream, pipeline) VALUES (?, ?, ?) ON CONFLICT DO NOTHING')
       .run(device, stream, pipeline);
     const row = store
-      .sql('SELECT id FROM lane WHERE device = ? AND stream = ? AND pipeline = ?')
+      .sql('SELECT id, kept_ms, kept_sign FROM lane WHERE device = ? AND stream = ? AND pipeline = ?')
       .get(device, stream, pipeline);
-    return { id: Number(row?.id), decided: 0, expired: 0, dead: 0, duplicate: 0 };
+    const last = {
+      ms: row?.kept_ms === null ? undefined : Number(row?.kept_ms),
+      sign: row?.kept_sign === null ? undefined : String(row?.kept_sign),
+    };
+    return { id: Number(row?.id), decided: 0, expired: 0, dead: 0, duplicate: 0, last };
   }
 
   return {
@@ -44,10 +50,13 @@ export function createLanes(store: Store) {
       for (const lane of dirty) {
         store
           .sql(
-            `UPDATE lane SET decided = decided + ?, expired = expired + ?, dead = dead + ?, duplicate = duplicate + ?
-             WHERE id = ?`,
+            `UPDATE lane SET decided = decided + ?, expired = expired + ?, dead = dead + ?, duplicate = duplicate + ?,
+               kept_ms = ?, kept_sign = ? WHERE id = ?`,
           )
-          .run(lane.decided, lane.expired, lane.dead, lane.duplicate, lane.id);
+          .run(
+            ...([lane.decided, lane.expired, lane.dead, lane.duplicate] as const),
+            ...([lane.last.ms ?? null, lane.last.sign ?? null, lane.id] as const),
+          );
         lane.decided = lane.expired = lane.dead = lane.duplicate = 0;
       }
       dirty.clear();

@@ -1,10 +1,11 @@
-import { statSync } from 'node:fs';
+import { statfsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type {
   Ack,
   ActionConfig,
   ActionRecord,
   BrinkError,
+  Decision,
   DeviceRecord,
   PublishedConfiguration,
 } from '@brink/protocol';
@@ -13,6 +14,7 @@ import type { AccessChange } from './access.ts';
 import type { ArmingOrder } from './arming.ts';
 import { commitOperation, committedOf } from './commits.ts';
 import type { DevicePatch } from './devices.ts';
+import { createDisk, type Disk, type DiskLimits, type DiskState, type DiskUse } from './disk.ts';
 import { createLifecycle } from './lifecycle.ts';
 import { createLog, type Log } from './log.ts';
 import type { CommitReply, Failure, Group, GroupReply, Operation, Testing, WorkerData } from './messages.ts';
@@ -29,6 +31,7 @@ import type {
   LedgerItem,
   LedgerReads,
 } from './records.ts';
+import { takesIn } from './room.ts';
 import { createSchedule } from './schedule.ts';
 import { createThread, errorOf } from './thread.ts';
 
@@ -43,6 +46,11 @@ export interface LedgerConfig {
   readonly retainDays?: number;
   /** At most so many decisions. */
   readonly retainRows?: number;
+  /** At most so many bytes of the file, and never more than half of the disk; beyond, the oldest decisions go. */
+  readonly retainBytes?: number;
+  /** Sums by the minute are deleted after so many days. */
+  readonly retainSummaryDays?: number;
+  readonly disk?: Partial<DiskLimits>;
   /** How long a timer of a rule waits for decisions that are under way before it is taken as due, ms. */
   readonly timerGraceMs?: number;
   readonly testing?: Testing;
@@ -51,6 +59,8 @@ export interface LedgerConfig {
 export interface LedgerDeps {
   readonly logger: Logger;
   readonly clock: Clock;
+  /** How full the disk is; default: as the system says. */
+  readonly use?: (folder: string) => Promise<DiskUse>;
 }
 
 interface LedgerStats {
@@ -64,6 +74,16 @@ interface LedgerStats {
   readonly purged: number;
   readonly lastCommitMs: number;
   readonly walBytes: number;
+  /** Decisions that are kept as rows at present. */
+  readonly rows: number;
+  /** Of the file, in use. */
+  readonly bytes: number;
+  /** Decisions that `keep` left out, since start. */
+  readonly unkept: number;
+  readonly refusedFull: number;
+  readonly diskState: DiskState;
+  readonly diskFreeBytes: number;
+  readonly diskPercent: number;
   /** Gaps in a lane's numbers that were closed to keep `seen` small. */
   readonly gapsClosed: number;
 }
@@ -86,8 +106,11 @@ export interface Ledger extends Part {
   onCommitted(listener: (committed: Committed) => void): void;
 
   // outbox
-  /** Takes due rows, oldest due first. Ends expired ones on the way. */
-  lease(options: { limit: number; leaseMs: number }): Promise<Lease>;
+  /**
+   * Takes due rows, oldest due first of each outlet. Ends expired ones on the way.
+   * @param options rooms: how many each outlet may take, by its name; one that is not named: `limit`
+   */
+  lease(options: { limit: number; leaseMs: number; rooms?: Readonly<Record<string, number>> | undefined }): Promise<Lease>;
   settle(outcomes: readonly AttemptOutcome[]): Promise<void>;
   /** Called when rows may have become due: after a COMMIT with actions, a retry, an order. */
   onDue(listener: () => void): void;
@@ -95,6 +118,8 @@ export interface Ledger extends Part {
   order(id: string, config: ActionConfig, by: string): Promise<ActionRecord>;
   /** A new life for an ended action: pending again, under the same key. Rejects E_NOT_FOUND, E_CONFLICT. */
   retry(id: string): Promise<ActionRecord>;
+  /** The same for many, in one transaction; those that cannot be (acknowledged, not ended, unknown) are left out. */
+  retryAll(ids: readonly string[]): Promise<ActionRecord[]>;
   /** Rejects E_NOT_FOUND, E_CONFLICT where it has ended. */
   cancel(id: string): Promise<ActionRecord>;
 
@@ -119,6 +144,8 @@ export interface Ledger extends Part {
   readonly read: LedgerReads;
   /** Why it cannot commit at present, for /readyz. */
   readonly problem: string | undefined;
+  /** What people should know though it works. */
+  readonly notes: readonly string[];
   readonly stats: LedgerStats;
 }
 
@@ -128,6 +155,14 @@ const GROUP_MS = 2;
 const QUEUE_MAX = 10_000;
 const RETAIN_DAYS = 30;
 const RETAIN_ROWS = 10_000_000;
+const GIB = 1024 ** 3;
+const RETAIN_BYTES = 20 * GIB;
+const RETAIN_SUMMARY_DAYS = 90;
+const DISK: DiskLimits = { lowPercent: 90, fullPercent: 95, spareBytes: 4 * GIB };
+/** Decisions that were not kept and are remembered, for whoever waits for one over HTTP. */
+const UNKEPT_MAX = 1000;
+/** Twice what SQLite lets it grow to by itself: some reader kept it from being emptied. */
+const WAL_BYTES_LARGE = 32 * 1024 * 1024;
 const TIMER_GRACE_MS = 200;
 export function createLedger(config: LedgerConfig, d: LedgerDeps): Ledger {
   const state = createState(d.logger);
@@ -138,10 +173,15 @@ export function createLedger(config: LedgerConfig, d: LedgerDeps): Ledger {
     { groupMs: config.groupMs ?? GROUP_MS, queueMax: config.queueMax ?? QUEUE_MAX },
     { clock: d.clock, events: { post: (group) => writer.post(group), onReply } },
   );
-  const { perform, commit, takeFresh } = createWrites(log, state);
+  const disk = createDisk({ folder: config.folder, ...DISK, ...config.disk }, d);
+  const { perform, commit, takeFresh } = createWrites(log, state, disk);
   const schedule = createSchedule(
     { graceMs: config.timerGraceMs ?? TIMER_GRACE_MS },
-    { clock: d.clock, retain, tick: (dueMs) => perform({ op: 'tick', dueMs }, false) },
+    {
+      ...{ clock: d.clock, retain, tick: (dueMs) => perform({ op: 'tick', dueMs }, false) },
+      look: () => perform({ op: 'look' }, false),
+      pressed: () => state.short || walBytes(config.folder) > WAL_BYTES_LARGE,
+    },
   );
   const lifecycle = createLifecycle({
     ...{ writer, queries, log, schedule, clock: d.clock, logger: d.logger },
@@ -153,6 +193,9 @@ export function createLedger(config: LedgerConfig, d: LedgerDeps): Ledger {
   function onReply(reply: GroupReply): void {
     counters.lastCommitMs = reply.commitMs;
     counters.gapsClosed = reply.gapsClosed;
+    counters.rows = reply.rows;
+    counters.bytes = reply.bytes;
+    if (state.isShort(reply.short)) schedule.lookSoon();
     counters.actions += reply.actions.length;
     schedule.nextTimer(reply.nextTimerMs);
     const decisions = takeFresh();
@@ -174,18 +217,37 @@ export function createLedger(config: LedgerConfig, d: LedgerDeps): Ledger {
     ...createOperations(perform),
     onCommitted: state.onCommitted,
     onDue: state.onDue,
-    read: queries.read,
+    async start(signal) {
+      await disk.start();
+      await lifecycle.start(signal);
+    },
+    async stop() {
+      disk.stop();
+      await lifecycle.stop();
+    },
+    read: {
+      ...queries.read,
+      // What `keep` left out is still to be had by whoever waits for it.
+      decision: async (id) => (await queries.read.decision(id)) ?? state.unkept.get(id),
+    },
     get problem() {
-      return state.problem;
+      return state.problem ?? state.full ?? disk.full?.message;
+    },
+    get notes() {
+      return disk.note === undefined ? [] : [disk.note];
     },
     get stats() {
-      return { ...counters, queued: log.queued, groups: log.groups, walBytes: walBytes(config.folder) };
+      const { percent, freeBytes } = disk.use;
+      return {
+        ...{ ...counters, queued: log.queued, groups: log.groups, walBytes: walBytes(config.folder) },
+        ...{ diskState: state.short ? 'full' : disk.state, diskFreeBytes: freeBytes, diskPercent: percent },
+      };
     },
   };
 }
 
 /** The writing side: each call is an entry of the log, and a promise that its COMMIT settles. */
-function createWrites(log: Log, state: LedgerState) {
+function createWrites(log: Log, state: LedgerState, disk: Disk) {
   const { counters } = state;
   let fresh: CommittedDecision[] = [];
 
@@ -208,15 +270,28 @@ function createWrites(log: Log, state: LedgerState) {
     });
   }
 
+  /** @throws BrinkError E_STORAGE_FULL before anything is written: a disk is not filled to its last byte */
+  function checkRoom(operation: Operation): void {
+    const { full } = disk;
+    if (full === undefined || !takesIn(operation)) return;
+    counters.refusedFull += 1;
+    throw full;
+  }
+
   return {
-    perform: <T>(operation: Operation, full = true) => add(operation, { full, weight: 1 }, (value) => value as T),
+    async perform<T>(operation: Operation, full = true): Promise<T> {
+      checkRoom(operation);
+      return add(operation, { full, weight: 1 }, (value) => value as T);
+    },
 
     async commit(items: readonly LedgerItem[]): Promise<CommitResult> {
       if (items.length === 0) return { inserted: 0, duplicates: 0 };
       const { operation, full } = commitOperation(items);
+      checkRoom(operation);
       return add(operation, { full, weight: items.length }, (value) => {
-        const { result, decisions } = committedOf(items, value as CommitReply);
+        const { result, decisions, unkept } = committedOf(items, value as CommitReply);
         fresh.push(...decisions);
+        state.remember(unkept);
         counters.committed += result.inserted;
         counters.duplicates += result.duplicates;
         return result;
@@ -236,6 +311,8 @@ function createThreads(config: LedgerConfig, clock: Clock) {
   const data = (role: 'write' | 'read'): WorkerData => ({
     ...{ role, folder: config.folder, nowMs: clock.now(), testing: config.testing ?? {} },
     ...{ retainDays: config.retainDays ?? RETAIN_DAYS, retainRows: config.retainRows ?? RETAIN_ROWS },
+    retainBytes: Math.min(config.retainBytes ?? RETAIN_BYTES, halfOfDisk(config.folder)),
+    retainSummaryDays: config.retainSummaryDays ?? RETAIN_SUMMARY_DAYS,
   });
   return {
     writer: createThread<Group | 'stop', GroupReply>(() => data('write')),
@@ -251,7 +328,7 @@ function createOperations(perform: Perform) {
     configure: (published, activation = {}) => perform({ op: 'configure', published, activation }),
     ack: (device, ack) => perform({ op: 'ack', device, ack }),
     // A lease is no promise: after a power cut the row is due again. The same goes for what was sent.
-    lease: ({ limit, leaseMs }) => perform({ op: 'lease', limit, leaseMs }, false),
+    lease: ({ limit, leaseMs, rooms }) => perform({ op: 'lease', limit, leaseMs, rooms }, false),
     settle: (outcomes) =>
       perform(
         { op: 'settle', outcomes: [...outcomes] },
@@ -259,6 +336,7 @@ function createOperations(perform: Perform) {
       ),
     order: (id, config, by) => perform({ op: 'order', id, config, by }),
     retry: (id) => perform({ op: 'retry', id }),
+    retryAll: (ids) => perform({ op: 'retryAll', ids: [...ids] }),
     cancel: (id) => perform({ op: 'cancel', id }),
     arm: (rule, order) => perform({ op: 'arm', rule, order }),
     fire: (order) => perform({ op: 'fire', ...order }),
@@ -288,12 +366,37 @@ function createState(logger: Logger) {
     problem: 'not started' as string | undefined,
     counters: {
       ...{ committed: 0, duplicates: 0, refusedBusy: 0, failedCommits: 0, actions: 0, purged: 0 },
-      ...{ lastCommitMs: 0, gapsClosed: 0 },
+      ...{ lastCommitMs: 0, gapsClosed: 0, rows: 0, bytes: 0, unkept: 0, refusedFull: 0 },
+    },
+    /** The writer found no room on the disk. */
+    short: false,
+    /** The newest ones that `keep` left out. */
+    unkept: new Map<string, Decision>(),
+    remember(decisions: readonly Decision[]): void {
+      for (const decision of decisions) this.unkept.set(decision.id, decision);
+      this.counters.unkept += decisions.length;
+      for (const id of this.unkept.keys()) {
+        if (this.unkept.size <= UNKEPT_MAX) break;
+        this.unkept.delete(id);
+      }
+    },
+    get full(): string | undefined {
+      return this.short ? 'E_STORAGE_FULL: the disk, or what the ledger may take of it, is full' : undefined;
+    },
+    /** @returns whether it is news that there is none */
+    isShort(short: boolean): boolean {
+      const news = short && !this.short;
+      if (news) logger.error({ code: 'E_STORAGE_FULL' }, 'the ledger has no room: nothing new is taken in');
+      else if (this.short && !short) logger.info('the ledger has room again');
+      this.short = short;
+      return news;
     },
     /** A refusal is the caller's; what the store cannot do is everybody's. */
     note({ code, detail }: Failure): void {
       if (!code.startsWith('E_STORAGE') && code !== 'E_UNAVAILABLE') return;
       this.counters.failedCommits += 1;
+      // How long that lasts is the room's to say, not the next commit's.
+      if (code === 'E_STORAGE_FULL') return;
       const problem = `${code}: ${detail}`;
       if (this.problem !== problem) logger.error({ code, detail }, 'the ledger cannot commit');
       this.problem = problem;
@@ -306,5 +409,15 @@ function createState(logger: Logger) {
 }
 
 type LedgerState = ReturnType<typeof createState>;
+
+/** Where the folder is not there yet, opening it will say so. */
+function halfOfDisk(folder: string): number {
+  try {
+    const { blocks, bsize } = statfsSync(folder);
+    return (blocks * bsize) / 2;
+  } catch {
+    return Number.POSITIVE_INFINITY;
+  }
+}
 
 const walBytes = (folder: string) => statSync(join(folder, 'ledger.db-wal'), { throwIfNoEntry: false })?.size ?? 0;

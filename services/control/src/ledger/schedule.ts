@@ -10,13 +10,26 @@ const TIMER_MS_MAX = 3_600_000;
 /** After a tick that could not be committed. */
 const TICK_AGAIN_MS = 1000;
 
-/** What the ledger does by itself: ticks when a timer of a rule is due, and deletion by age. */
+/** Looks after the WAL and the ballast: the first one soon, since it makes the ballast; then at leisure, without room often. */
+const LOOK_FIRST_MS = 1000;
+const LOOK_EVERY_MS = 30_000;
+const LOOK_AGAIN_MS = 1000;
+
+/** What the ledger does by itself: ticks when a timer of a rule is due, deletion by age, looking after the disk. */
 export function createSchedule(
   config: { graceMs: number },
-  d: { clock: Clock; tick(dueMs: number): Promise<void>; retain(rows: number): Promise<{ deleted: number }> },
+  d: {
+    clock: Clock;
+    tick(dueMs: number): Promise<void>;
+    retain(rows: number): Promise<{ deleted: number }>;
+    look(): Promise<void>;
+    /** The disk asks for another look soon: there is no room, or the WAL has grown. */
+    pressed(): boolean;
+  },
 ) {
   let ruleTimer: Timer | undefined;
   let retainTimer: Timer | undefined;
+  let lookTimer: Timer | undefined;
   let running = false;
 
   function nextTimer(dueMs: number | undefined, atLeastMs = 0): void {
@@ -40,18 +53,32 @@ export function createSchedule(
     }, waitMs);
   }
 
+  function nextLook(waitMs: number): void {
+    if (!running) return;
+    if (lookTimer !== undefined) d.clock.clearTimeout(lookTimer);
+    lookTimer = d.clock.setTimeout(() => {
+      lookTimer = undefined;
+      const again = () => nextLook(d.pressed() ? LOOK_AGAIN_MS : LOOK_EVERY_MS);
+      d.look().then(again, again);
+    }, waitMs);
+  }
+
   return {
+    /** There is no room: the next look comes soon. */
+    lookSoon: () => nextLook(LOOK_AGAIN_MS),
     start(dueMs: number | undefined): void {
       running = true;
+      nextLook(LOOK_FIRST_MS);
       nextTimer(dueMs);
       nextRetain(RETAIN_EVERY_MS);
     },
     nextTimer,
     stop(): void {
       running = false;
-      for (const timer of [ruleTimer, retainTimer]) if (timer !== undefined) d.clock.clearTimeout(timer);
+      for (const timer of [ruleTimer, retainTimer, lookTimer]) if (timer !== undefined) d.clock.clearTimeout(timer);
       ruleTimer = undefined;
       retainTimer = undefined;
+      lookTimer = undefined;
     },
   };
 }
