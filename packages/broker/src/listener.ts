@@ -4,6 +4,7 @@ import type { Clock } from '@brink/runtime';
 import type { Aedes } from 'aedes';
 import { createAccepts } from './accepts.ts';
 import type { Connection, Connections } from './connections.ts';
+import { gatherWrites } from './gather.ts';
 import { type Budget, guard, type Violation } from './guard.ts';
 import { inspect } from './hooks.ts';
 import type { BrokerLimits } from './limits.ts';
@@ -88,6 +89,7 @@ function createEntry(
       const error = new BrinkError(CODES[violation], VIOLATIONS[violation](packetLimits.publishBytesMax));
       d.connections.refused(violation, error, connection);
     });
+    gatherWrites(socket);
     const client = broker.handle(socket);
     d.connections.bind(client, connection);
     inspect(client, connection, d.connections, limits.subscriptionsPerPacketMax);

@@ -47,7 +47,11 @@ process.on('exit', () => {
 /**
  * The young generation may else grow to some 100 MB in each process. `npm run bench -- memory` shows what each holds.
  */
-const NODE_ARGS = ['--disable-warning=ExperimentalWarning', '--max-semi-space-size=8'];
+const YOUNG_MB = 8;
+const nodeArgs = ({ youngMb = YOUNG_MB }: ProcessPlan) => [
+  '--disable-warning=ExperimentalWarning',
+  `--max-semi-space-size=${youngMb}`,
+];
 
 /**
  * One service under `brink up`. It gets a process group of its own, so that Ctrl-C reaches `up` alone, which then stops
@@ -73,7 +77,7 @@ export function createSupervised(
     const startedAt = d.clock.monotonic();
     const stderr: string[] = [];
     gone = Promise.withResolvers<void>();
-    const current = spawn(process.execPath, [...NODE_ARGS, plan.module, ...plan.args], {
+    const current = spawn(process.execPath, [...nodeArgs(plan), plan.module, ...plan.args], {
       stdio: ['pipe', 'pipe', 'pipe'],
       env: { ...env, ...plan.env, BRINK_PARENT_PIPE: '1' },
       detached: true,

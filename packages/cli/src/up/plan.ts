@@ -23,6 +23,8 @@ export interface ProcessPlan {
   readonly name: ProcessName;
   readonly module: string;
   readonly args: readonly string[];
+  /** Half of its young generation, in MiB; default 8. */
+  readonly youngMb?: number;
   readonly env: Readonly<Record<string, string>>;
   /** Where /readyz is; absent: it is ready when it runs. */
   readonly ops?: string;
@@ -88,6 +90,8 @@ export function planProcesses(o: UpOptions, place: Place, root: string): Process
     name: 'broker',
     module: join(root, 'packages/broker/src/main.ts'),
     args: [],
+    // Its garbage is buffers of frames, of which V8 sees little: the small collections that free them would come too late.
+    youngMb: 2,
     env: {
       BRINK_BROKER_HOST: HOST,
       BRINK_BROKER_PORT: String(o.mqttPort),
