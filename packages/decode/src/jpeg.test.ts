@@ -5,7 +5,7 @@ import sharp from 'sharp';
 import { afterAll, describe, expect, it } from 'vitest';
 import { place } from './geometry.ts';
 import { decodePicture, type PictureTarget } from './index.ts';
-import { isForTurbo, prepareByTurbo } from './jpeg.ts';
+import { decodeByTurbo, isForTurbo, loadTurbo, prepareByTurbo, resizedBytes, type Turbo } from './jpeg.ts';
 import { readPlainJpeg } from './jpeg-header.ts';
 import { mutate, picture, seeded } from './pictures.testing.ts';
 
@@ -133,6 +133,21 @@ describe('libjpeg-turbo and sharp', () => {
     }
     expect(worst.compared).toBeGreaterThan(100);
   }, 60_000);
+
+  it.each(['rgb', 'bgr'] as const)(
+    'of exactly the size that is wanted is decoded straight into %s, and no pixel is another',
+    async (colour) => {
+      const codec = (await loadTurbo()) as Turbo;
+      for (const [width, height] of [...SIZES, [127, 95]] as const) {
+        const bytes = await picture(width, height).jpeg({ quality: 85 }).toBuffer();
+        const one: PictureTarget = { width, height, fit: 'stretch', pad: 0, kernel: 'bilinear', colour };
+        const plain = readPlainJpeg(bytes)!;
+        const raster = decodeByTurbo(codec, bytes, plain)!;
+        const stepByStep = resizedBytes(raster, { target: one, placement: place(width, height, one) });
+        expect(Buffer.compare((await byTurbo(bytes, one))!, stepByStep), `${width} × ${height}`).toBe(0);
+      }
+    },
+  );
 
   it('would be told apart by a picture that is one pixel off, or blurred by a box alone', async () => {
     const bytes = readFileSync(join(DEVICE, 'astronaut.jpg'));

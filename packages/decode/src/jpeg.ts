@@ -61,8 +61,26 @@ export async function prepareByTurbo(
 ): Promise<Uint8Array[] | undefined> {
   const codec = await loadTurbo();
   if (codec === undefined) return undefined;
+  const [first] = wanted;
+  const colour = first?.target.colour;
+  if (
+    first !== undefined &&
+    wanted.length === 1 &&
+    colour !== 'grey' &&
+    colour !== undefined &&
+    isAsItIs(header, first)
+  ) {
+    const out = new Uint8Array(3 * header.width * header.height);
+    return decompress(codec, bytes, header, out, colour) ? [out] : undefined;
+  }
   const raster = decodeByTurbo(codec, bytes, header);
   return raster === undefined ? undefined : wanted.map((one) => resizedBytes(raster, one));
+}
+
+/** Whether the pixels of the picture are those that are wanted, one for one: a camera that sends what its model takes. */
+function isAsItIs({ width, height }: PlainJpeg, { placement: { resize, cut, frame } }: Wanted): boolean {
+  if (cut !== undefined || frame !== undefined) return false;
+  return resize.width === width && resize.height === height;
 }
 
 let scratch = new Int32Array(0);
@@ -75,13 +93,25 @@ export function decodeByTurbo(codec: Turbo, bytes: Uint8Array, { width, height }
   const count = width * height;
   if (scratch.length < count) scratch = new Int32Array(count);
   // Of exactly the size that the header says: the binding refuses what needs more.
-  const out = Buffer.from(scratch.buffer, 0, 4 * count);
+  const out = new Uint8Array(scratch.buffer, 0, 4 * count);
+  return decompress(codec, bytes, { width, height }, out, 'rgbx') ? { words: scratch, width, height } : undefined;
+}
+
+/** @returns false where libjpeg-turbo refuses or only warns */
+function decompress(
+  codec: Turbo,
+  bytes: Uint8Array,
+  { width, height }: Pick<PlainJpeg, 'width' | 'height'>,
+  into: Uint8Array,
+  order: 'rgb' | 'bgr' | 'rgbx',
+): boolean {
+  const format = { rgb: codec.FORMAT_RGB, bgr: codec.FORMAT_BGR, rgbx: codec.FORMAT_RGBX }[order];
   try {
-    const source = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-    const decoded = codec.decompressSync(source, out, { format: codec.FORMAT_RGBX });
-    return decoded.width === width && decoded.height === height ? { words: scratch, width, height } : undefined;
+    const [source, out] = [bytes, into].map((view) => Buffer.from(view.buffer, view.byteOffset, view.byteLength));
+    const decoded = codec.decompressSync(source as Buffer, out as Buffer, { format });
+    return decoded.width === width && decoded.height === height;
   } catch {
-    return undefined;
+    return false;
   }
 }
 
