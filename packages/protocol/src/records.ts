@@ -106,6 +106,16 @@ export const BecauseSchema = z
         of: z.number().int(),
       })
       .optional(),
+    quorum: z
+      .strictObject({
+        of: z.enum(['pipeline', 'device']),
+        at_least: z.number().int(),
+        within_ms: z.number().int(),
+        agree: z.array(z.string()).describe('whose last decision fulfilled the condition'),
+      })
+      .optional(),
+    absent_ms: z.number().int().optional().describe('set where it acted because nothing came for so long'),
+    between: z.string().optional().describe('the times of day in which the rule may act'),
     timer_due: Time.optional().describe('set where time, not a decision, made it act'),
     test: z
       .strictObject({

@@ -96,27 +96,43 @@ interface RuleShape {
   readonly by: readonly string[];
   readonly for?: unknown;
   readonly quorum?: z.infer<typeof QuorumSchema> | undefined;
+  readonly release?: { readonly ms: number } | undefined;
 }
 
-/** Keys of a rule that cannot stand together. `message`: what was expected. */
-export function ruleMisfits(rule: RuleShape): { path: string[]; message: string }[] {
-  const misfits: { path: string[]; message: string }[] = [];
-  const misfit = (path: string, message: string) => misfits.push({ path: [path], message });
-  const { quorum } = rule;
-  if (rule.when === undefined && rule.absent_ms === undefined) {
-    misfit('when', 'a condition, as decision.label == "cat"; only a rule with absent_ms goes without');
-  }
-  if (rule.absent_ms !== undefined && rule.for !== undefined) misfit('for', 'no `for` beside absent_ms');
-  if (rule.absent_ms !== undefined && quorum !== undefined) misfit('quorum', 'no `quorum` beside absent_ms');
-  if (quorum === undefined) return misfits;
+interface RuleMisfit {
+  readonly path: string[];
+  /** What was expected. */
+  readonly message: string;
+}
+
+/** Keys of a rule that cannot stand together. */
+export function ruleMisfits(rule: RuleShape): RuleMisfit[] {
+  if (rule.absent_ms !== undefined) return absenceMisfits(rule);
+  const message = 'a condition, as decision.label == "cat"; only a rule with absent_ms goes without';
+  return [...(rule.when === undefined ? [{ path: ['when'], message }] : []), ...quorumMisfits(rule)];
+}
+
+function absenceMisfits(rule: RuleShape): RuleMisfit[] {
+  const misfits = (['for', 'quorum'] as const)
+    .filter((key) => rule[key] !== undefined)
+    .map((key) => ({ path: [key], message: `no \`${key}\` beside absent_ms` }));
+  if ((rule.release?.ms ?? 0) === 0) return misfits;
+  const message = 'no `ms` of `release` beside absent_ms: the first decision ends the silence';
+  return [...misfits, { path: ['release'], message }];
+}
+
+function quorumMisfits({ quorum, by, on }: RuleShape): RuleMisfit[] {
+  if (quorum === undefined) return [];
+  const misfits: RuleMisfit[] = [];
   const voter = 'pipelines' in quorum ? 'pipeline' : 'device';
-  if (rule.by.includes(voter)) {
+  if (by.includes(voter)) {
     const example = voter === 'device' ? 'by: [pipeline], or by: []' : 'by: [device]';
-    misfit('by', `keys that ${voter}s have in common, as ${example}: a quorum of ${voter}s is counted within one key`);
+    const message = `keys that ${voter}s have in common, as ${example}: a quorum of ${voter}s is counted within one key`;
+    misfits.push({ path: ['by'], message });
   }
-  const pipelines = new Set([rule.on].flat()).size;
+  const pipelines = new Set([on].flat()).size;
   if ('pipelines' in quorum && quorum.pipelines > pipelines) {
-    misfit('quorum', `at most as many pipelines as \`on\` has, which is ${pipelines}`);
+    misfits.push({ path: ['quorum'], message: `at most as many pipelines as \`on\` has, which is ${pipelines}` });
   }
   return misfits;
 }

@@ -7,7 +7,8 @@ import {
   type Zone,
 } from '@brink/protocol';
 import { templateIn, withTarget } from './action-parts.ts';
-import { compileExpression, type Expression, ExpressionError } from './expression.ts';
+import { createWindow } from './between.ts';
+import { compileExpression, type Expression, ExpressionError, type ExpressionScope } from './expression.ts';
 import type { MachineRule } from './machine.ts';
 import { compileTemplate, type Template, TemplateError } from './template.ts';
 
@@ -63,12 +64,20 @@ export interface CompiledAction {
   readonly template: Template;
 }
 
+export interface Quorum {
+  /** Whose votes are counted. */
+  readonly of: 'pipeline' | 'device';
+  readonly atLeast: number;
+  readonly withinMs: number;
+}
+
 export interface CompiledRule extends MachineRule {
   readonly name: string;
   readonly config: RuleConfig;
   readonly on: readonly string[];
   readonly when: Expression;
   readonly releaseWhen: Expression | undefined;
+  readonly quorum: Quorum | undefined;
   readonly then: readonly CompiledAction[];
   readonly onRelease: readonly CompiledAction[];
   /** Fields of the key's last decision that it reads as `previous`, and so are kept; none: nothing is. */
@@ -135,19 +144,21 @@ function compileRule(
   const on = typeof config.on === 'string' ? [config.on] : config.on;
   for (const pipeline of on)
     if (!context.pipelines.includes(pipeline)) problems.push(unknownPipeline(path, pipeline, context));
-  const when = condition(config.when ?? 'true', [...path, 'when'], problems);
+  const scope = { zones: Object.fromEntries(on.map((pipeline) => [pipeline, context.zones?.[pipeline] ?? {}])) };
+  const when = condition(config.when ?? 'true', [...path, 'when'], scope, problems);
   const releaseWhen =
     config.release?.when === undefined
       ? undefined
-      : condition(config.release.when, [...path, 'release', 'when'], problems);
+      : condition(config.release.when, [...path, 'release', 'when'], scope, problems);
   const actions = (field: 'then' | 'on_release') =>
-    config[field].map((action, index) => compileAction(action, [...path, field, index], context, problems));
+    config[field].map((action, index) =>
+      compileAction(action, [...path, field, index], { ...context, scope }, problems),
+    );
   const then = actions('then');
   const onRelease = actions('on_release');
   if (when === undefined || problems.length > before) return undefined;
   const templates = [...then, ...onRelease].map((action) => action.template);
   const paths = [when, ...(releaseWhen === undefined ? [] : [releaseWhen]), ...templates].flatMap((part) => part.paths);
-  const timed = (config.for !== undefined && 'ms' in config.for) || (config.release?.ms ?? 0) > 0;
   return {
     name,
     config,
@@ -156,17 +167,35 @@ function compileRule(
     releaseWhen,
     then,
     onRelease,
-    ...(config.for === undefined ? {} : { for: config.for }),
-    releaseMs: config.release?.ms ?? 0,
+    ...timesOf(config, context),
+    quorum: quorumOf(config.quorum),
     previousFields: fieldsOf('previous', paths),
-    timed,
     templateFields: fieldsOf(
       'decision',
       templates.flatMap((template) => template.paths),
     ),
     seesFailures: paths.some((read) => read === 'decision.outcome' || read.startsWith('decision.error')),
-    shape: JSON.stringify([on, config.when, config.by, config.for, config.release]),
+    shape: JSON.stringify([on, config.when, config.by, config.for, config.release, config.absent_ms, config.quorum]),
   };
+}
+
+function timesOf(config: RuleConfig, { timezone }: RuleContext): MachineRule & { timed: boolean } {
+  const releaseMs = config.release?.ms ?? 0;
+  const { absent_ms: absentMs, between, for: times } = config;
+  return {
+    ...(times === undefined ? {} : { for: times }),
+    releaseMs,
+    ...(absentMs === undefined ? {} : { absentMs }),
+    ...(between === undefined ? {} : { window: createWindow(between, timezone ?? 'UTC') }),
+    timed: absentMs !== undefined || (times !== undefined && 'ms' in times) || releaseMs > 0,
+  };
+}
+
+function quorumOf(quorum: RuleConfig['quorum']): Quorum | undefined {
+  if (quorum === undefined) return undefined;
+  const withinMs = quorum.within_ms;
+  if ('devices' in quorum) return { of: 'device', atLeast: quorum.devices, withinMs };
+  return { of: 'pipeline', atLeast: quorum.pipelines, withinMs };
 }
 
 /** "decision.frames.last" reads the field frames; "decision" alone reads them all. */
@@ -186,10 +215,15 @@ function unknownPipeline(path: readonly string[], found: string, context: RuleCo
   };
 }
 
-function condition(text: string, path: (string | number)[], problems: RuleProblem[]): Expression | undefined {
+function condition(
+  text: string,
+  path: (string | number)[],
+  scope: ExpressionScope,
+  problems: RuleProblem[],
+): Expression | undefined {
   const found = JSON.stringify(text);
   try {
-    const expression = compileExpression(text);
+    const expression = compileExpression(text, scope);
     if (expression.type === 'bool' || expression.type === 'dyn') return expression;
     const detail = `it is a ${expression.type}; expected a condition (true or false), as decision.label == "cat"`;
     problems.push({ code: 'E_RULE', path, column: 1, found, detail });
@@ -204,12 +238,13 @@ function condition(text: string, path: (string | number)[], problems: RuleProble
 function compileAction(
   config: ActionConfig,
   path: (string | number)[],
-  context: RuleContext,
+  context: RuleContext & { readonly scope: ExpressionScope },
   problems: RuleProblem[],
 ): CompiledAction {
   if ('mqtt' in config) checkTopic(config.mqtt.topic, [...path, 'mqtt', 'topic'], context, problems);
   const part = templateIn(config);
-  const template = part === undefined ? NO_TEMPLATE : templateOf(part.value, [...path, ...part.path], problems);
+  const template =
+    part === undefined ? NO_TEMPLATE : templateOf(part.value, [...path, ...part.path], context.scope, problems);
   return { config: withTarget(config, context.notify), template };
 }
 
@@ -232,9 +267,14 @@ export function isTopicAllowed(topic: string, mqttAllow: readonly string[]): boo
 
 const NO_TEMPLATE: Template = { constant: true, paths: [], render: () => null };
 
-function templateOf(value: unknown, path: (string | number)[], problems: RuleProblem[]): Template {
+function templateOf(
+  value: unknown,
+  path: (string | number)[],
+  scope: ExpressionScope,
+  problems: RuleProblem[],
+): Template {
   try {
-    return compileTemplate(value);
+    return compileTemplate(value, scope);
   } catch (error) {
     if (!(error instanceof TemplateError)) throw error;
     const where = [...path, ...error.path];

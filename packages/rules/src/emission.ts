@@ -3,8 +3,9 @@ import { withRendered } from './action-parts.ts';
 import type { CompiledAction, CompiledRule, CompiledRules } from './compile.ts';
 import { type Expression, ExpressionError, type Variables } from './expression.ts';
 import { holdingIn, type Step } from './machine.ts';
-import type { Arming, EngineState, KeyState, Trigger } from './state.ts';
+import type { Arming, Cooldown, EngineState, KeyState, Trigger } from './state.ts';
 import type { Json } from './template.ts';
+import { agreeing } from './votes.ts';
 
 // What a step that fired leads to: actions with their reasons, and the cooldown that they reserve.
 
@@ -76,11 +77,22 @@ export function settle(
     return rest;
   }
   const { emitted: _, ...rest } = after;
-  if (rest.cooldown !== undefined && atMs < rest.cooldown.untilMs) return rest;
+  if (isCooling(rest.cooldown, atMs)) return rest;
   const pending = emit(context, 'then', rule.then, emission);
   if (pending.length === 0) return rest;
   if (rule.config.cooldown_ms === 0) return { ...rest, emitted: true };
-  return { ...rest, emitted: true, cooldown: { untilMs: atMs + rule.config.cooldown_ms, open: pending, sent: false } };
+  const untilMs = atMs + rule.config.cooldown_ms;
+  const open = pending.map(({ id }) => id);
+  const reservedMs = untilMs + UNSENT_MS_MAX;
+  return { ...rest, emitted: true, cooldown: { untilMs, emittedMs: context.nowMs, reservedMs, open, sent: false } };
+}
+
+/** A cooldown that has not begun, because nothing could be sent yet, silences a key for so much longer and no more. */
+const UNSENT_MS_MAX = 60_000;
+
+function isCooling(cooldown: Cooldown | undefined, atMs: number): boolean {
+  if (cooldown === undefined) return false;
+  return atMs < cooldown.untilMs || (!cooldown.sent && atMs < cooldown.reservedMs);
 }
 
 interface Emission {
@@ -93,13 +105,13 @@ interface Emission {
   readonly variables: Variables;
 }
 
-/** @returns the ids of those that are to be sent */
+/** @returns those that are to be sent */
 function emit(
   context: Context,
   phase: EmittedAction['phase'],
   actions: readonly CompiledAction[],
   emission: Emission,
-): string[] {
+): EmittedAction[] {
   const { rule, nowMs, effects } = context;
   const { key, trigger, atMs, timerDueMs } = emission;
   const because = explain(context, phase, emission);
@@ -110,33 +122,21 @@ function emit(
   // After those of `then`, so that no id is used twice even where both come of one decision.
   const offset = phase === 'then' ? 0 : rule.then.length;
   const timer = timerDueMs === undefined ? {} : { timer: { key, dueMs: timerDueMs } };
-  const pending: string[] = [];
+  const pending: EmittedAction[] = [];
   for (const [position, action] of actions.entries()) {
     const index = offset + position;
     const id = formatActionId({ decision: trigger.id, ...timer }, rule.name, index);
     const rendered = render(action, emission.variables);
     const error = withheld ?? rendered.error;
-    if (error === undefined) pending.push(id);
     const fate = withheld !== undefined ? 'suppressed' : error === undefined ? 'pending' : 'dead';
-    effects.push({
-      kind: 'action',
-      action: {
-        ...{
-          id,
-          rule: rule.name,
-          key,
-          phase,
-          index,
-          decision: trigger.id,
-          n: trigger.n,
-          config: rendered.config,
-          fate,
-        },
-        ...(error === undefined ? {} : { error }),
-        staleMs: nowMs - because.age_ms + rule.config.stale_ms_max,
-        because: { ...because, at: new Date(atMs).toISOString() },
-      },
-    });
+    const emitted: EmittedAction = {
+      ...{ id, rule: rule.name, key, phase, index, decision: trigger.id, n: trigger.n, config: rendered.config, fate },
+      ...(error === undefined ? {} : { error }),
+      staleMs: nowMs - because.age_ms + rule.config.stale_ms_max,
+      because: { ...because, at: new Date(atMs).toISOString() },
+    };
+    if (fate === 'pending') pending.push(emitted);
+    effects.push({ kind: 'action', action: emitted });
   }
   return pending;
 }
@@ -189,7 +189,7 @@ function explain(context: Context, phase: EmittedAction['phase'], emission: Emis
     condition: {
       field: released && rule.releaseWhen !== undefined ? 'release.when' : 'when',
       text: expression.text,
-      holds: !released || rule.releaseWhen !== undefined,
+      holds: holdsAt(rule, released),
     },
     values: trigger.values ?? valuesOf(expression, emission.variables),
     before: before.state,
@@ -204,11 +204,35 @@ function explain(context: Context, phase: EmittedAction['phase'], emission: Emis
             of: counts.of,
           },
         }),
+    ...(released ? {} : circumstancesOf(rule, after)),
     ...(timerDueMs === undefined ? {} : { timer_due: new Date(timerDueMs).toISOString() }),
     at: new Date(emission.atMs).toISOString(),
     age_ms: nowMs - (timerDueMs ?? trigger.receivedMs),
     stale_ms_max: rule.config.stale_ms_max,
     revision: compiled.revision,
+  };
+}
+
+/** Silence is the absence of what it says; the end of it, by default, its presence. */
+function holdsAt(rule: CompiledRule, released: boolean): boolean {
+  if (rule.absentMs !== undefined) return released;
+  return !released || rule.releaseWhen !== undefined;
+}
+
+/** What else had to be so, besides the condition. */
+function circumstancesOf(rule: CompiledRule, { votes }: KeyState): Pick<Because, 'absent_ms' | 'quorum' | 'between'> {
+  const { quorum, absentMs, window } = rule;
+  return {
+    ...(absentMs === undefined ? {} : { absent_ms: absentMs }),
+    ...(window === undefined ? {} : { between: window.text }),
+    ...(quorum === undefined
+      ? {}
+      : {
+          quorum: {
+            ...{ of: quorum.of, at_least: quorum.atLeast, within_ms: quorum.withinMs },
+            agree: agreeing(votes ?? {}),
+          },
+        }),
   };
 }
 

@@ -254,7 +254,7 @@ describe('cooldown', () => {
   it('is given back when the action ends without having been sent', () => {
     const flap = play(cooled);
     flap.see(0, 'cat');
-    expect(flap.at()?.cooldown).toEqual({ untilMs: T0 + 60_000, open: [id(1)], sent: false });
+    expect(flap.at()?.cooldown).toMatchObject({ untilMs: T0 + 60_000, open: [id(1)], sent: false });
     settle(flap, 1, 'unsent');
     expect(flap.at()?.cooldown).toBeUndefined();
     flap.see(1, 'dog');

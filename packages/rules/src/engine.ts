@@ -4,8 +4,17 @@ import { type Context, type Effect, pick, settle, triggerOf } from './emission.t
 import { type Expression, ExpressionError, type Variables } from './expression.ts';
 import { keyOf } from './keys.ts';
 import { firstState, type Observation, step } from './machine.ts';
-import { type Arming, type EngineState, emptyState, type KeyState, memoryOf, moveTimer } from './state.ts';
+import {
+  type Arming,
+  type Cooldown,
+  type EngineState,
+  emptyState,
+  type KeyState,
+  memoryOf,
+  moveTimer,
+} from './state.ts';
 import { fireTest, type TestFire } from './test-fire.ts';
+import { addVote, agreeing, newestVoteMs, shiftVotes } from './votes.ts';
 
 /** One entry of the ordered log. `nowMs` is the log's clock when the entry was written; ages are taken against it. */
 export type RuleEvent =
@@ -19,6 +28,8 @@ export type RuleEvent =
       readonly key: string;
       readonly id: string;
       readonly change: 'sent' | 'acked' | 'unsent';
+      /** The log's clock; default: as soon as it was emitted. */
+      readonly nowMs?: number;
     }
   /** A person set a rule aside, or armed it again (undefined). It holds from here on in the log. */
   | { readonly kind: 'arm'; readonly rule: string; readonly arming: Arming | undefined }
@@ -85,27 +96,15 @@ function decide(context: Context, decision: Decision, receivedMs: number): void 
   if (known === undefined && memory.size >= KEYS_MAX && !makeRoom(context)) return;
   const before = known ?? firstState(receivedMs);
   let now = rebase(before, Math.max(receivedMs, context.nowMs));
-  if (now.dueMs !== undefined && now.dueMs <= receivedMs) now = fireTimer(context, key, now, now.dueMs);
+  while (now.dueMs !== undefined && now.dueMs <= receivedMs) now = fireTimer(context, key, now, now.dueMs);
 
   const variables: Variables = {
     ...{ decision, device: decision.device, stream: decision.stream, pipeline: decision.pipeline },
     previous: now.previous ?? {},
   };
-  const holds = evaluate(context, rule.when, 'when', variables);
-  const active = now.state === 'active' || now.state === 'releasing';
-  const releases =
-    active &&
-    (rule.releaseWhen === undefined ? !holds : evaluate(context, rule.releaseWhen, 'release.when', variables));
-  const trigger = triggerOf(
-    rule,
-    decision,
-    receivedMs,
-    active ? (rule.releaseWhen ?? rule.when) : rule.when,
-    variables,
-  );
-  const seen: Observation = { kind: 'decision', atMs: receivedMs, holds, releases, trigger };
-  const stepped = step(rule, now, seen);
-  let after = settle(context, key, now, stepped, receivedMs, variables);
+  const judged = judge(context, now, receivedMs, variables);
+  const stepped = step(rule, judged.state, judged.seen);
+  let after = settle(context, key, judged.state, stepped, receivedMs, variables);
   if (rule.previousFields.length > 0 && receivedMs >= now.sinceMs) {
     after = { ...after, previous: pick(decision, rule.previousFields) };
   }
@@ -115,22 +114,59 @@ function decide(context: Context, decision: Decision, receivedMs: number): void 
   effects.push({ kind: 'save', rule: rule.name, key, state: after });
 }
 
+/** What a decision says to the machine of its key. @returns the state with its vote, where votes are counted */
+function judge(
+  context: Context,
+  now: KeyState,
+  receivedMs: number,
+  variables: Variables,
+): { state: KeyState; seen: Observation } {
+  const { rule } = context;
+  const { quorum, releaseWhen, absentMs } = rule;
+  const active = now.state === 'active' || now.state === 'releasing';
+  const decision = variables.decision as Decision;
+  // That something came is noted at any time of day.
+  const open = absentMs !== undefined || rule.window?.holdsAt(receivedMs) !== false;
+  let holds = open && evaluate(context, rule.when, 'when', variables);
+  let state = now;
+  if (quorum !== undefined) {
+    const votes = addVote(now.votes ?? {}, decision[quorum.of], receivedMs, holds, quorum.withinMs);
+    state = { ...now, votes };
+    holds = agreeing(votes).length >= quorum.atLeast;
+  }
+  const ends = absentMs === undefined ? !holds : holds;
+  const releases =
+    active && (releaseWhen === undefined ? ends : evaluate(context, releaseWhen, 'release.when', variables));
+  const read = active ? (releaseWhen ?? rule.when) : rule.when;
+  const trigger = triggerOf(rule, decision, receivedMs, read, variables);
+  return { state, seen: { kind: 'decision', atMs: receivedMs, holds, releases, trigger } };
+}
+
 /**
  * A machine whose times lie in the future of the log: the clock was set back. It goes on from `nowMs` as it was, instead
  * of taking all that comes for late until the clock is there again.
  */
 function rebase(before: KeyState, nowMs: number): KeyState {
-  const backMs = before.sinceMs - nowMs;
+  const { dueMs, cooldown, trigger, votes } = before;
+  const knownMs = Math.max(before.sinceMs, trigger?.receivedMs ?? 0, newestVoteMs(votes) ?? 0);
+  const backMs = knownMs - nowMs;
   if (backMs <= CLOCK_BACK_MS) return before;
-  const { dueMs, cooldown, trigger } = before;
   return {
     ...before,
-    sinceMs: nowMs,
+    sinceMs: Math.min(before.sinceMs, nowMs),
     ...(dueMs === undefined ? {} : { dueMs: dueMs - backMs }),
-    ...(cooldown === undefined ? {} : { cooldown: { ...cooldown, untilMs: cooldown.untilMs - backMs } }),
+    ...(cooldown === undefined ? {} : { cooldown: shiftCooldown(cooldown, backMs) }),
     ...(trigger === undefined ? {} : { trigger: { ...trigger, receivedMs: trigger.receivedMs - backMs } }),
+    ...(votes === undefined ? {} : { votes: shiftVotes(votes, backMs) }),
   };
 }
+
+const shiftCooldown = (cooldown: Cooldown, backMs: number): Cooldown => ({
+  ...cooldown,
+  untilMs: cooldown.untilMs - backMs,
+  emittedMs: cooldown.emittedMs - backMs,
+  reservedMs: cooldown.reservedMs - backMs,
+});
 
 function keep({ state, rule }: Context, key: string, before: KeyState | undefined, after: KeyState): void {
   const memory = memoryOf(state, rule.name);
@@ -202,7 +238,7 @@ function evaluate(context: Context, expression: Expression, field: string, varia
 /** @returns false where every machine of the rule is at work: the decision then counts as an error of the rule */
 function makeRoom({ state, rule, effects }: Context): boolean {
   const memory = memoryOf(state, rule.name);
-  const idle = Object.keys(memory.keys).find((key) => memory.keys[key]?.state === 'idle');
+  const idle = idlest(memory.keys);
   if (idle !== undefined) {
     delete memory.keys[idle];
     memory.size -= 1;
@@ -213,6 +249,17 @@ function makeRoom({ state, rule, effects }: Context): boolean {
   memory.lastError = `more than ${KEYS_MAX} keys at work; a decision was left out`;
   effects.push({ kind: 'health', rule: rule.name });
   return false;
+}
+
+/** By what the state says and then by name: in what order keys were first seen is not known after a restart. */
+function idlest(keys: Readonly<Record<string, KeyState>>): string | undefined {
+  let found: { key: string; atMs: number } | undefined;
+  for (const [key, { state, sinceMs, cooldown }] of Object.entries(keys)) {
+    if (state !== 'idle') continue;
+    const atMs = Math.max(sinceMs, cooldown?.untilMs ?? 0);
+    if (found === undefined || atMs < found.atMs || (atMs === found.atMs && key < found.key)) found = { key, atMs };
+  }
+  return found?.key;
 }
 
 function setArming(state: EngineState, { rule, arming }: RuleEvent & { kind: 'arm' }, effects: Effect[]): void {
@@ -228,9 +275,16 @@ function changeCooldown(state: EngineState, event: RuleEvent & { kind: 'action' 
   if (keys === undefined || before === undefined || cooldown === undefined || !cooldown.open.includes(event.id)) return;
   const open = cooldown.open.filter((id) => id !== event.id);
   const { cooldown: _, ...rest } = before;
-  const sent = event.change !== 'unsent';
-  const givenBack = !sent && open.length === 0;
-  const after: KeyState = givenBack ? rest : { ...rest, cooldown: { ...cooldown, open: sent ? [] : open, sent } };
+  const after: KeyState =
+    event.change === 'unsent' && open.length === 0
+      ? rest
+      : { ...rest, cooldown: event.change === 'unsent' ? { ...cooldown, open } : countFrom(cooldown, event.nowMs) };
   keys[event.key] = after;
   effects.push({ kind: 'save', rule: event.rule, key: event.key, state: after });
+}
+
+/** The first one left: from now on it counts, whatever becomes of the others. */
+function countFrom(cooldown: Cooldown, sentMs: number | undefined): Cooldown {
+  const waitedMs = Math.max(0, (sentMs ?? cooldown.emittedMs) - cooldown.emittedMs);
+  return { ...cooldown, untilMs: cooldown.untilMs + waitedMs, open: [], sent: true };
 }

@@ -1,8 +1,10 @@
 import type { Decision } from '@brink/protocol';
 import { type ASTNode, TypeError as CheckError, Environment, EvaluationError, ParseError } from '@marcbachmann/cel-js';
+import { listMaxOf, operandsOf, STEPS_MAX } from './cost.ts';
+import { footOf, isInside, type Zones } from './zones.ts';
 
 // CEL (https://github.com/google/cel-spec) over one decision. No clock, no randomness, no regular expressions, and no way
-// to loop but over the lists of a decision: an evaluation ends.
+// to loop but over the lists of a decision: an evaluation ends, and `listMaxOf` knows how soon.
 
 /** What an expression may name. `previous` is {} before the key's first decision, so that has(previous.label) is false. */
 export interface Variables {
@@ -22,6 +24,12 @@ export interface Expression {
   readonly evaluate: (variables: Variables) => unknown;
 }
 
+/** What an expression may name besides its variables. */
+export interface ExpressionScope {
+  /** By pipeline that decisions may come from: the zones of its stream. */
+  readonly zones: Readonly<Record<string, Zones>>;
+}
+
 /** An expression that cannot be compiled or that has no value. Never leaves this package. */
 export class ExpressionError extends Error {
   /** From 1, in the expression's text. */
@@ -35,7 +43,7 @@ export class ExpressionError extends Error {
 
 const NODES_MAX = 500;
 const DEPTH_MAX = 40;
-/** exists(exists(…)) over lists of at most 1000: a third level would be 10^9 steps. */
+/** exists(exists(…)): a third level can be evaluated with a handful of objects only. */
 const LOOPS_NESTED_MAX = 2;
 
 const LOOPS = new Set(['all', 'exists', 'exists_one', 'map', 'filter']);
@@ -77,20 +85,58 @@ const environment = new Environment({
   .registerVariable('previous', 'Decision')
   .registerVariable('device', 'string')
   .registerVariable('stream', 'string')
-  .registerVariable('pipeline', 'string');
+  .registerVariable('pipeline', 'string')
+  .registerFunction('inZone(map<string, dyn>, string): bool', inZone);
+
+// CEL's functions see their arguments and nothing else. An evaluation is one synchronous call, so this is its own.
+let zonesInUse: Zones = {};
+
+function inZone(object: unknown, name: string): boolean {
+  const zone = Object.hasOwn(zonesInUse, name) ? zonesInUse[name] : undefined;
+  const foot = footOf(object);
+  if (zone === undefined) throw new ExpressionError(`inZone(): this stream has no zone "${name}"`, 1);
+  if (foot === undefined) throw new ExpressionError('inZone(): expected an object with a box', 1);
+  return isInside(zone, ...foot);
+}
+
+const NOWHERE: ExpressionScope = { zones: {} };
 
 /** @throws ExpressionError with what is wrong and where */
-export function compileExpression(text: string): Expression {
+export function compileExpression(text: string, scope: ExpressionScope = NOWHERE): Expression {
   const program = attempt(() => environment.parse(text));
-  checkNode(program.ast, 0, new Map());
+  checkNode(program.ast, { loops: 0, elements: new Map(), scope });
   const checked = program.check();
   if (!checked.valid) throw translate(checked.error);
+  const listMax = listMaxOf(program.ast);
+  if (listMax === 0) {
+    throw new ExpressionError(`too costly: more than ${STEPS_MAX} steps for a decision with 16 objects`, 1);
+  }
   return {
     text,
     paths: [...new Set(pathsOf(program.ast))],
     type: checked.type ?? 'dyn',
-    evaluate: (variables) => attempt(() => program(variables) as unknown),
+    evaluate: (variables) =>
+      attempt(() => {
+        if (listMax !== Number.POSITIVE_INFINITY) refuseMore(variables, listMax);
+        zonesInUse = scope.zones[variables.pipeline] ?? {};
+        return program(variables) as unknown;
+      }),
   };
+}
+
+function refuseMore({ decision, previous }: Variables, listMax: number): void {
+  for (const read of [decision, previous]) {
+    const most = Math.max(
+      read.objects?.length ?? 0,
+      read.classes?.length ?? 0,
+      read.values === undefined ? 0 : Object.keys(read.values).length,
+    );
+    if (most <= listMax) continue;
+    throw new ExpressionError(
+      `a decision with ${most} objects, classes or values; this is too costly beyond ${listMax}`,
+      1,
+    );
+  }
 }
 
 function attempt<T>(run: () => T): T {
@@ -109,31 +155,61 @@ function translate(error: unknown): ExpressionError {
   return new ExpressionError(error instanceof Error ? error.message : String(error), 1, error);
 }
 
-/** @param elements loop variables in scope → the list they run over, as "decision.objects" */
-function checkNode(node: ASTNode, loops: number, elements: ReadonlyMap<string, string>): void {
-  const name = node.op === 'call' || node.op === 'rcall' ? node.args[0] : undefined;
-  if (name === 'matches') {
-    throw new ExpressionError(
-      'matches(): regular expressions are not allowed; expected ==, in, startsWith, endsWith or contains',
-      node.range.start + 1,
-    );
-  }
-  if (node.op === '.') checkField(node, elements);
+interface Inside {
+  /** Loops around. */
+  readonly loops: number;
+  /** Loop variables → the list they run over, as "decision.objects". */
+  readonly elements: ReadonlyMap<string, string>;
+  readonly scope: ExpressionScope;
+}
+
+function checkNode(node: ASTNode, inside: Inside): void {
+  if (node.op === 'call' || node.op === 'rcall') checkCall(node, inside.scope);
+  if (node.op === '.') checkField(node, inside.elements);
   if (node.op !== 'rcall' || !LOOPS.has(node.args[0])) {
-    for (const child of childrenOf(node)) checkNode(child, loops, elements);
+    for (const child of operandsOf(node)) checkNode(child, inside);
     return;
   }
   const [loop, list, args] = node.args;
-  if (loops === LOOPS_NESTED_MAX) {
+  if (inside.loops === LOOPS_NESTED_MAX) {
     throw new ExpressionError(
       `${loop}(): loops within loops within loops; expected at most ${LOOPS_NESTED_MAX} levels`,
       node.range.start + 1,
     );
   }
-  checkNode(list, loops, elements);
+  checkNode(list, inside);
   const variable = args[0]?.op === 'id' ? args[0].args : '';
-  const inner = new Map(elements).set(variable, listPath(list));
-  for (const argument of args.slice(1)) checkNode(argument, loops + 1, inner);
+  const elements = new Map(inside.elements).set(variable, listPath(list));
+  for (const argument of args.slice(1)) checkNode(argument, { ...inside, loops: inside.loops + 1, elements });
+}
+
+function checkCall(node: ASTNode & { op: 'call' | 'rcall' }, scope: ExpressionScope): void {
+  const [name] = node.args;
+  const at = node.range.start + 1;
+  if (name === 'matches') {
+    throw new ExpressionError(
+      'matches(): regular expressions are not allowed; expected ==, in, startsWith, endsWith or contains',
+      at,
+    );
+  }
+  // cel.bind(a, x + x, cel.bind(b, a + a, …)) doubles with every word.
+  if (name === 'bind') throw new ExpressionError('bind(): not allowed; expected the expression itself', at);
+  if (name === 'inZone' && node.op === 'call') checkZone(node.args[1][1], scope, at);
+}
+
+/** Zones have their names in the configuration, so a name that is not there is found here and not at night. */
+function checkZone(name: ASTNode | undefined, { zones }: ExpressionScope, at: number): void {
+  if (name?.op !== 'value' || typeof name.args !== 'string') {
+    throw new ExpressionError('inZone(): expected an object and the name of a zone, as inZone(o, "drive")', at);
+  }
+  for (const [pipeline, known] of Object.entries(zones)) {
+    if (Object.hasOwn(known, name.args)) continue;
+    const names = Object.keys(known).join(', ') || 'none: add it to `zones` of the stream';
+    throw new ExpressionError(
+      `inZone(): the stream of ${pipeline} has no zone "${name.args}"; expected one of ${names}`,
+      name.range.start + 1,
+    );
+  }
 }
 
 function checkField(node: ASTNode & { op: '.' }, elements: ReadonlyMap<string, string>): void {
@@ -150,23 +226,10 @@ function listPath(node: ASTNode): string {
   return pathOf(node) ?? '';
 }
 
-function childrenOf(node: ASTNode): ASTNode[] {
-  const children: ASTNode[] = [];
-  const visit = (value: unknown): void => {
-    if (Array.isArray(value)) for (const item of value) visit(item);
-    else if (isNode(value)) children.push(value);
-  };
-  visit(isNode(node.args) ? [node.args] : node.args);
-  return children;
-}
-
-const isNode = (value: unknown): value is ASTNode =>
-  typeof value === 'object' && value !== null && 'op' in value && 'args' in value;
-
 function* pathsOf(node: ASTNode): Generator<string> {
   const path = pathOf(node);
   if (path !== undefined) yield path;
-  else for (const child of childrenOf(node)) yield* pathsOf(child);
+  else for (const child of operandsOf(node)) yield* pathsOf(child);
 }
 
 /** "decision.frames.last" of a chain of fields that begins at a variable; undefined for anything else. */

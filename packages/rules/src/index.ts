@@ -1,6 +1,7 @@
 export {
   type CompiledRule,
   type CompiledRules,
+  compileProblems,
   compileRules,
   isTopicAllowed,
   type RuleContext,

@@ -1,3 +1,4 @@
+import type { Window } from './between.ts';
 import type { KeyState, MachineState, Trigger } from './state.ts';
 
 // idle → arming → active → releasing → idle: one machine per rule and key, as a pure step.
@@ -6,6 +7,10 @@ import type { KeyState, MachineState, Trigger } from './state.ts';
 export interface MachineRule {
   readonly for?: { readonly at_least: number; readonly of: number } | { readonly ms: number };
   readonly releaseMs: number;
+  /** It waits for decisions that do not come: arming from the first one on, active when none came for so long. */
+  readonly absentMs?: number;
+  /** Only within it does time alone make the rule active; of decisions, `holds` says it. */
+  readonly window?: Window;
 }
 
 export type Observation =
@@ -32,7 +37,8 @@ export const firstState = (atMs: number): KeyState => ({ state: 'idle', sinceMs:
 
 /** @returns the same object as `before` where nothing changed, so that nothing need be saved */
 export function step(rule: MachineRule, before: KeyState, seen: Observation): Step {
-  if (seen.kind === 'timer') return onTimer(before, seen.dueMs);
+  if (seen.kind === 'timer') return onTimer(rule, before, seen.dueMs);
+  if (rule.absentMs !== undefined) return watch(rule.absentMs, before, seen);
   const counted = count(rule, before, seen.holds);
   // Late: the machine moved on at a later time. The evaluation counts in the history; nothing is taken back or fired.
   if (seen.atMs < before.sinceMs) return { after: counted, fired: undefined };
@@ -52,10 +58,33 @@ export function step(rule: MachineRule, before: KeyState, seen: Observation): St
   }
 }
 
-function onTimer(before: KeyState, dueMs: number): Step {
+function onTimer(rule: MachineRule, before: KeyState, dueMs: number): Step {
   const trigger = before.trigger;
   if (before.state === 'releasing') return release(before, dueMs, trigger);
+  if (rule.window?.holdsAt(dueMs) === false)
+    return { after: outside(rule, rule.window, before, dueMs), fired: undefined };
   return { after: enter(before, dueMs), fired: 'then', ...(trigger === undefined ? {} : { trigger }) };
+}
+
+/** Silence is noted when the window opens; what had to hold for a while begins anew. */
+function outside(rule: MachineRule, window: Window, before: KeyState, dueMs: number): KeyState {
+  const startMs = rule.absentMs === undefined ? undefined : window.nextStart(dueMs);
+  if (startMs === undefined) return move(before, 'idle', dueMs);
+  return { ...before, dueMs: startMs };
+}
+
+function watch(absentMs: number, before: KeyState, seen: Seen): Step {
+  const watched = { dueMs: seen.atMs + absentMs, trigger: seen.trigger };
+  if (before.state === 'idle') return { after: { ...move(before, 'arming', seen.atMs), ...watched }, fired: undefined };
+  if (before.state === 'arming') {
+    // Out of order: the newest one counts.
+    if (!seen.holds || seen.atMs < (before.trigger?.receivedMs ?? 0)) return { after: before, fired: undefined };
+    return { after: { ...before, ...watched }, fired: undefined };
+  }
+  // Late: it was received before its absence was noted, and came after.
+  if (seen.atMs < before.sinceMs || !seen.releases) return { after: before, fired: undefined };
+  const after = { ...move(before, 'arming', seen.atMs), ...watched };
+  return { after, fired: 'on_release', trigger: seen.trigger };
 }
 
 type Seen = Observation & { kind: 'decision' };

@@ -1,5 +1,6 @@
 import type { Decision } from '@brink/protocol';
 import type { Json } from './template.ts';
+import type { Votes } from './votes.ts';
 
 export type MachineState = 'idle' | 'arming' | 'active' | 'releasing';
 
@@ -14,9 +15,17 @@ export interface Trigger {
   readonly decision?: Partial<Decision>;
 }
 
-/** Reserved when actions are emitted; given back when every one of them ended without having been sent. */
-interface Cooldown {
+/**
+ * Reserved when actions are emitted, counted from when the first of them is really sent, given back when every one of
+ * them ended without.
+ */
+export interface Cooldown {
+  /** Until one is sent: as if it had been at once. */
   readonly untilMs: number;
+  /** The log's clock when they were emitted, so that a later sending moves `untilMs` by as much. */
+  readonly emittedMs: number;
+  /** By then the fate of all of them is known; until it is, nothing more is emitted. */
+  readonly reservedMs: number;
   /** Ids of the actions whose fate is open. */
   readonly open: readonly string[];
   /** One of them left: the reservation stays. */
@@ -40,6 +49,8 @@ export interface KeyState {
   /** `then` was really emitted when it became active, so `on_release` has something to undo. */
   readonly emitted?: boolean;
   readonly cooldown?: Cooldown;
+  /** Of a quorum. */
+  readonly votes?: Votes;
 }
 
 export interface RuleMemory {

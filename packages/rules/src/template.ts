@@ -1,4 +1,10 @@
-import { compileExpression, type Expression, ExpressionError, type Variables } from './expression.ts';
+import {
+  compileExpression,
+  type Expression,
+  ExpressionError,
+  type ExpressionScope,
+  type Variables,
+} from './expression.ts';
 
 // `${…}` inside the strings of an action's args and payload. A string that is one `${…}` and nothing else becomes the
 // value itself (a number stays a number); otherwise the values are put into the text. `$${` stands for `${`.
@@ -26,14 +32,20 @@ export class TemplateError extends Error {
 }
 
 /** @throws TemplateError */
-export function compileTemplate(value: unknown, path: readonly (string | number)[] = []): Template {
-  if (typeof value === 'string') return compileText(value, path);
+export function compileTemplate(
+  value: unknown,
+  scope?: ExpressionScope,
+  path: readonly (string | number)[] = [],
+): Template {
+  if (typeof value === 'string') return compileText(value, scope, path);
   if (Array.isArray(value)) {
-    const items = value.map((item, index) => compileTemplate(item, [...path, index]));
+    const items = value.map((item, index) => compileTemplate(item, scope, [...path, index]));
     return together(items, (variables) => items.map((item) => item.render(variables)));
   }
   if (typeof value === 'object' && value !== null) {
-    const fields = Object.entries(value).map(([name, item]) => [name, compileTemplate(item, [...path, name])] as const);
+    const fields = Object.entries(value).map(
+      ([name, item]) => [name, compileTemplate(item, scope, [...path, name])] as const,
+    );
     return together(
       fields.map(([, template]) => template),
       (variables) => Object.fromEntries(fields.map(([name, template]) => [name, template.render(variables)])),
@@ -47,8 +59,8 @@ function together(parts: readonly Template[], render: (variables: Variables) => 
   return { constant: parts.every((part) => part.constant), paths: parts.flatMap((part) => part.paths), render };
 }
 
-function compileText(text: string, path: readonly (string | number)[]): Template {
-  const parts = split(text, path);
+function compileText(text: string, scope: ExpressionScope | undefined, path: readonly (string | number)[]): Template {
+  const parts = split(text, scope, path);
   const expressions = parts.filter((part) => typeof part !== 'string');
   const first = expressions[0];
   if (first === undefined) {
@@ -65,7 +77,11 @@ function compileText(text: string, path: readonly (string | number)[]): Template
   };
 }
 
-function split(text: string, path: readonly (string | number)[]): (string | Expression)[] {
+function split(
+  text: string,
+  scope: ExpressionScope | undefined,
+  path: readonly (string | number)[],
+): (string | Expression)[] {
   const parts: (string | Expression)[] = [];
   let plain = '';
   let at = 0;
@@ -84,7 +100,7 @@ function split(text: string, path: readonly (string | number)[]): (string | Expr
       }
       if (plain !== '') parts.push(plain);
       plain = '';
-      parts.push(expressionAt(text.slice(at + 2, end), path, at + 2));
+      parts.push(expressionAt(text.slice(at + 2, end), scope, path, at + 2));
       at = end + 1;
     } else {
       plain += text[at];
@@ -95,9 +111,14 @@ function split(text: string, path: readonly (string | number)[]): (string | Expr
   return parts;
 }
 
-function expressionAt(text: string, path: readonly (string | number)[], offset: number): Expression {
+function expressionAt(
+  text: string,
+  scope: ExpressionScope | undefined,
+  path: readonly (string | number)[],
+  offset: number,
+): Expression {
   try {
-    const expression = compileExpression(text);
+    const expression = compileExpression(text, scope);
     if (expression.type.startsWith('Decision')) {
       throw new ExpressionError('it is no single value; expected a field, as decision.label', 1);
     }

@@ -448,7 +448,7 @@ describe('the example', () => {
     for (const [form, kind] of [
       [{ for: counted, on: ['pets', 'scene'], quorum: { pipelines, within_ms } }, 'command'],
       [{ for: { ms }, by: [], quorum: { devices, within_ms } }, 'mqtt'],
-      [{ absent_ms }, 'record'],
+      [{ absent_ms, release: undefined }, 'record'],
       [{}, 'webhook'],
       [{}, 'notify'],
     ] as const) {
@@ -459,7 +459,11 @@ describe('the example', () => {
       const streams = { front: { ...front, mask: Object.entries(mask[0]).map(([name, of]) => ({ [name]: of })) } };
       const { webhook, ntfy, gotify, ...common } = EXAMPLE.targets.duty;
       const targets = { duty: { webhook, ...common }, phone: { ntfy, ...common }, wall: { gotify, ...common } };
-      expect(ConfigurationSchema.parse({ ...EXAMPLE, streams, rules: { one }, targets })).toBeDefined();
+      const { url, target, ...beat } = EXAMPLE.site.heartbeat;
+      for (const to of [{ url }, { target }]) {
+        const site = { ...EXAMPLE.site, heartbeat: { ...beat, ...to } };
+        expect(ConfigurationSchema.parse({ ...EXAMPLE, site, streams, rules: { one }, targets })).toBeDefined();
+      }
     }
   });
 

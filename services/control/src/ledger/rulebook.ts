@@ -10,6 +10,7 @@ import {
   type RuleEvent,
   reduce,
   restoreState,
+  ruleContextOf,
 } from '@brink/rules';
 import { type ArmingOrder, armingOf, loadArming, saveArming } from './arming.ts';
 import type { Activation, FireOrder } from './records.ts';
@@ -146,11 +147,8 @@ function createDirty(store: Store) {
   };
 }
 
-function compile({ configuration, revision }: PublishedConfiguration): CompiledRules {
-  const pipelines = Object.values(configuration.streams).flatMap((stream) => Object.keys(stream.pipelines));
-  const { mqtt_allow: mqttAllow, notify } = configuration.site;
-  return compileRules(configuration.rules, { pipelines, mqttAllow, notify, revision });
-}
+const compile = ({ configuration, revision }: PublishedConfiguration): CompiledRules =>
+  compileRules(configuration.rules, ruleContextOf(configuration, revision));
 
 function loadState(store: Store): EngineState {
   const rows = store.sql('SELECT rule, key, body FROM rule_state').all();
