@@ -90,7 +90,9 @@ test('validate says the same over HTTP and from the command line, and changes no
     valid: false,
     problems: [{ line: 6, column: 13, text: expect.stringContaining(COMPLAINT) }],
   });
-  expect((await control.post('/v1/config/validate')).body).toEqual({ valid: true, revision: before, problems: [] });
+  expect((await control.post('/v1/config/validate')).body).toEqual({
+    ...{ valid: true, revision: before, problems: [], changes: [] },
+  });
 
   const check = async (...args: string[]) => {
     const entry = new URL('../src/check.ts', import.meta.url).pathname;

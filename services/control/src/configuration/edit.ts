@@ -40,7 +40,7 @@ export interface ConfigurationEditor {
   /** Sets or, with `null`, takes away which version of a model serves. */
   setServe(model: string, version: number | null, o?: EditOptions): Promise<Edited>;
   /** The whole of it, as JSON: what is different from the files is written into them, comments kept. */
-  putAll(value: Record<string, unknown>, o?: EditOptions): Promise<Edited>;
+  putAll(value: unknown, o?: EditOptions): Promise<Edited>;
   /** These files instead of all that there are. */
   putFiles(files: readonly RevisionFile[], o?: EditOptions): Promise<Edited>;
   /** Back to an earlier one: its files where they were kept, else its values written into those that there are. */

@@ -46,8 +46,9 @@ export function sectionEdits(section: Edit['section'], value: unknown): EditsFor
   };
 }
 
-export function wholeEdits(value: Record<string, unknown>): EditsFor {
+export function wholeEdits(value: unknown): EditsFor {
   return (effective) => {
+    if (!isRecord(value)) throw new BrinkError('E_CONFIG', `found ${describeFound(value)}; expected a mapping`);
     const known = ['version', ...SECTIONS];
     const strange = Object.keys(value).find((key) => !known.includes(key));
     if (strange !== undefined) {

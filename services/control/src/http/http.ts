@@ -10,8 +10,9 @@ import type { Recordings } from '../recordings/recordings.ts';
 import type { Devices } from '../registry/devices.ts';
 import { type App, createApp } from './app.ts';
 import { createAudit } from './audit.ts';
+import type { ByOf } from './editing.ts';
 import { createEvents, type Events } from './events.ts';
-import { createGuard } from './guard.ts';
+import { callerOf, createGuard } from './guard.ts';
 import { createRecovery } from './recovery.ts';
 import { addActions } from './routes/actions.ts';
 import { addCatalogue, type CatalogueDeps } from './routes/catalogue.ts';
@@ -19,12 +20,14 @@ import { addConfiguration } from './routes/configuration.ts';
 import { addDecisions } from './routes/decisions.ts';
 import { addDevices } from './routes/devices.ts';
 import { addDocuments } from './routes/documents.ts';
+import { addEntries } from './routes/entries.ts';
 import { addEvents } from './routes/events.ts';
 import { addFrames } from './routes/frames.ts';
 import { addHome } from './routes/home.ts';
 import { addInference } from './routes/inference.ts';
 import { addModels } from './routes/models.ts';
 import { addRecordings } from './routes/recordings.ts';
+import { addRules, type RulesDeps } from './routes/rules.ts';
 import { addStatus } from './routes/status.ts';
 import { addAudit, addTokens } from './routes/tokens.ts';
 import { createTokens } from './tokens.ts';
@@ -44,7 +47,8 @@ export interface HttpConfig {
   readonly inference: { readonly url: string; readonly token: string | undefined };
 }
 
-export interface HttpDeps extends Pick<CatalogueDeps, 'models' | 'reports' | 'services'> {
+export interface HttpDeps extends Pick<CatalogueDeps, 'models' | 'reports' | 'services'>,
+    Pick<RulesDeps, 'rulesDesk' | 'testingGround'> {
   readonly logger: Logger;
   readonly clock: Clock;
   readonly random: () => number;
@@ -64,6 +68,8 @@ export interface Http extends Part {
   readonly events: Events;
 }
 
+/** As the audit names them. */
+const by: ByOf = (request) => callerOf(request).name;
 /** How long open requests may go on when control stops. */
 const CLOSE_MS_MAX = 1500;
 
@@ -92,9 +98,11 @@ export function createHttp(o: HttpConfig, d: HttpDeps): Http {
     addDecisions(to, { read });
     addActions(to, { ledger });
     addDevices(to, d);
-    addCatalogue(to, { ...d, configuration, read });
+    addCatalogue(to, { ...d, configuration, revision: () => d.configuration.active.revision, read });
+    addEntries(to, { editor: d.editor, by });
+    addRules(to, d);
     addModels(to, d);
-    addConfiguration(to, { configuration: d.configuration, read });
+    addConfiguration(to, { configuration: d.configuration, editor: d.editor, read, by });
     addFrames(to, { configuration, gateways: d.gateways, read, random: d.random, stopping: () => stopping.signal });
     addRecordings(to, d);
     addEvents(to, { events });

@@ -60,6 +60,8 @@ export const RIGHTS: Readonly<Record<string, Right>> = {
   'POST /v1/actions/:id/retry': orders,
   'POST /v1/actions/:id/cancel': orders,
 
+  'GET /v1/targets': { scope: 'config:read' },
+  'GET /v1/targets/:name': { scope: 'config:read' },
   'GET /v1/config': { scope: 'config:read' },
   'POST /v1/config/validate': { scope: 'config:read', audit: false },
   'GET /v1/config/revisions': { scope: 'config:read' },
@@ -82,6 +84,8 @@ export const RIGHTS: Readonly<Record<string, Right>> = {
   'PUT /v1/models/:name': models,
   'DELETE /v1/models/:name': models,
   'PATCH /v1/models/:name': models,
+  'GET /v1/models/:name/versions': read,
+  'POST /v1/models/:name/versions': models,
 
   'POST /v1/devices': { scope: 'devices:admin' },
   'PATCH /v1/devices/:id': devices,

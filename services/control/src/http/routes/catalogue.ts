@@ -13,11 +13,13 @@ import {
   RuleSchema,
   StreamCountsSchema,
   StreamSchema,
+  TargetSchema,
 } from '@brink/protocol';
 import { z } from 'zod';
 import type { ModelsOnDisk } from '../../configuration/crosschecks.ts';
 import type { LedgerReads } from '../../ledger/records.ts';
 import { type App, problems } from '../app.ts';
+import { tagged } from '../editing.ts';
 import { listOf } from '../query.ts';
 
 // What the configuration names: each item is its name, its configuration, and how it is doing.
@@ -34,6 +36,9 @@ const RuleItem = RuleSchema.safeExtend({
   errors: z.number().int(),
   last_error: z.string().optional(),
 });
+const named = { name: NameSchema };
+const [WebhookTarget, NtfyTarget, GotifyTarget] = TargetSchema.options;
+const TargetItem = z.union([WebhookTarget.extend(named), NtfyTarget.extend(named), GotifyTarget.extend(named)]);
 const Running = FleetStatusSchema.shape.models.unwrap().element.omit({ name: true }).extend({ instance: NameSchema });
 const ModelItem = ModelPolicySchema.extend({
   name: NameSchema,
@@ -45,6 +50,7 @@ const ModelItem = ModelPolicySchema.extend({
 
 export interface CatalogueDeps {
   readonly configuration: () => Configuration;
+  readonly revision: () => string;
   readonly reports: () => readonly GatewayReport[];
   readonly services: () => readonly FleetStatus[];
   readonly models: () => Promise<ModelsOnDisk>;
@@ -59,9 +65,10 @@ interface Kind {
 }
 
 export function addCatalogue(app: App, d: CatalogueDeps): void {
-  addKind(app, { path: 'streams', one: 'stream', item: StreamItem, list: () => Promise.resolve(streams(d)) });
-  addKind(app, { path: 'rules', one: 'rule', item: RuleItem, list: () => rules(d) });
-  addKind(app, { path: 'models', one: 'model', item: ModelItem, list: () => models(d) });
+  addKind(app, d, { path: 'streams', one: 'stream', item: StreamItem, list: () => Promise.resolve(streams(d)) });
+  addKind(app, d, { path: 'rules', one: 'rule', item: RuleItem, list: () => rules(d) });
+  addKind(app, d, { path: 'models', one: 'model', item: ModelItem, list: () => models(d) });
+  addKind(app, d, { path: 'targets', one: 'target', item: TargetItem, list: () => Promise.resolve(targets(d)) });
   app.get(
     '/v1/discovered',
     {
@@ -75,7 +82,7 @@ export function addCatalogue(app: App, d: CatalogueDeps): void {
   );
 }
 
-function addKind(app: App, kind: Kind): void {
+function addKind(app: App, d: CatalogueDeps, kind: Kind): void {
   const tags = [kind.path];
   app.get(
     `/v1/${kind.path}`,
@@ -92,9 +99,11 @@ function addKind(app: App, kind: Kind): void {
         response: { 200: kind.item, ...problems },
       },
     },
-    async ({ params: { name } }) => {
+    async ({ params: { name } }, reply) => {
       const item = (await kind.list()).find((one) => one.name === name);
       if (item === undefined) throw new BrinkError('E_NOT_FOUND', `there is no ${kind.one} "${name}"`);
+      // Its configuration is a part of the whole, and an edit of it is judged by the whole's revision.
+      tagged(reply, d.revision());
       return item;
     },
   );
@@ -111,6 +120,10 @@ function streams(d: CatalogueDeps): z.infer<typeof StreamItem>[] {
     ),
   }));
 }
+
+/** Their secrets are files; here they are only named. */
+const targets = (d: CatalogueDeps): z.infer<typeof TargetItem>[] =>
+  Object.entries(d.configuration().targets).map(([name, target]) => ({ ...target, name }));
 
 const ARMED = { state: 'armed' } as const;
 
