@@ -182,6 +182,8 @@ export {
   DeadRecordSchema,
   type DecisionExplanation,
   DecisionExplanationSchema,
+  type DecisionSummary,
+  DecisionSummarySchema,
   type DeviceRecord,
   DeviceRecordSchema,
   type RuleArming,
@@ -192,6 +194,8 @@ export {
   type RuleStateName,
   RuleStateNameSchema,
   RuleStateSchema,
+  type SummaryBucket,
+  SummaryBucketSchema,
 } from './records.ts';
 export {
   type ExpectedAction,
@@ -215,6 +219,7 @@ export {
   type RuleTestRequest,
   RuleTestRequestSchema,
   RuleTestResultSchema,
+  type Sample,
   SampleSchema,
   SnoozeRequestSchema,
 } from './rules.ts';
@@ -230,6 +235,8 @@ export {
   streamProblems,
 } from './streams.ts';
 export {
+  type HeartbeatConfig,
+  HeartbeatSchema,
   NotifyActionSchema,
   SecretNameSchema,
   type TargetConfig,

@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { ActionSchema } from './configuration.ts';
 import { ResultSchema } from './decision.ts';
 import { NameSchema } from './ids.ts';
+import { ErrorCodeSchema } from './problem.ts';
 import { ActionRecordSchema, RuleArmingSchema } from './records.ts';
 
 // What people ask of rules over HTTP, and what they are told: set aside, test-fired, tested, run over what is stored.
@@ -38,6 +39,8 @@ export const SnoozeRequestSchema = z
 export const SampleSchema = ResultSchema.partial()
   .extend({ device: NameSchema, stream: NameSchema.optional(), pipeline: NameSchema.optional() })
   .describe('what templates are filled from where there is no decision yet');
+
+export type Sample = z.infer<typeof SampleSchema>;
 
 export const FireRequestSchema = z
   .strictObject({
@@ -93,6 +96,7 @@ export const RuleTestResultSchema = z
     index: z.number().int().describe('within its tests'),
     ok: z.boolean(),
     detail: z.string().optional().describe('what was expected, and what came'),
+    at: z.string().optional().describe('where it stands: file:line:column'),
   })
   .meta({ id: 'RuleTestResult' });
 
@@ -153,6 +157,10 @@ export const RuleTestReportSchema = z
     ok: z.boolean().describe('every test that a rule carries holds'),
     tests: z.array(RuleTestResultSchema),
     backtest: BacktestSchema.nullable(),
+    error: z
+      .strictObject({ code: ErrorCodeSchema, detail: z.string() })
+      .optional()
+      .describe('why there is no backtest, where one was asked for'),
   })
   .meta({ id: 'RuleTestReport' });
 export type RuleTestReport = z.infer<typeof RuleTestReportSchema>;

@@ -1,4 +1,4 @@
-import { type ActionState, createTopics, type FleetStatus } from '@brink/protocol';
+import { type ActionState, createTopics, type FleetStatus, type Topics } from '@brink/protocol';
 import { checkRules } from '@brink/rules';
 import {
   type Clock,
@@ -17,10 +17,12 @@ import {
 } from '@brink/runtime';
 import manifest from '../package.json' with { type: 'json' };
 import { createDispatcher, type DispatcherDeps } from './actions/dispatcher.ts';
+import { createHttpOut } from './actions/http-out.ts';
+import { createSecrets } from './actions/secrets.ts';
 import type { ControlConfig } from './config.ts';
 import { type ConfigurationKeeper, createConfiguration } from './configuration/active.ts';
 import { createConfigurationEditor } from './configuration/edit.ts';
-import { readModelsFolder } from './configuration/folder.ts';
+import { readModels, readModelsFolder } from './configuration/folder.ts';
 import { createFeed } from './fleet/feed.ts';
 import { listenToFleet } from './fleet/inbox.ts';
 import { createPresence } from './fleet/presence.ts';
@@ -31,10 +33,14 @@ import { createHttp } from './http/http.ts';
 import { createLedger } from './ledger/ledger.ts';
 import { createMetrics } from './metrics.ts';
 import { createRecordings } from './recordings/recordings.ts';
-import { createDynsecCredentials, createNoCredentials } from './registry/credentials.ts';
+import { createApprovals } from './registry/approvals.ts';
+import { type CredentialStore, createNoCredentials } from './registry/credentials.ts';
 import { createDevices } from './registry/devices.ts';
-import { createDynsec } from './registry/dynsec.ts';
+import { createDynsec, type Dynsec } from './registry/dynsec.ts';
+import { createDynsecCredentials } from './registry/dynsec-credentials.ts';
+import { createFileCredentials } from './registry/file-credentials.ts';
 import { createForeignRights } from './registry/foreign-rights.ts';
+import { createRules } from './rules/rules.ts';
 import { createStatus } from './status.ts';
 
 export type { ControlConfig } from './config.ts';
@@ -73,7 +79,7 @@ export function createService(o: ControlConfig, d: ServiceDeps): ControlService 
   const ground = createGround(o, d);
   const core = createCore(o, d, ground);
   const { mqtt, dynsec, problems, registry } = ground;
-  const { ledger, configuration, states, presence } = core;
+  const { ledger, configuration, states, presence, approvals } = core;
   const entrances = createEntrances(o, d, ground, core);
   const { gateways, http } = entrances;
   const dispatcher = createOutlet(d, ground, core, entrances);
@@ -86,8 +92,10 @@ export function createService(o: ControlConfig, d: ServiceDeps): ControlService 
     // Not waited for: without a broker the ledger still takes outcomes and HTTP answers; /readyz says what is missing.
     unawaited(mqtt, d.logger),
     ...(dynsec === undefined ? [] : [unawaited(dynsec, d.logger)]),
+    approvals,
     configuration,
     states,
+    ground.out,
     dispatcher,
     presence,
     gateways,
@@ -145,6 +153,8 @@ function createGround(o: ControlConfig, d: ServiceDeps) {
     mqtt,
     dynsec,
     ledger,
+    out: createHttpOut({}, d),
+    secrets: createSecrets({ dir: o.secretsDir }),
     problems,
     startedAt: new Date(d.clock.now()).toISOString(),
   };
@@ -177,9 +187,15 @@ function createCore(o: ControlConfig, d: ServiceDeps, ground: Ground) {
     { ...d, mqtt, metrics, read: () => ledger.read, configuration: () => active()?.configuration },
   );
   const status = () => fleetStatus(o.instance, ground, configuration);
-  const presence = createPresence({ topics, instance: o.instance }, { ...d, mqtt, active, status });
+  const approves = () => active()?.configuration.site.join === 'approve';
+  const approvals = createApprovals({ ledger, onChange: () => approves() && presence.publishConfiguration() });
+  const published = () => {
+    const now = active();
+    return now !== undefined && approves() ? { ...now, approved: approvals.list() } : now;
+  };
+  const presence = createPresence({ topics, instance: o.instance }, { ...d, mqtt, active: published, status });
   mqtt.onConnect(() => states.all());
-  return { ledger, configuration, states, presence };
+  return { ledger, configuration, states, presence, approvals };
 }
 
 /** Where others come in: gateways over the link, services and devices over MQTT, people over HTTP. */
@@ -193,13 +209,19 @@ function createEntrances(o: ControlConfig, d: ServiceDeps, ground: Ground, core:
       ...d,
       metrics,
       linkMetrics: createLinkMetrics(registry),
-      commit: (items) => ledger.commit(items),
+      commit: (items) => {
+        for (const item of items)
+          if (item.kind === 'dead' && item.letter.error.code === 'E_DEVICE')
+            devices.meet(item.letter.device, item.letter.received_ms);
+        return ledger.commit(items);
+      },
       onReport: (report) => devices.notice(report),
     },
   );
   const reports = () => gateways.reports().map(({ report }) => report);
-  const credentials = dynsec === undefined ? createNoCredentials() : createDynsecCredentials({ topics }, { dynsec });
-  const devices = createDevices({ ...d, ledger, credentials, reports });
+  const credentials = credentialsFor(o, topics, dynsec);
+  const join = () => configuration.current?.configuration.site.join ?? 'open';
+  const devices = createDevices({ ...d, ledger, credentials, approvals: core.approvals, reports, join });
   const newest = { n: 0, lagMs: null as number | null };
   const asked = { ...d, ledger, configuration, services: services.list };
   const status = createStatus(
@@ -219,6 +241,7 @@ function createEntrances(o: ControlConfig, d: ServiceDeps, ground: Ground, core:
       reports,
       models: () => readModelsFolder(o.modelsDir),
       recordings: createRecordings({ dir: o.recordingsDir }),
+      ...createRules(o, { ...asked, models: () => readModels(o.modelsDir) }),
     },
   );
   const feed = createFeed({ topics }, { ...d, mqtt, metrics });
@@ -245,8 +268,8 @@ function createEntrances(o: ControlConfig, d: ServiceDeps, ground: Ground, core:
 
 /** Where actions go out. */
 function createOutlet(d: ServiceDeps, ground: Ground, core: Core, { showAction, gateways }: Entrances) {
-  const { topics, metrics, mqtt, ledger } = ground;
-  const mqttAllow = () => core.configuration.current?.configuration.site.mqtt_allow ?? [];
+  const { topics, metrics, mqtt, ledger, out: http, secrets } = ground;
+  const configured = () => core.configuration.current?.configuration;
   const outbox: DispatcherDeps['ledger'] = {
     lease: ledger.lease,
     onDue: ledger.onDue,
@@ -255,7 +278,15 @@ function createOutlet(d: ServiceDeps, ground: Ground, core: Core, { showAction, 
       for (const { id } of outcomes) showAction(id, TOLD_WITH_COMMIT);
     },
   };
-  const dispatcher = createDispatcher({}, { ...d, ledger: outbox, mqtt, topics, mqttAllow, record: gateways.record });
+  const dispatcher = createDispatcher(
+    {},
+    {
+      ...{ ...d, ledger: outbox, mqtt, topics, http, secrets, record: gateways.record },
+      mqttAllow: () => configured()?.site.mqtt_allow ?? [],
+      targets: () => configured()?.targets ?? {},
+      attempted: (kind, result) => metrics.attempts.labels(kind, result).inc(),
+    },
+  );
   metrics.observeDispatcher(dispatcher);
   return dispatcher;
 }
@@ -274,6 +305,11 @@ function fleetStatus(instance: string, ground: Ground, configuration: Configurat
     ready: problems.length === 0,
     problems,
   };
+}
+
+function credentialsFor(o: ControlConfig, topics: Topics, dynsec: Dynsec | undefined): CredentialStore {
+  if (dynsec !== undefined) return createDynsecCredentials({ topics }, { dynsec });
+  return o.devicesFile === undefined ? createNoCredentials() : createFileCredentials(o.devicesFile);
 }
 
 /** One control per data folder. */

@@ -47,7 +47,8 @@ export interface HttpConfig {
   readonly inference: { readonly url: string; readonly token: string | undefined };
 }
 
-export interface HttpDeps extends Pick<CatalogueDeps, 'models' | 'reports' | 'services'>,
+export interface HttpDeps
+  extends Pick<CatalogueDeps, 'models' | 'reports' | 'services'>,
     Pick<RulesDeps, 'rulesDesk' | 'testingGround'> {
   readonly logger: Logger;
   readonly clock: Clock;

@@ -1,11 +1,4 @@
-import {
-  type Backtest,
-  BrinkError,
-  type Configuration,
-  type Decision,
-  type PublishedConfiguration,
-  type RuleConfig,
-} from '@brink/protocol';
+import type { Backtest, Configuration, Decision, PublishedConfiguration, RuleConfig } from '@brink/protocol';
 import { compileRules, ruleContextOf } from '@brink/rules';
 import type { Row, Store } from '../ledger/store.ts';
 import { approximations } from './approximations.ts';
@@ -43,7 +36,7 @@ const WARM_UP_MS_MIN = 60_000;
 /**
  * Two configurations' rules over the decisions that are stored: what would fire, and what would no longer. Reads in short
  * statements on a connection of its own; the writer never waits for it.
- * @throws BrinkError E_RULE, E_CONFIG where rules do not compile; E_NOT_FOUND for a rule that neither has
+ * @throws BrinkError E_RULE, E_CONFIG where rules do not compile
  */
 export function runBacktest(store: Store, order: BacktestOrder, limits: BacktestLimits = {}): Backtest {
   const started = performance.now();
@@ -80,11 +73,6 @@ function concernedRules({ before, after, rules }: BacktestOrder): Concerned[] {
   const olds = before.configuration.rules;
   const news = after.configuration.rules;
   const all = [...new Set([...Object.keys(olds), ...Object.keys(news)])].sort();
-  const unknown = rules?.find((rule) => !all.includes(rule));
-  if (unknown !== undefined) {
-    const known = all.length === 0 ? 'there is none' : `one of ${all.slice(0, 20).join(', ')}`;
-    throw new BrinkError('E_NOT_FOUND', `there is no rule "${unknown}"; expected ${known}`);
-  }
   const concerned = (rules ?? all).map((rule): Concerned => {
     const [old, fresh] = [olds[rule], news[rule]];
     const change =

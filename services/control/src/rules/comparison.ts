@@ -49,10 +49,11 @@ export function createComparison(before: CompiledRules, after: CompiledRules, co
     if (would !== undefined) row.after += 1;
     const found = differenceOf(was, would);
     if (found === undefined) return;
-    if ('difference' in found) {
+    if (found === 'same') row.same += 1;
+    else {
       row[found.difference] += 1;
       list(found);
-    } else row.same += 1;
+    }
   }
 
   return {
@@ -75,12 +76,12 @@ export function createComparison(before: CompiledRules, after: CompiledRules, co
 
 const sent = (fired: Fired | undefined) => (fired?.suppressed === false ? fired.firing : undefined);
 
-/** @returns undefined where neither acts, {} where both do the same */
-function differenceOf(was: Firing | undefined, would: Firing | undefined) {
-  if (was === undefined) return would && ({ difference: 'fires', ...would } as const);
-  if (would === undefined) return { difference: 'silent', ...was } as const;
+/** @returns undefined where neither acts */
+function differenceOf(was: Firing | undefined, would: Firing | undefined): Difference | 'same' | undefined {
+  if (was === undefined) return would && { difference: 'fires', ...would };
+  if (would === undefined) return { difference: 'silent', ...was };
   const same = JSON.stringify(was.actions) === JSON.stringify(would.actions);
-  return same ? {} : ({ difference: 'differs', ...would, before: was.actions } as const);
+  return same ? 'same' : { difference: 'differs', ...would, before: was.actions };
 }
 
 const emptyRow = (rule: string, change: Row['change']): Row => ({
