@@ -25,6 +25,10 @@ export const SettingsSchema = z.object({
     .string()
     .optional()
     .describe('JSON file {"users":[{username, role, password or sha256}]}; read again when it changes'),
+  BRINK_BROKER_DEVICES_FILE: z
+    .string()
+    .optional()
+    .describe('JSON file of the same form with the devices that control gave credentials; need not be there yet'),
   BRINK_BROKER_CONNECTIONS_MAX: z.coerce
     .number<string>()
     .int()

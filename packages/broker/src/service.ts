@@ -1,21 +1,7 @@
-import { statSync } from 'node:fs';
-import { BrinkError } from '@brink/protocol';
-import {
-  type Clock,
-  createOps,
-  createRegistry,
-  type Logger,
-  type Part,
-  startAll,
-  stopAll,
-  type Timer,
-} from '@brink/runtime';
+import { type Clock, createOps, createRegistry, type Logger, type Part, startAll, stopAll } from '@brink/runtime';
 import { type Broker, createBroker } from './broker.ts';
 import type { Settings } from './config.ts';
-import { readUsers } from './users.ts';
-
-/** A revoked user is gone within a second. */
-const LOOK_EVERY_MS = 250;
+import { createUsersWatch, readUserFiles } from './users-watch.ts';
 
 /** The broker as a process of its own: its port, its users file, /livez, /readyz and /metrics. */
 export function createService(
@@ -23,14 +9,14 @@ export function createService(
   d: { logger: Logger; clock: Clock },
 ): Part & { readonly broker: Broker } {
   const registry = createRegistry('broker');
-  const file = settings.BRINK_BROKER_USERS_FILE;
+  const files = { users: settings.BRINK_BROKER_USERS_FILE, devices: settings.BRINK_BROKER_DEVICES_FILE };
   const broker = createBroker(
     {
       host: settings.BRINK_BROKER_HOST,
       port: settings.BRINK_BROKER_PORT,
       root: settings.BRINK_TOPIC_ROOT,
       anonymous: settings.BRINK_BROKER_ANONYMOUS,
-      users: file === undefined ? [] : readUsers(file),
+      users: readUserFiles(files),
       frameBytesMax: settings.BRINK_FRAME_BYTES_MAX,
       noSubscribe: settings.BRINK_BROKER_NO_SUBSCRIBE,
       limits: {
@@ -48,8 +34,7 @@ export function createService(
     { host: settings.BRINK_OPS_HOST, port: settings.BRINK_OPS_PORT },
     { registry, problems: () => [], logger: d.logger },
   );
-  const parts: Part[] = [broker, ops];
-  if (file !== undefined) parts.push(createUsersWatch(file, { ...d, broker }));
+  const parts: Part[] = [broker, ops, createUsersWatch(files, { ...d, broker })];
   return {
     broker,
     async start(signal) {
@@ -58,41 +43,4 @@ export function createService(
     },
     stop: () => stopAll(parts),
   };
-}
-
-/** Looks at the file's time and size: events of the file system are missed on some volumes. */
-function createUsersWatch(file: string, d: { broker: Broker; clock: Clock; logger: Logger }): Part {
-  let timer: Timer | undefined;
-  let seen = stamp(file);
-
-  function look(): void {
-    timer = d.clock.setTimeout(look, LOOK_EVERY_MS);
-    const now = stamp(file);
-    if (now === seen) return;
-    seen = now;
-    try {
-      d.broker.setUsers(readUsers(file));
-      d.logger.info({ file }, 'users were read again');
-    } catch (error) {
-      // Half a file, or a slip of the pen: who is known stays known.
-      d.logger.error(
-        { code: BrinkError.from(error).code, detail: BrinkError.from(error).detail },
-        'users were not read',
-      );
-    }
-  }
-
-  return {
-    async start() {
-      timer = d.clock.setTimeout(look, LOOK_EVERY_MS);
-    },
-    async stop() {
-      if (timer !== undefined) d.clock.clearTimeout(timer);
-    },
-  };
-}
-
-function stamp(file: string): string {
-  const stat = statSync(file, { throwIfNoEntry: false });
-  return stat === undefined ? 'absent' : `${stat.mtimeMs} ${stat.ctimeMs} ${stat.ino} ${stat.size}`;
 }

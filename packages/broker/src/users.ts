@@ -1,5 +1,5 @@
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
-import { readFileSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import { BrinkError, isName } from '@brink/protocol';
 import { z } from 'zod';
 import { ROLES, type Role } from './rights.ts';
@@ -42,6 +42,11 @@ export function readUsers(file: string): User[] {
   if (parsed.success) return parsed.data.users;
   const problems = parsed.error.issues.map((issue) => `${issue.path.join('.') || 'the file'}: ${issue.message}`);
   throw new BrinkError('E_SETTING', `users file ${file}: ${problems.slice(0, 10).join('; ')}`);
+}
+
+/** The same; a file that is not there yet names nobody. */
+export function readUsersIfAny(file: string): User[] {
+  return statSync(file, { throwIfNoEntry: false }) === undefined ? [] : readUsers(file);
 }
 
 /**

@@ -3,7 +3,7 @@ import { FOREIGN_TOPICS_MAX } from './foreign-topics.ts';
 import { NameSchema } from './ids.ts';
 import { DenoiseSchema, MaskSchema } from './mask.ts';
 import { BetweenSchema, QuorumSchema, RuleTestSchema, ruleMisfits, ZoneSchema } from './rule-parts.ts';
-import { NotifyActionSchema, TargetSchema, WebhookActionSchema } from './targets.ts';
+import { HeartbeatSchema, NotifyActionSchema, TargetSchema, WebhookActionSchema } from './targets.ts';
 
 // `config/*.yaml`, merged. Unknown keys are refused everywhere: a mask that is misspelt must not be a mask that is off.
 
@@ -30,8 +30,15 @@ export const SiteSchema = z.strictObject({
     .regex(/^[a-z]{2}$/, 'a two-letter language code')
     .default('en')
     .describe('of label_text'),
+  join: z
+    .enum(['open', 'approve'])
+    .default('open')
+    .describe('approve: frames of a device are refused until a person adds or approves it'),
   mqtt_allow: z.array(z.string().min(1)).default([]).describe('topic prefixes that `mqtt` actions may publish to'),
   notify: NameSchema.optional().describe('the target of `notify` actions that name none'),
+  heartbeat: HeartbeatSchema.optional().describe(
+    'tells an outside monitor that all is well; where it hears nothing any more, Brink is down or cannot decide',
+  ),
 });
 
 export const KeepSchema = z.union([
@@ -302,5 +309,10 @@ export type Configuration = z.infer<typeof ConfigurationSchema>;
 export const PublishedConfigurationSchema = z.strictObject({
   revision: z.string().regex(/^[0-9a-f]{12}$/),
   configuration: ConfigurationSchema,
+  approved: z
+    .array(NameSchema)
+    .max(100_000)
+    .optional()
+    .describe('with site.join: approve, the devices whose frames are taken'),
 });
 export type PublishedConfiguration = z.infer<typeof PublishedConfigurationSchema>;

@@ -34,6 +34,7 @@ export const ERROR_TABLE = {
   E_NAME: row(400, INVALID, false, 'The name does not match [a-z0-9][a-z0-9-]{0,63}.'),
   E_TOPIC: row(400, INVALID, false, 'The topic is none of those that Brink knows.'),
   E_STREAM_UNKNOWN: row(404, NOT_FOUND, false, 'No stream in the configuration takes this frame.'),
+  E_DEVICE: row(403, DENIED, false, 'Nobody has approved this device, and site.join asks for that.'),
   E_TYPE: row(415, INVALID, false, 'The bytes are of no type that this stream takes.'),
   E_ENCODING: row(415, INVALID, false, 'The payload is compressed, or wrapped in an envelope.'),
   E_DEPTH: row(422, INVALID, false, 'The value is nested deeper than is allowed.'),
@@ -91,7 +92,9 @@ export const ERROR_TABLE = {
   E_RULE_DISARMED: row(409, PRECONDITION, false, 'The rule is disarmed or snoozed; the action is not sent.'),
   E_ACTION_STALE: row(409, PRECONDITION, false, 'The trigger is older than stale_ms_max; the action is not sent.'),
   E_ACTION_EXPIRED: row(504, DEADLINE, false, 'The action expired before it was acknowledged.'),
-  E_ACTION_REFUSED: row(409, PRECONDITION, false, 'The device answered that it did not carry the action out.'),
+  E_ACTION_REFUSED: row(409, PRECONDITION, false, 'Who the action was for answered that it was not carried out.'),
+  E_TARGET_GONE: row(410, PRECONDITION, false, 'The receiver said that it is gone for good.'),
+  E_SECRET: row(503, PRECONDITION, true, 'A secret that the configuration names is not there, or others may read it.'),
   E_SSRF_BLOCKED: row(403, DENIED, false, 'The address is not one that requests may go to.'),
   // HTTP
   E_BAD_REQUEST: row(400, INVALID, false, 'The request is not valid.'),

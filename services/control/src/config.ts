@@ -44,10 +44,22 @@ export const SettingsSchema = z.object({
     .default('http://127.0.0.1:8000')
     .describe('where /v2/… is passed on to'),
   BRINK_INFERENCE_TOKEN_FILE: z.string().optional().describe('file with the token for it, where it asks for one'),
+  BRINK_SECRETS_DIR: z
+    .string()
+    .default('./data/secrets')
+    .describe('folder of the secrets that targets name, a file each that nobody else may read'),
   BRINK_DYNSEC_USERNAME: z
     .string()
     .optional()
     .describe("Mosquitto's dynamic security: who may add devices. Absent: devices need no credentials"),
+  BRINK_DEVICES_FILE: z
+    .string()
+    .optional()
+    .describe("users file of the embedded broker's devices, which control writes (BRINK_BROKER_DEVICES_FILE there)"),
+  BRINK_DEVICES_CREDENTIALS: z
+    .enum(['required', 'optional'])
+    .default('required')
+    .describe('with that file, optional: the broker takes devices of this machine without credentials too'),
   BRINK_DYNSEC_PASSWORD_FILE: z.string().optional().describe('file with the password for it'),
 });
 
@@ -68,6 +80,7 @@ export function readConfig(env: Record<string, string | undefined>) {
     configDir: settings.BRINK_CONFIG_DIR,
     recordingsDir: settings.BRINK_RECORDINGS_DIR,
     modelsDir: settings.BRINK_MODELS_DIR,
+    secretsDir: settings.BRINK_SECRETS_DIR,
     topicRoot: settings.BRINK_TOPIC_ROOT,
     mqtt: {
       url: settings.BRINK_MQTT_URL,
@@ -83,6 +96,10 @@ export function readConfig(env: Record<string, string | undefined>) {
       rateMax: settings.BRINK_HTTP_RATE_MAX,
     },
     inference: { url: settings.BRINK_INFERENCE_URL, token: secretFrom(settings.BRINK_INFERENCE_TOKEN_FILE) },
+    devicesFile:
+      settings.BRINK_DEVICES_FILE === undefined
+        ? undefined
+        : { file: settings.BRINK_DEVICES_FILE, required: settings.BRINK_DEVICES_CREDENTIALS === 'required' },
     dynsec:
       settings.BRINK_DYNSEC_USERNAME === undefined
         ? undefined

@@ -3,8 +3,8 @@ import { promisify } from 'node:util';
 import { createTopics, StreamSchema } from '@brink/protocol';
 import { createMqtt, type Mqtt, silentLogger, systemClock } from '@brink/runtime';
 import { expect, test } from 'vitest';
-import { createDynsecCredentials } from '../src/registry/credentials.ts';
 import { createDynsec } from '../src/registry/dynsec.ts';
+import { createDynsecCredentials } from '../src/registry/dynsec-credentials.ts';
 import { createForeignRights } from '../src/registry/foreign-rights.ts';
 import { until } from './harness.ts';
 

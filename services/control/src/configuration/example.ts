@@ -7,7 +7,15 @@ import { isRecord } from './sources.ts';
  */
 export const EXAMPLE = {
   version: 1,
-  site: { name: 'plant-7', timezone: 'Europe/Berlin', language: 'en', mqtt_allow: ['zigbee2mqtt/'], notify: 'phone' },
+  site: {
+    name: 'plant-7',
+    join: 'open',
+    timezone: 'Europe/Berlin',
+    language: 'en',
+    mqtt_allow: ['zigbee2mqtt/'],
+    notify: 'phone',
+    heartbeat: { url: 'https://monitor.example/ping/plant-7', target: 'duty', every_ms: 60000, allow_private: false },
+  },
   streams: {
     front: {
       devices: 'cam-*',
@@ -177,6 +185,7 @@ const ALTERNATIVE_TO: Record<string, string> = {
   notify: 'command',
   ntfy: 'webhook',
   gotify: 'webhook',
+  target: 'url',
   ms: 'at_least',
   devices: 'pipelines',
   faces: 'regions',

@@ -33,8 +33,13 @@ export function createPresence(
   function publishConfiguration(): void {
     const active = d.active();
     if (active === undefined || !d.mqtt.connected) return;
-    const { revision, configuration } = active;
-    retain(configTopic, JSON.stringify({ revision, configuration } satisfies PublishedConfiguration));
+    const { revision, configuration, approved } = active;
+    const published: PublishedConfiguration = {
+      revision,
+      configuration,
+      ...(approved === undefined ? {} : { approved }),
+    };
+    retain(configTopic, JSON.stringify(published));
   }
 
   function refresh(): void {

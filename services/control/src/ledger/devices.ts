@@ -9,9 +9,9 @@ const CACHED_MAX = 50_000;
 
 /** What is not given stays; null takes it away. */
 export interface DevicePatch {
-  readonly registered?: boolean;
-  readonly note?: string | null;
-  readonly credentials_at?: string | null;
+  readonly registered?: boolean | undefined;
+  readonly note?: string | null | undefined;
+  readonly credentials_at?: string | null | undefined;
 }
 
 type Of<K extends Operation['op']> = Operation & { op: K };

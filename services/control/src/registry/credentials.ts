@@ -1,39 +1,20 @@
-import { randomBytes } from 'node:crypto';
-import type { Credentials, Topics } from '@brink/protocol';
-import { type Dynsec, deviceRole } from './dynsec.ts';
+import type { Credentials } from '@brink/protocol';
 
-/** Who may speak for a device. */
+/**
+ * Who may speak for a device. Two brokers keep it in their own ways: Mosquitto's dynamic security (dynsec-credentials.ts) and the
+ * users file of the embedded one (file-credentials.ts). What both must hold is in credentials.testing.ts.
+ */
 export interface CredentialStore {
-  /** New ones; the ones before stop working. */
+  /**
+   * New ones; the ones before stop working, and who is connected with them is disconnected within a second.
+   * @throws BrinkError E_BROKER, E_UNAVAILABLE, E_STORAGE_FULL, E_STORAGE_READONLY; then the ones before may have ended already
+   */
   create(device: string): Promise<Credentials>;
-  /** The device is disconnected and cannot come back. */
+  /** Ends them; whoever is connected with them is disconnected within a second and cannot come back. None is fine too. */
   revoke(device: string): Promise<void>;
 }
 
-// 256 bits: nobody guesses them, so a fast hash at the broker is right. People never choose device passwords.
-const PASSWORD_BYTES = 32;
-
-export function createDynsecCredentials(o: { topics: Topics }, d: { dynsec: Dynsec }): CredentialStore {
-  return {
-    async create(device) {
-      const role = deviceRole(device, o.topics);
-      const password = randomBytes(PASSWORD_BYTES).toString('base64url');
-      await d.dynsec.run({ command: 'deleteClient', username: device }, ['Client not found']);
-      await d.dynsec.run({ command: 'deleteRole', rolename: role.rolename }, ['Role not found']);
-      await d.dynsec.run({ command: 'createRole', ...role });
-      const roles = [{ rolename: role.rolename, priority: 0 }];
-      await d.dynsec.run({ command: 'createClient', username: device, clientid: device, password, roles });
-      return { needed: true, device, client_id: device, username: device, password };
-    },
-    async revoke(device) {
-      const { rolename } = deviceRole(device, o.topics);
-      await d.dynsec.run({ command: 'deleteClient', username: device }, ['Client not found']);
-      await d.dynsec.run({ command: 'deleteRole', rolename }, ['Role not found']);
-    },
-  };
-}
-
-/** Under `npm start` the broker takes everyone on loopback and no one from elsewhere. */
+/** A broker that takes everyone on loopback and no one from elsewhere, and of which control knows nothing more. */
 export function createNoCredentials(): CredentialStore {
   return {
     create: (device) =>

@@ -21,6 +21,7 @@ export function createAppliedConfiguration(
 ) {
   let revision: string | undefined;
   let error: string | undefined;
+  let last: Buffer | undefined;
   let saving: Promise<void> = Promise.resolve();
 
   function apply(bytes: Uint8Array): PublishedConfiguration {
@@ -56,6 +57,7 @@ export function createAppliedConfiguration(
       if (bytes === undefined) return;
       try {
         apply(bytes);
+        last = bytes;
         d.logger.info({ revision }, 'configuration of the last run is in force');
       } catch (reason) {
         d.logger.warn(
@@ -69,10 +71,12 @@ export function createAppliedConfiguration(
     receive(bytes: Uint8Array): void {
       try {
         const before = revision;
-        const kept = new Uint8Array(bytes);
+        const kept = Buffer.from(bytes);
         apply(kept);
-        if (revision === before) return;
-        d.logger.info({ revision }, 'configuration is in force');
+        if (revision !== before) d.logger.info({ revision }, 'configuration is in force');
+        // Which devices are approved comes with it, and changes without it.
+        if (last?.equals(kept) === true) return;
+        last = kept;
         save(kept);
       } catch (reason) {
         const problem = BrinkError.from(reason, 'E_CONFIG');

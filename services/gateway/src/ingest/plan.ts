@@ -67,16 +67,18 @@ export interface SitePlan {
   readonly streams: ReadonlyMap<string, StreamPlan>;
   /** Versions that are asked for by number. */
   readonly serve: ReadonlyMap<string, number>;
+  /** With `site.join: approve`, the devices whose frames are taken; undefined: all. */
+  readonly approved: ReadonlySet<string> | undefined;
 }
 
-export const EMPTY_PLAN: SitePlan = { revision: '', streams: new Map(), serve: new Map() };
+export const EMPTY_PLAN: SitePlan = { revision: '', streams: new Map(), serve: new Map(), approved: undefined };
 
 /**
  * All or nothing: the plan, or every reason why there is none.
  * @throws BrinkError E_CONFIG
  */
 export function planOf(
-  { revision, configuration }: PublishedConfiguration,
+  { revision, configuration, approved }: PublishedConfiguration,
   spoolAgeMsMax = Number.MAX_SAFE_INTEGER,
 ): SitePlan {
   const problems = problemsOf(configuration);
@@ -108,7 +110,8 @@ export function planOf(
   const serve = Object.entries(configuration.models).flatMap(([name, policy]) =>
     policy.serve === undefined ? [] : [[name, policy.serve] as const],
   );
-  return { revision, streams, serve: new Map(serve) };
+  const joins = configuration.site.join === 'approve' ? new Set(approved) : undefined;
+  return { revision, streams, serve: new Map(serve), approved: joins };
 }
 
 function samplesOf(stream: StreamConfig): SamplesPlan | undefined {

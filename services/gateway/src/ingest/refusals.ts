@@ -61,11 +61,17 @@ export function createRefusals(d: RefusalDeps) {
       record(BrinkError.from(reason, 'E_TOPIC'), { device, stream, payload: message.payload, id: undefined }, nowMs);
     },
 
-    /** No stream takes it, or there are too many already. @returns the error */
-    source(why: 'unknown' | 'full', arrival: Arrival): BrinkError {
+    /** Its device is not approved, no stream takes it, or there are too many already. @returns the error */
+    source(why: 'waiting' | 'unknown' | 'full', arrival: Arrival): BrinkError {
       const nowMs = d.clock.now();
       const { device, stream, topic, payload } = arrival;
       countFrame(d.counts.elsewhere, 'rejected', nowMs);
+      if (why === 'waiting') {
+        // No receipt says so: what the device keeps, it sends again once it is approved.
+        const name = device.slice(0, 80);
+        const detail = `device "${name}" waits to be approved: \`brink devices approve ${name}\` (site.join: approve)`;
+        return record(new BrinkError('E_DEVICE', detail), arrival, nowMs);
+      }
       if (why === 'full') {
         const error = new BrinkError('E_BUSY', `the table of streams is full; ${device}/${stream} is not in it`);
         return record(error, arrival, nowMs);

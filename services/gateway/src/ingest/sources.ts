@@ -34,8 +34,12 @@ export function createSources(config: { sourcesMax: number }, d: { counts: Count
       return plan;
     },
 
-    /** @returns 'unknown' where no stream takes this device's frames, 'full' where there is no room for one more source */
-    find(device: string, stream: string): Source | 'unknown' | 'full' {
+    /**
+     * @returns 'waiting' where the device is not approved, 'unknown' where no stream takes its frames, 'full' where there is no room for
+     * one more source
+     */
+    find(device: string, stream: string): Source | 'waiting' | 'unknown' | 'full' {
+      if (plan.approved?.has(device) === false) return 'waiting';
       const key = `${device}/${stream}`;
       const known = sources.get(key);
       if (known !== undefined) return known;

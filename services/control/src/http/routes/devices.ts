@@ -13,12 +13,21 @@ import { z } from 'zod';
 import type { Ledger } from '../../ledger/ledger.ts';
 import type { Devices } from '../../registry/devices.ts';
 import { type App, problems } from '../app.ts';
+import { noteFor } from '../audit.ts';
+import { callerOf } from '../guard.ts';
 import { listOf } from '../query.ts';
 
 const DeviceSchema = DeviceRecordSchema.extend({
+  waiting: z.boolean().describe('site.join is approve and nobody has approved it: its frames are refused'),
   streams: z.array(StreamCountsSchema).describe('counted since the gateway started'),
 });
 const NewDevice = z.strictObject({ name: NameSchema, note: z.string().max(500).optional() });
+const Changes = z
+  .strictObject({
+    registered: z.boolean().optional().describe('true approves it; false takes that back'),
+    note: z.string().max(500).nullable().optional(),
+  })
+  .refine((changes) => Object.keys(changes).length > 0, 'expected registered or note');
 const Order = CommandActionSchema.omit({ device: true });
 const params = z.strictObject({ id: NameSchema });
 
@@ -46,7 +55,9 @@ export function addDevices(
   app.post(
     '/v1/devices',
     { schema: { summary: 'Add a device', tags, body: NewDevice, response: { 201: DeviceSchema, ...problems } } },
-    async ({ body }, reply) => {
+    async (request, reply) => {
+      const { body } = request;
+      noteFor(request, { device: body.name });
       const device = await devices.add(body.name, body.note);
       return reply.code(201).header('location', `/v1/devices/${device.name}`).send(device);
     },
@@ -55,6 +66,22 @@ export function addDevices(
     '/v1/devices/:id',
     { schema: { summary: 'One device', tags, params, response: { 200: DeviceSchema, ...problems } } },
     ({ params: { id } }) => devices.get(id),
+  );
+  app.patch(
+    '/v1/devices/:id',
+    {
+      schema: {
+        summary: 'Approve it, or change what people call it',
+        tags,
+        params,
+        body: Changes,
+        response: { 200: DeviceSchema, ...problems },
+      },
+    },
+    (request) => {
+      noteFor(request, { ...request.body });
+      return devices.change(request.params.id, request.body);
+    },
   );
   app.get(
     '/v1/devices/:id/state',
@@ -87,6 +114,10 @@ export function addDevices(
     },
   );
   addCredentials(app, devices, tags);
+  addCommands(app, d.ledger, tags);
+}
+
+function addCommands(app: App, ledger: Ledger, tags: string[]): void {
   app.post(
     '/v1/devices/:id/commands',
     {
@@ -98,10 +129,12 @@ export function addDevices(
         response: { 202: ActionRecordSchema, ...problems },
       },
     },
-    async ({ params: { id }, body }, reply) => {
+    async (request, reply) => {
+      const { id } = request.params;
       // Random, not derived: the same order twice is two orders.
       const key = `http.${id}.${randomBytes(9).toString('base64url')}`;
-      const action = await d.ledger.order(key, { command: { device: id, ...body } }, 'http');
+      const action = await ledger.order(key, { command: { device: id, ...request.body } }, callerOf(request).name);
+      noteFor(request, { action: key, command: request.body.name });
       return reply
         .code(202)
         .header('location', `/v1/actions/${encodeURIComponent(action.id)}`)

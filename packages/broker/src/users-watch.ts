@@ -1,0 +1,66 @@
+import { statSync } from 'node:fs';
+import { BrinkError } from '@brink/protocol';
+import type { Clock, Logger, Part, Timer } from '@brink/runtime';
+import type { Broker } from './broker.ts';
+import { readUsers, readUsersIfAny, type User } from './users.ts';
+
+/** A revoked user is gone within a second. */
+const LOOK_EVERY_MS = 250;
+
+export interface UserFiles {
+  /** Who must be there: services, operators. Absent: nobody. */
+  readonly users?: string | undefined;
+  /** Devices, written by control; not there before the first one. */
+  readonly devices?: string | undefined;
+}
+
+/**
+ * Both files as one list. A device that is in both is what control says: its credentials were changed since.
+ * @throws BrinkError E_SETTING, also where the devices' file names somebody who is no device
+ */
+export function readUserFiles({ users, devices }: UserFiles): User[] {
+  const first = users === undefined ? [] : readUsers(users);
+  const second = devices === undefined ? [] : readUsersIfAny(devices);
+  const stranger = second.find(({ role }) => role !== 'device');
+  if (stranger !== undefined)
+    throw new BrinkError('E_SETTING', `${devices}: "${stranger.username}" is ${stranger.role}; expected devices only`);
+  const changed = new Set(second.map(({ username }) => username));
+  return [...first.filter(({ username }) => !changed.has(username)), ...second];
+}
+
+/** Reads them again when they change. Looks at time and size: events of the file system are missed on some volumes. */
+export function createUsersWatch(files: UserFiles, d: { broker: Broker; clock: Clock; logger: Logger }): Part {
+  let timer: Timer | undefined;
+  let seen = stamps(files);
+
+  function look(): void {
+    timer = d.clock.setTimeout(look, LOOK_EVERY_MS);
+    const now = stamps(files);
+    if (now === seen) return;
+    seen = now;
+    try {
+      d.broker.setUsers(readUserFiles(files));
+      d.logger.info({ ...files }, 'users were read again');
+    } catch (error) {
+      // Half a file, or a slip of the pen: who is known stays known.
+      const { code, detail } = BrinkError.from(error);
+      d.logger.error({ code, detail }, 'users were not read');
+    }
+  }
+
+  return {
+    async start() {
+      timer = d.clock.setTimeout(look, LOOK_EVERY_MS);
+    },
+    async stop() {
+      if (timer !== undefined) d.clock.clearTimeout(timer);
+    },
+  };
+}
+
+const stamps = ({ users, devices }: UserFiles) => [users, devices].map(stamp).join();
+
+function stamp(file: string | undefined): string {
+  const stat = file === undefined ? undefined : statSync(file, { throwIfNoEntry: false });
+  return stat === undefined ? 'absent' : `${stat.mtimeMs} ${stat.ctimeMs} ${stat.ino} ${stat.size}`;
+}
