@@ -153,6 +153,27 @@ export const DecisionExplanationSchema = z
   .meta({ id: 'DecisionExplanation' });
 export type DecisionExplanation = z.infer<typeof DecisionExplanationSchema>;
 
+/** What was decided in one stretch of time. */
+export const SummaryBucketSchema = z
+  .strictObject({
+    at: Time.describe('its begin, of received_at'),
+    decided: z.number().int(),
+    expired: z.number().int(),
+    dead: z.number().int(),
+    labels: z.array(z.strictObject({ label: z.string(), count: z.number().int() })).describe('the most frequent first'),
+    other_labels: z.number().int().describe('decisions with labels that are not listed'),
+    score: z.strictObject({ min: z.number(), mean: z.number(), max: z.number() }).nullable(),
+    latency_ms: z.strictObject({ mean: z.number(), max: z.number() }),
+  })
+  .meta({ id: 'SummaryBucket' });
+export type SummaryBucket = z.infer<typeof SummaryBucketSchema>;
+
+/** Sums over decisions, also over those that `keep` leaves out; buckets in which nothing was decided are left out. */
+export const DecisionSummarySchema = z
+  .strictObject({ bucket_s: z.number().int(), since: Time, until: Time, items: z.array(SummaryBucketSchema) })
+  .meta({ id: 'DecisionSummary' });
+export type DecisionSummary = z.infer<typeof DecisionSummarySchema>;
+
 /** The chain: ack ← dispatches ← rule and its state ← decision ← model and its hash ← prepared how ← frame's hash. */
 export const ActionExplanationSchema = z
   .strictObject({

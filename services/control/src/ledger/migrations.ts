@@ -100,16 +100,16 @@ CREATE TABLE unkept (
   first_ms REAL NOT NULL, last_ms REAL NOT NULL, PRIMARY KEY (lane, boot, part, block)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX unkept_age ON unkept (first_ms);
--- Sums per lane and minute of received_at, over every unit; first_n: no unit of the minute has a smaller number.
+-- Sums per lane and minute of received_at, over every unit; the units of the minute have numbers from first_n to last_n.
 CREATE TABLE minute_summary (
-  lane INTEGER NOT NULL, minute INTEGER NOT NULL, first_n INTEGER NOT NULL,
+  lane INTEGER NOT NULL, minute INTEGER NOT NULL, first_n INTEGER NOT NULL, last_n INTEGER NOT NULL,
   decided INTEGER NOT NULL, expired INTEGER NOT NULL, dead INTEGER NOT NULL,
   scored INTEGER NOT NULL, score_sum REAL NOT NULL, score_min REAL, score_max REAL,
   latency_sum REAL NOT NULL, latency_max REAL NOT NULL, labels TEXT NOT NULL, PRIMARY KEY (lane, minute)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX minute_summary_time ON minute_summary (minute);
 INSERT INTO minute_summary
-  SELECT lane, CAST(floor(received_ms / 60000) AS INTEGER) AS minute, min(n),
+  SELECT lane, CAST(floor(received_ms / 60000) AS INTEGER) AS minute, min(n), max(n),
     sum(outcome = 'decided'), sum(outcome = 'expired'), sum(outcome = 'dead'),
     count(score), total(score), min(score), max(score),
     total(json_extract(body, '$.latency_ms')), coalesce(max(json_extract(body, '$.latency_ms')), 0), '[]'
@@ -136,5 +136,9 @@ UPDATE action SET outlet = 'record' WHERE kind = 'record';
 ALTER TABLE action ADD COLUMN retried_ms REAL;
 DROP INDEX action_due;
 CREATE INDEX action_due ON action (outlet, next_ms) WHERE next_ms IS NOT NULL;
+`,
+  `
+-- How long the oldest open action has waited, without looking at all of them.
+CREATE INDEX action_open ON action (created_ms) WHERE next_ms IS NOT NULL;
 `,
 ];

@@ -10,8 +10,9 @@ const CACHED_MAX = 20_000;
 interface Minute {
   readonly lane: number;
   readonly minute: number;
-  /** Running number of the first: nothing of this minute lies below it. */
+  /** Running numbers of the first and the last: where the units of this minute lie. */
   readonly firstN: number;
+  lastN: number;
   decided: number;
   expired: number;
   dead: number;
@@ -43,6 +44,7 @@ export function createMinutes(store: Store) {
     add(lane: number, outcome: Outcome, n: number): void {
       const minute = open(lane, minuteOf(outcome.received_ms), n);
       minute[outcome.outcome] += 1;
+      minute.lastN = n;
       minute.latencySum += outcome.latency_ms;
       minute.latencyMax = Math.max(minute.latencyMax, outcome.latency_ms);
       const { score, label } = outcome.result ?? {};
@@ -87,7 +89,19 @@ function count(labels: Record<string, number>, label: string): void {
 }
 
 const emptyMinute = (lane: number, minute: number, firstN: number): Minute => ({
-  ...{ lane, minute, firstN, decided: 0, expired: 0, dead: 0, scored: 0, scoreSum: 0, scoreMin: null, scoreMax: null },
+  ...{
+    lane,
+    minute,
+    firstN,
+    lastN: firstN,
+    decided: 0,
+    expired: 0,
+    dead: 0,
+    scored: 0,
+    scoreSum: 0,
+    scoreMin: null,
+    scoreMax: null,
+  },
   ...{ latencySum: 0, latencyMax: 0, labels: Object.create(null) as Record<string, number> },
 });
 
@@ -96,7 +110,7 @@ function load(store: Store, lane: number, minute: number): Minute | undefined {
   if (row === undefined) return undefined;
   const numberOr = (value: unknown) => (typeof value === 'number' ? value : null);
   return {
-    ...{ lane, minute, firstN: Number(row.first_n) },
+    ...{ lane, minute, firstN: Number(row.first_n), lastN: Number(row.last_n) },
     ...{ decided: Number(row.decided), expired: Number(row.expired), dead: Number(row.dead) },
     ...{ scored: Number(row.scored), scoreSum: Number(row.score_sum) },
     ...{ scoreMin: numberOr(row.score_min), scoreMax: numberOr(row.score_max) },
@@ -108,9 +122,9 @@ function load(store: Store, lane: number, minute: number): Minute | undefined {
 
 function save(store: Store, m: Minute): void {
   store
-    .sql('INSERT OR REPLACE INTO minute_summary VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)')
+    .sql('INSERT OR REPLACE INTO minute_summary VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)')
     .run(
-      ...([m.lane, m.minute, m.firstN, m.decided, m.expired, m.dead, m.scored, m.scoreSum] as const),
+      ...([m.lane, m.minute, m.firstN, m.lastN, m.decided, m.expired, m.dead, m.scored, m.scoreSum] as const),
       ...([m.scoreMin, m.scoreMax, m.latencySum, m.latencyMax, JSON.stringify(Object.entries(m.labels))] as const),
     );
 }

@@ -8,11 +8,13 @@ import { listRevisions, loadFiles, loadPublished } from './revisions.ts';
 import { deadRecord, deviceRecord } from './rows.ts';
 import { createRuleReads } from './rule-reads.ts';
 import type { Store } from './store.ts';
+import { createSummaryReads } from './summary-reads.ts';
 
 /** Everything that is read from the ledger, on a connection of its own. Reads are short: a page at most. */
 export function createReader(store: Store) {
   return {
     ...createDecisionReads(store),
+    ...createSummaryReads(store),
     ...createActionReads(store),
     ...createDeadReads(store),
     ...createRuleReads(store),

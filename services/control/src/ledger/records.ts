@@ -1,6 +1,7 @@
 import type {
   ActionConfig,
   ActionExplanation,
+  ActionKind,
   ActionRecord,
   ActionState,
   AuditEntry,
@@ -9,6 +10,7 @@ import type {
   DeadRecord,
   Decision,
   DecisionExplanation,
+  DecisionSummary,
   DeviceRecord,
   Outcome,
   PublishedConfiguration,
@@ -62,11 +64,28 @@ export interface DecisionQuery {
   readonly limit: number;
 }
 
+export interface SummaryQuery {
+  readonly device?: string | undefined;
+  readonly stream?: string | undefined;
+  readonly pipeline?: string | undefined;
+  /** ms since 1970, of received_at: since ≤ received < until; since is taken down to a whole bucket. */
+  readonly since_ms: number;
+  readonly until_ms: number;
+  /** A multiple of 60; at most 500 buckets. */
+  readonly bucket_s: number;
+}
+
 export interface ActionQuery {
   readonly state?: ActionState | undefined;
   readonly rule?: string | undefined;
-  /** The device of a command or the topic of a publish. */
+  /** The device of a command, the topic of a publish, a name of `targets`. */
   readonly target?: string | undefined;
+  readonly kind?: ActionKind | undefined;
+  /** Of the error that it ended with, or that its last attempt had. */
+  readonly code?: string | undefined;
+  /** ms since 1970, of its making: since ≤ created < until. */
+  readonly since_ms?: number | undefined;
+  readonly until_ms?: number | undefined;
   /** Newest first; older than this row number (`next` of the page before). */
   readonly before?: number | undefined;
   readonly limit: number;
@@ -138,6 +157,12 @@ export interface LeasedAction {
   readonly kind: ActionRecord['kind'];
   readonly config: ActionConfig;
   readonly decision: string;
+  /** The device of a command, the topic of a publish, a name of `targets`. */
+  readonly target: string;
+  /** The way by which it leaves: `mqtt`, `record`, `to:<target>`. */
+  readonly outlet: string;
+  /** When it was made, or a person asked for it again. */
+  readonly asked_ms: number;
   /** Rule time of what led to it: received_at of the decision, or when a timer was due. */
   readonly at_ms: number;
   /** This attempt, from 1. */
@@ -153,10 +178,11 @@ export interface Lease {
 }
 
 /**
- * What became of an attempt. `sent`: it left; where an ack is required the row is due again at `retryMs`, else that was
+ * What became of an attempt. `acked`: it left and the answer was that it was taken. `sent`: it left; where an ack is required the row is due again at `retryMs`, else that was
  * all. `failed`: it did not leave; due again at `retryMs`. `dead`: it never will be.
  */
 export type AttemptOutcome =
+  | { readonly id: string; readonly attempt: number; readonly result: 'acked'; readonly status: number }
   | { readonly id: string; readonly attempt: number; readonly result: 'sent'; readonly retryMs?: number }
   | {
       readonly id: string;
@@ -180,9 +206,13 @@ export interface LedgerReads {
   /** By id; undefined where there is none. */
   decision(id: string): Promise<Decision | undefined>;
   explainDecision(id: string): Promise<DecisionExplanation | undefined>;
+  /** Sums over all lanes that are asked for, bucket by bucket; also of what is not kept. Rejects E_BAD_REQUEST. */
+  summary(query: SummaryQuery): Promise<DecisionSummary>;
   actions(query: ActionQuery): Promise<Page<ActionRecord>>;
   action(id: string): Promise<ActionRecord | undefined>;
   explainAction(id: string): Promise<ActionExplanation | undefined>;
+  /** When the oldest action was made that has not ended, ms since 1970. */
+  oldestOpenAction(): Promise<number | undefined>;
   dead(query: DeadQuery): Promise<Page<DeadRecord>>;
   deadLetter(id: string): Promise<DeadRecord | undefined>;
   /** All rules of the active configuration, or the one. @param nowMs when a snooze or a cooldown is over; default now */
