@@ -53,6 +53,8 @@ interface Scope {
   readonly loops: ReadonlyMap<string, Size>;
 }
 
+/** Characters or elements that are copied or compared in the time of one step. */
+const READ = 16;
 const ONE: Size = { n: 1 };
 const TEXT: Size = { n: TEXT_CHARS };
 
@@ -106,7 +108,7 @@ function loop(name: string, over: ASTNode, args: readonly ASTNode[], scope: Scop
 
 function call(name: string, operands: readonly Weight[]): Weight {
   const read = sum(operands.map(({ size }) => totalOf(size)));
-  const cost = 1 + sum(operands.map((operand) => operand.cost)) + read / 8;
+  const cost = 1 + sum(operands.map((operand) => operand.cost)) + read / READ;
   const [first = TEXT, second = ONE] = operands.map(({ size }) => size);
   if (name === 'split') return { size: { n: first.n, of: first }, cost };
   if (name === 'join') return { size: { n: first.n * ((first.of ?? TEXT).n + second.n) }, cost };
@@ -118,14 +120,18 @@ function call(name: string, operands: readonly Weight[]): Weight {
 function operator(op: string, operands: readonly Weight[]): Weight {
   const sizes = operands.map(({ size }) => size);
   const cost = 1 + sum(operands.map((operand) => operand.cost));
-  const read = () => sum(sizes.map(totalOf)) / 8;
+  const totals = sizes.map(totalOf);
   switch (op) {
     case '+':
-      return { size: { n: sum(sizes.map(({ n }) => n)), of: largest(sizes.map(({ of }) => of)) }, cost: cost + read() };
+      return {
+        size: { n: sum(sizes.map(({ n }) => n)), of: largest(sizes.map(({ of }) => of)) },
+        cost: cost + sum(totals) / READ,
+      };
     case '==':
     case '!=':
+      return { size: ONE, cost: cost + Math.min(...totals) / READ };
     case 'in':
-      return { size: ONE, cost: cost + read() };
+      return { size: ONE, cost: cost + sum(totals) / READ };
     case '?:':
       return { size: largest(sizes) ?? ONE, cost };
     case 'list':

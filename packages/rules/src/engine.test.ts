@@ -1,77 +1,10 @@
-import { type Decision, type RuleConfig, RuleSchema } from '@brink/protocol';
+import type { Decision, RuleConfig } from '@brink/protocol';
 import { describe, expect, it } from 'vitest';
 import { compileRules } from './compile.ts';
 import type { EmittedAction } from './emission.ts';
+import { context, decision, id, open, play, rule, shut, T0 } from './engine.testing.ts';
 import { adoptState, KEYS_MAX, type RuleEvent, reduce } from './engine.ts';
 import { type EngineState, emptyState, type KeyState, restoreState } from './state.ts';
-
-const T0 = 1_700_000_000_000;
-const context = { pipelines: ['pets', 'scene'], mqttAllow: ['lamp/'], revision: 'c7f1a2000000' };
-const open = { command: { device: 'feeder-1', name: 'open' } };
-const shut = { command: { device: 'feeder-1', name: 'shut' } };
-
-/** `does` stands for `then`, for the sake of the linter. */
-function rule({ does = [open], ...config }: Record<string, unknown> = {}): RuleConfig {
-  return RuleSchema.parse(
-    Object.fromEntries([...Object.entries({ on: 'pets', when: 'decision.label == "cat"', ...config }), ['then', does]]),
-  );
-}
-
-function decision(n: number, atMs: number, fields: Partial<Decision> = {}): Decision {
-  const device = fields.device ?? 'cam-1';
-  const pipeline = fields.pipeline ?? 'pets';
-  return {
-    ...{
-      v: 1,
-      id: `${device}.front.k3v9.${n}.0.${pipeline}`,
-      n,
-      device,
-      stream: 'front',
-      pipeline,
-      outcome: 'decided',
-    },
-    ...{
-      task: 'classification',
-      label: 'cat',
-      score: 0.9,
-      model: { name: 'm', version: 3 },
-      latency_ms: 5,
-      revision: 'r',
-    },
-    frames: { boot: 'k3v9', first: n, last: n, received: 1 },
-    received_at: new Date(T0 + atMs).toISOString(),
-    ...fields,
-  } as Decision;
-}
-
-/** A rule's life, told in one line per event. */
-function play(config: RuleConfig) {
-  const compiled = compileRules({ flap: config }, context);
-  const state = emptyState();
-  const saved = new Map<string, KeyState>();
-  let n = 0;
-  const run = (event: RuleEvent): EmittedAction[] => {
-    const { effects } = reduce(state, event, compiled);
-    for (const effect of effects) if (effect.kind === 'save' && effect.state) saved.set(effect.key, effect.state);
-    return effects.flatMap((effect) => (effect.kind === 'action' ? [effect.action] : []));
-  };
-  return {
-    state,
-    saved,
-    run,
-    see(atMs: number, label: string, fields: Partial<Decision> = {}, ageMs = 10) {
-      n += 1;
-      const seen = decision(n, atMs, { label, ...fields });
-      return run({ kind: 'decision', decision: seen, receivedMs: T0 + atMs, nowMs: T0 + atMs + ageMs }).map(
-        (a) => a.id,
-      );
-    },
-    tick: (atMs: number) => run({ kind: 'tick', dueMs: T0 + atMs, nowMs: T0 + atMs }).map((a) => a.id),
-    at: (key = 'cam-1') => state.rules.flap?.keys[key],
-  };
-}
-
-const id = (n: number, index = 0, timer = '') => `cam-1.front.k3v9.${n}.0.pets~flap~${timer}${index}`;
 
 describe('a rule without `for`', () => {
   it('acts when its condition begins to hold, once, and again after it stopped', () => {
@@ -306,7 +239,48 @@ describe('a clock that was set back', () => {
   });
 });
 
+describe('a cooldown', () => {
+  const told = (change: 'sent' | 'unsent', atMs: number, action = id(1)): RuleEvent => ({
+    ...{ kind: 'action', rule: 'flap', key: 'cam-1', id: action, change, nowMs: T0 + atMs },
+  });
+  const cooled = rule({ cooldown_ms: 10_000 });
+  const acts = (flap: ReturnType<typeof play>, atMs: number) => {
+    const ids = flap.see(atMs, 'cat');
+    flap.see(atMs, 'dog');
+    return ids.length;
+  };
+
+  it('counts from when the action really left', () => {
+    const flap = play(cooled);
+    acts(flap, 0);
+    flap.run(told('sent', 4010));
+    expect([10_000, 13_999, 14_000].map((at) => acts(flap, at))).toEqual([0, 0, 1]);
+  });
+
+  it('has not begun while nothing could be sent, but silences for a minute more at most', () => {
+    const flap = play(cooled);
+    acts(flap, 0);
+    expect([10_000, 69_999, 70_000].map((at) => acts(flap, at))).toEqual([0, 0, 1]);
+  });
+});
+
 describe('more keys than may be', () => {
+  it('are forgotten in the same order after a restart', () => {
+    const config = rule({ by: ['label'], when: 'decision.score > 0.5' });
+    const twins = [play(config), play(config)] as const;
+    for (let index = 0; index < KEYS_MAX; index++) {
+      for (const twin of twins) {
+        twin.see(index % 7, `l${index}`);
+        if (index % 1000 === 999) twin.see(index % 7, `l${index}`, { score: 0.1 });
+      }
+    }
+    const [before, twin] = twins;
+    Object.assign(twin.state, restart(twin.state));
+    for (const label of ['x', 'y']) for (const flap of twins) flap.see(KEYS_MAX, label);
+    expect(bytesOf(twin.state)).toBe(bytesOf(before.state));
+    expect(before.state.rules.flap?.errors).toBe(0);
+  });
+
   it('make room by forgetting the one idle for longest; those at work stay', () => {
     const flap = play(rule({ by: ['label'], when: 'decision.score > 0.5' }));
     for (let index = 0; index <= KEYS_MAX; index++) {
@@ -397,7 +371,18 @@ const every: Record<string, RuleConfig> = {
     when: 'decision.score > 0.5 && has(previous.label) && previous.label == "cat"',
   }),
   failing: rule({ when: 'decision.values.t > 1.0 || decision.label == "cat"', by: ['pipeline'] }),
+  silent: rule({ when: undefined, absent_ms: 900, on_release: [shut], cooldown_ms: 2000 }),
+  catless: rule({ absent_ms: 600, release: { when: 'decision.score > 0.5' }, between: '22:13-22:14' }),
+  agreed: rule({ on: ['pets', 'scene'], quorum: { pipelines: 2, within_ms: 700 }, on_release: [shut] }),
+  crowd: rule({ by: ['pipeline'], quorum: { devices: 2, within_ms: 500 }, for: { at_least: 2, of: 3 } }),
+  timed: rule({ between: '22:13-22:14', for: { ms: 300 }, on_release: [shut] }),
 };
+
+/** Now and then the clock of the box is set: by a minute, by a day, forward and back. */
+function jump(random: () => number): number {
+  if (random() > 0.01) return 0;
+  return (random() < 0.5 ? 60_000 : 86_400_000) * (random() < 0.5 ? 1 : -1);
+}
 
 function randomLog(seed: number, devices: string[], length = 300): RuleEvent[] {
   const random = seeded(seed);
@@ -405,7 +390,7 @@ function randomLog(seed: number, devices: string[], length = 300): RuleEvent[] {
   const log: RuleEvent[] = [];
   let now = 0;
   for (let n = 1; n <= length; n++) {
-    now += Math.floor(random() * 200);
+    now += Math.floor(random() * 200) + jump(random);
     if (random() < 0.2) log.push({ kind: 'tick', dueMs: T0 + now, nowMs: T0 + now });
     const receivedMs = now - Math.floor(random() ** 4 * 2000);
     const fields = {
@@ -424,6 +409,15 @@ function randomLog(seed: number, devices: string[], length = 300): RuleEvent[] {
   return log;
 }
 
+/** All that would be on disk, in one order. */
+function bytesOf(state: EngineState): string {
+  const rows = Object.entries(state.rules).flatMap(([name, { errors, lastError, keys }]) => [
+    [name, errors, lastError],
+    ...Object.entries(keys).map(([key, saved]) => [name, key, saved]),
+  ]);
+  return JSON.stringify([rows.map((row) => JSON.stringify(row)).sort(), state.timers]);
+}
+
 /** Effects of a log; actions' fates are fed back as the dispatcher would. @param between what happens to the state after each event */
 function effectsOf(log: readonly RuleEvent[], between: (state: EngineState) => EngineState = (state) => state) {
   const compiled = compileRules(every, context);
@@ -435,10 +429,13 @@ function effectsOf(log: readonly RuleEvent[], between: (state: EngineState) => E
     for (const effect of reduced.effects) {
       if (effect.kind !== 'action' || effect.action.fate !== 'pending') continue;
       const { rule: name, key, id: action, n } = effect.action;
-      reduce(state, { kind: 'action', rule: name, key, id: action, change: n % 3 === 0 ? 'unsent' : 'sent' }, compiled);
+      const change = n % 3 === 0 ? 'unsent' : 'sent';
+      const nowMs = 'nowMs' in event ? (event.nowMs ?? T0) + (n % 5) * 100 : T0;
+      reduce(state, { kind: 'action', rule: name, key, id: action, change, nowMs }, compiled);
     }
     state = between(state);
   }
+  effects.push(bytesOf(state));
   return effects;
 }
 
@@ -458,14 +455,40 @@ function restart(state: EngineState): EngineState {
   return restoreState(rows.reverse(), health);
 }
 
+const isAction = (effect: unknown) => typeof effect === 'object' && effect !== null && 'action' in effect;
+
+const LONG = process.env.BRINK_TEST_SIZE === 'long';
+
 describe('on random logs', () => {
-  const seeds = Array.from({ length: 25 }, (_, index) => index + 1);
+  const seeds = Array.from({ length: LONG ? 25 : 5 }, (_, index) => index + 1);
 
   it.each(seeds)('the same log leads to the same effects, restarted after every event or not (seed %i)', (seed) => {
     const log = randomLog(seed, ['cam-1', 'cam-2', 'cam-3']);
     const once = effectsOf(log);
     expect(effectsOf(log, restart)).toEqual(once);
     expect(once.flat().filter((effect) => (effect as { kind: string }).kind === 'action').length).toBeGreaterThan(10);
+  });
+
+  it.each(seeds)('splitting it anywhere and restoring leaves the same bytes (seed %i)', (seed) => {
+    const log = randomLog(seed, ['cam-1', 'cam-2'], 120);
+    const whole = effectsOf(log);
+    for (let at = seed; at < log.length; at += LONG ? 1 : 23) {
+      let seen = 0;
+      expect(effectsOf(log, (state) => (++seen === at ? restart(state) : state))).toEqual(whole);
+    }
+  });
+
+  it('the negative control: bytes differ where one vote is lost', () => {
+    const log = randomLog(2, ['cam-1', 'cam-2']);
+    const forgetful = (state: EngineState): EngineState => {
+      const again = restart(state);
+      for (const [key, saved] of Object.entries(again.rules.agreed?.keys ?? {})) {
+        const { votes: _, ...rest } = saved;
+        (again.rules.agreed as { keys: Record<string, KeyState> }).keys[key] = rest;
+      }
+      return again;
+    };
+    expect(effectsOf(log, forgetful)).not.toEqual(effectsOf(log));
   });
 
   it('the negative control: a state that loses its timers in a restart gives other effects', () => {
@@ -482,7 +505,7 @@ describe('on random logs', () => {
     const ofCam1 = (effects: unknown[]) =>
       effects
         .flat()
-        .flatMap((effect) => ('action' in (effect as object) ? [(effect as { action: EmittedAction }).action] : []))
+        .flatMap((effect) => (isAction(effect) ? [(effect as { action: EmittedAction }).action] : []))
         .filter((action) => action.key === 'cam-1');
     expect(ofCam1(effectsOf(mixed))).toEqual(ofCam1(effectsOf(alone)));
   });
@@ -491,7 +514,7 @@ describe('on random logs', () => {
     for (const seed of seeds) {
       const ids = effectsOf(randomLog(seed, ['cam-1', 'cam-2']))
         .flat()
-        .flatMap((effect) => ('action' in (effect as object) ? [(effect as { action: EmittedAction }).action.id] : []));
+        .flatMap((effect) => (isAction(effect) ? [(effect as { action: EmittedAction }).action.id] : []));
       expect(new Set(ids).size).toBe(ids.length);
     }
   });
