@@ -11,6 +11,9 @@ import {
 } from '@brink/runtime';
 import { z } from 'zod';
 
+const whole = (least: number, most: number, preset: number) =>
+  z.coerce.number<string>().int().min(least).max(most).default(preset);
+
 /** Every setting of the process: name, default, unit, reason. */
 export const SettingsSchema = z.object({
   ...logSettings,
@@ -19,9 +22,34 @@ export const SettingsSchema = z.object({
   BRINK_OPS_PORT: portSetting(9103, 'port of /livez, /readyz, /metrics'),
   BRINK_INSTANCE: NameSchema.default('control-1').describe('name of this instance in brink/fleet/control/…'),
   BRINK_DATA_DIR: z.string().default('./data/control').describe('folder of the ledger; one control per folder'),
+  BRINK_RETAIN_DAYS: whole(1, 3650, 30).describe(
+    'decisions, dead letters and ended actions are deleted after so many days',
+  ),
+  BRINK_RETAIN_ROWS: whole(1000, 1_000_000_000, 10_000_000).describe(
+    'at most so many decisions; beyond, the oldest go',
+  ),
+  BRINK_RETAIN_BYTES: whole(1024 ** 2, 2 ** 52, 20 * 1024 ** 3).describe(
+    'at most so many bytes of the ledger, and never more than half of its disk; beyond, the oldest decisions go',
+  ),
+  BRINK_RETAIN_SUMMARY_DAYS: whole(1, 3650, 90).describe(
+    'sums by the minute are deleted after so many days; they live longer than decisions',
+  ),
+  BRINK_DISK_LOW_PERCENT: whole(1, 100, 90).describe('from here on the disk is said to be low'),
+  BRINK_DISK_FULL_PERCENT: whole(1, 100, 95).describe(
+    'from here on nothing new is taken in (E_STORAGE_FULL); what is there is settled, served and deleted',
+  ),
+  BRINK_DISK_SPARE_BYTES: whole(0, 2 ** 52, 4 * 1024 ** 3).describe(
+    'while so many bytes are free the disk is never full, while twice as many are it is never low: 5 % of a large disk is a lot',
+  ),
   BRINK_CONFIG_DIR: z.string().default('./config').describe('folder with the *.yaml files of the site'),
   BRINK_RECORDINGS_DIR: z.string().default('./data/recordings').describe('folder of recordings, which gateways write'),
   BRINK_MODELS_DIR: z.string().default('./models').describe('folder with <name>/<version>/model.json'),
+  BRINK_MODELS_MB_MAX: z.coerce
+    .number<string>()
+    .int()
+    .min(1)
+    .default(4096)
+    .describe('of the models folder, in MiB: an upload that would exceed it is refused'),
   BRINK_LINK_LISTEN: z.string().default('unix:data/run/control.sock').describe('where gateways dial in'),
   BRINK_LINK_TOKEN_FILE: z.string().optional().describe('file with the token that gateways present; needed over TCP'),
   BRINK_HTTP_HOST: z
@@ -60,12 +88,16 @@ export const SettingsSchema = z.object({
     .enum(['required', 'optional'])
     .default('required')
     .describe('with that file, optional: the broker takes devices of this machine without credentials too'),
+  BRINK_MQTT_PUBLIC_URL: z.string().optional().describe('what devices call the broker; told with their credentials'),
   BRINK_DYNSEC_PASSWORD_FILE: z.string().optional().describe('file with the password for it'),
 });
 
 type Read = ReturnType<typeof readConfig>;
 /** `requestMsMax` is no setting: it is there so that a test of slow clients need not be slow. */
-export type ControlConfig = Read & { readonly http: { readonly requestMsMax?: number } };
+export type ControlConfig = Omit<Read, 'ledger'> & {
+  readonly ledger?: Partial<Read['ledger']>;
+  readonly http: { readonly requestMsMax?: number };
+};
 
 /**
  * The settings, with secrets read from their files.
@@ -77,9 +109,21 @@ export function readConfig(env: Record<string, string | undefined>) {
   const config = {
     instance: settings.BRINK_INSTANCE,
     dataDir: settings.BRINK_DATA_DIR,
+    ledger: {
+      retainDays: settings.BRINK_RETAIN_DAYS,
+      retainRows: settings.BRINK_RETAIN_ROWS,
+      retainBytes: settings.BRINK_RETAIN_BYTES,
+      retainSummaryDays: settings.BRINK_RETAIN_SUMMARY_DAYS,
+      disk: {
+        lowPercent: settings.BRINK_DISK_LOW_PERCENT,
+        fullPercent: settings.BRINK_DISK_FULL_PERCENT,
+        spareBytes: settings.BRINK_DISK_SPARE_BYTES,
+      },
+    },
     configDir: settings.BRINK_CONFIG_DIR,
     recordingsDir: settings.BRINK_RECORDINGS_DIR,
     modelsDir: settings.BRINK_MODELS_DIR,
+    modelsMbMax: settings.BRINK_MODELS_MB_MAX,
     secretsDir: settings.BRINK_SECRETS_DIR,
     topicRoot: settings.BRINK_TOPIC_ROOT,
     mqtt: {
@@ -96,6 +140,7 @@ export function readConfig(env: Record<string, string | undefined>) {
       rateMax: settings.BRINK_HTTP_RATE_MAX,
     },
     inference: { url: settings.BRINK_INFERENCE_URL, token: secretFrom(settings.BRINK_INFERENCE_TOKEN_FILE) },
+    publicUrl: settings.BRINK_MQTT_PUBLIC_URL,
     devicesFile:
       settings.BRINK_DEVICES_FILE === undefined
         ? undefined

@@ -40,38 +40,81 @@ export function createMetrics(registry: Registry) {
       buckets: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10],
       registers,
     }),
-    /** The ledger counts for itself; its figures are read when somebody asks for them. */
-    observeLedger(ledger: Ledger): void {
-      const figures = {
-        queued: 'operations that wait for a COMMIT',
-        committed: 'rows committed since start',
-        duplicates: 'outcomes that were committed before',
-        groups: 'transactions since start',
-        refusedBusy: 'operations refused because the queue was full',
-        failedCommits: 'transactions that could not be committed',
-        purged: 'rows deleted by retention',
-        walBytes: 'size of the write-ahead log',
-      } as const;
-      for (const [key, help] of Object.entries(figures) as [keyof typeof figures, string][]) {
-        gauge(`ledger_${snake(key)}`, help, function collect() {
-          this.set(ledger.stats[key]);
-        });
-      }
-    },
-    observeDispatcher(dispatcher: Dispatcher): void {
-      const figures = {
-        inFlight: 'actions that are being sent',
-        sent: 'attempts that left, since start',
-        failed: 'attempts that did not leave and are made again',
-        refused: 'actions that can never be sent',
-      } as const;
-      for (const [key, help] of Object.entries(figures) as [keyof typeof figures, string][]) {
-        gauge(`dispatcher_${snake(key)}`, help, function collect() {
-          this.set(dispatcher.stats[key]);
-        });
-      }
-    },
+    dispatchLag: new Histogram({
+      name: 'brink_control_dispatch_lag_seconds',
+      help: 'from received_at of what led to an action, or from the time that its timer was due, until it had left for the first time',
+      buckets: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60, 600],
+      registers,
+    }),
+    outboxOldest: gauge('outbox_oldest_seconds', 'age of the oldest action that has not ended; 0: there is none'),
+    brokerDropped: gauge(
+      'broker_dropped_messages',
+      'what the broker says that it has dropped since its start ($SYS/broker/publish/messages/dropped of Mosquitto)',
+    ),
+    heartbeats: counter('heartbeats_total', 'heartbeats to the outside monitor; withheld: Brink is not ready', [
+      'result',
+    ]),
+    observeLedger: (ledger: Ledger) => observeLedger(gauge, ledger),
+    attempts: counter('action_attempts_total', 'attempts at actions, by kind and by what became of them', [
+      'kind',
+      'result',
+    ]),
+    observeDispatcher: (dispatcher: Dispatcher) => observeDispatcher(gauge, registers, dispatcher),
   };
+}
+
+type MakeGauge = (name: string, help: string, collect?: (this: Gauge) => void) => Gauge;
+
+/** The ledger counts for itself; its figures are read when somebody asks for them. */
+function observeLedger(gauge: MakeGauge, ledger: Ledger): void {
+  const figures = {
+    queued: 'operations that wait for a COMMIT',
+    committed: 'rows committed since start',
+    duplicates: 'outcomes that were committed before',
+    groups: 'transactions since start',
+    refusedBusy: 'operations refused because the queue was full',
+    failedCommits: 'transactions that could not be committed',
+    purged: 'rows deleted by retention',
+    walBytes: 'size of the write-ahead log',
+    rows: 'decisions that are kept',
+    bytes: 'size of the ledger, pages that are free not counted',
+    unkept: 'decisions that keep left out, since start',
+    refusedFull: 'operations refused because the disk is full',
+    diskPercent: 'how full the disk of the ledger is, percent',
+  } as const;
+  for (const [key, help] of Object.entries(figures) as [keyof typeof figures, string][]) {
+    gauge(`ledger_${snake(key)}`, help, function collect() {
+      this.set(ledger.stats[key]);
+    });
+  }
+  gauge('ledger_disk_state', '0: there is room; 1: the disk is low; 2: nothing new is taken in', function collect() {
+    this.set(['ok', 'low', 'full'].indexOf(ledger.stats.diskState));
+  });
+}
+
+function observeDispatcher(gauge: MakeGauge, registers: Registry[], dispatcher: Dispatcher): void {
+  const shut = new Gauge({
+    name: 'brink_control_target_shut',
+    help: '1: the target gets nothing at present, because it failed several times or answered 410',
+    labelNames: ['target'],
+    registers,
+    collect() {
+      shut.reset();
+      for (const [target, { state }] of Object.entries(dispatcher.targets()))
+        shut.labels(target).set(state === 'closed' ? 0 : 1);
+    },
+  });
+  const figures = {
+    inFlight: 'actions that are being sent',
+    sent: 'attempts that left, since start',
+    failed: 'attempts that did not leave and are made again',
+    refused: 'actions that can never be sent',
+  } as const;
+  for (const [key, help] of Object.entries(figures) as [keyof typeof figures, string][]) {
+    gauge(`dispatcher_${snake(key)}`, help, function collect() {
+      this.set(dispatcher.stats[key]);
+    });
+  }
 }
 
 const snake = (key: string) => key.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
