@@ -103,10 +103,11 @@ export function readHead(db: DatabaseSync): Head {
 }
 
 async function migrate(db: DatabaseSync, folder: string, migrations: readonly string[]): Promise<void> {
-  for (let version = currentVersion(db); version < migrations.length; version++) {
+  const found = currentVersion(db);
+  for (let version = found; version < migrations.length; version++) {
     const path = join(folder, LEDGER);
-    // By the backup API: a copy of the files would lack what still stands in the WAL.
-    if (version > 0) await backup(db, join(folder, `${LEDGER}.v${version}`));
+    // By the backup API: a copy of the files would lack what still stands in the WAL. Of a new file there is nothing to copy.
+    if (found > 0) await backup(db, join(folder, `${LEDGER}.v${version}`));
     translated(path, () => {
       db.exec('BEGIN IMMEDIATE');
       try {
