@@ -1,4 +1,4 @@
-import { mkdtemp, open, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
@@ -231,19 +231,6 @@ describe('a start', () => {
       code: 'E_STORAGE_CORRUPT',
       detail: expect.stringContaining('not a ledger'),
     });
-  });
-
-  it('refuses a store with a damaged page', async () => {
-    const folder = await newFolder();
-    {
-      await using opened = await openLedger({ folder });
-      await opened.ledger.commit(items(...Array.from({ length: 200 }, (_, index) => outcome(index + 1))));
-    }
-    const file = await open(join(folder, 'ledger.db'), 'r+');
-    const { size } = await file.stat();
-    await file.write(Buffer.alloc(4096), 0, 4096, Math.floor(size / 8192) * 4096);
-    await file.close();
-    await expect(start(folder)).rejects.toMatchObject({ code: 'E_STORAGE_CORRUPT' });
   });
 
   it('refuses a folder that cannot be written', async () => {

@@ -12,6 +12,8 @@ import type {
 import type { Clock, Logger, Part } from '@brink/runtime';
 import type { AccessChange } from './access.ts';
 import type { ArmingOrder } from './arming.ts';
+import type { LedgerCopy } from './backup/copies.ts';
+import { createCare } from './care.ts';
 import { commitOperation, committedOf } from './commits.ts';
 import type { DevicePatch } from './devices.ts';
 import { createDisk, type Disk, type DiskLimits, type DiskState, type DiskUse } from './disk.ts';
@@ -53,6 +55,10 @@ export interface LedgerConfig {
   readonly disk?: Partial<DiskLimits>;
   /** How long a timer of a rule waits for decisions that are under way before it is taken as due, ms. */
   readonly timerGraceMs?: number;
+  /** Between two copies of the ledger; absent or 0: none is made by itself. */
+  readonly copyEveryMs?: number;
+  /** Copies that stay. */
+  readonly copiesKept?: number;
   readonly testing?: Testing;
 }
 
@@ -84,6 +90,11 @@ interface LedgerStats {
   readonly diskState: DiskState;
   readonly diskFreeBytes: number;
   readonly diskPercent: number;
+  /** Copies of the ledger since start, and those that could not be made. */
+  readonly copies: number;
+  readonly copiesFailed: number;
+  /** When the newest copy was made, seconds since 1970; 0: there is none. */
+  readonly copiedAt: number;
   /** Gaps in a lane's numbers that were closed to keep `seen` small. */
   readonly gapsClosed: number;
 }
@@ -110,7 +121,11 @@ export interface Ledger extends Part {
    * Takes due rows, oldest due first of each outlet. Ends expired ones on the way.
    * @param options rooms: how many each outlet may take, by its name; one that is not named: `limit`
    */
-  lease(options: { limit: number; leaseMs: number; rooms?: Readonly<Record<string, number>> | undefined }): Promise<Lease>;
+  lease(options: {
+    limit: number;
+    leaseMs: number;
+    rooms?: Readonly<Record<string, number>> | undefined;
+  }): Promise<Lease>;
   settle(outcomes: readonly AttemptOutcome[]): Promise<void>;
   /** Called when rows may have become due: after a COMMIT with actions, a retry, an order. */
   onDue(listener: () => void): void;
@@ -141,6 +156,12 @@ export interface Ledger extends Part {
 
   /** Deletes at most `rows` rows that are past their age. Runs by itself once a minute. */
   retain(rows: number): Promise<{ deleted: number }>;
+  /** A copy in backups/, now. Rejects E_STORAGE_FULL, E_STORAGE_CORRUPT. */
+  copy(): Promise<LedgerCopy>;
+  /** Somebody has taken note of what was lost. @returns how many sentences that were */
+  acceptDamage(): Promise<number>;
+  /** What was lost and nobody has taken note of, in sentences. It goes on meanwhile. */
+  readonly damage: readonly string[];
   readonly read: LedgerReads;
   /** Why it cannot commit at present, for /readyz. */
   readonly problem: string | undefined;
@@ -164,9 +185,10 @@ const UNKEPT_MAX = 1000;
 /** Twice what SQLite lets it grow to by itself: some reader kept it from being emptied. */
 const WAL_BYTES_LARGE = 32 * 1024 * 1024;
 const TIMER_GRACE_MS = 200;
+
 export function createLedger(config: LedgerConfig, d: LedgerDeps): Ledger {
   const state = createState(d.logger);
-  const { writer, queries } = createThreads(config, d.clock);
+  const { writer, queries, beDeep } = createThreads(config, d.clock, state);
   const { counters } = state;
 
   const log = createLog(
@@ -183,12 +205,15 @@ export function createLedger(config: LedgerConfig, d: LedgerDeps): Ledger {
       pressed: () => state.short || walBytes(config.folder) > WAL_BYTES_LARGE,
     },
   );
+  const onCorrupt = (detail: string) => lifecycle.suspect(detail);
+  const care = createCare(config, { ...d, onCorrupt, perform });
   const lifecycle = createLifecycle({
     ...{ writer, queries, log, schedule, clock: d.clock, logger: d.logger },
-    onProblem: (problem) => {
-      state.problem = problem;
-    },
+    ...{ care, beDeep },
+    onProblem: (problem) => void Object.assign(state, { problem }),
+    onDamage: (damage) => void Object.assign(state, { damage }),
   });
+  state.onCorrupt = lifecycle.suspect;
 
   function onReply(reply: GroupReply): void {
     counters.lastCommitMs = reply.commitMs;
@@ -217,6 +242,15 @@ export function createLedger(config: LedgerConfig, d: LedgerDeps): Ledger {
     ...createOperations(perform),
     onCommitted: state.onCommitted,
     onDue: state.onDue,
+    copy: care.copy,
+    async acceptDamage() {
+      const accepted = await perform<number>({ op: 'acceptDamage' });
+      state.damage = [];
+      return accepted;
+    },
+    get damage() {
+      return state.damage;
+    },
     async start(signal) {
       await disk.start();
       await lifecycle.start(signal);
@@ -240,6 +274,7 @@ export function createLedger(config: LedgerConfig, d: LedgerDeps): Ledger {
       const { percent, freeBytes } = disk.use;
       return {
         ...{ ...counters, queued: log.queued, groups: log.groups, walBytes: walBytes(config.folder) },
+        ...care.stats,
         ...{ diskState: state.short ? 'full' : disk.state, diskFreeBytes: freeBytes, diskPercent: percent },
       };
     },
@@ -307,16 +342,27 @@ function createWrites(log: Log, state: LedgerState, disk: Disk) {
   };
 }
 
-function createThreads(config: LedgerConfig, clock: Clock) {
+function createThreads(config: LedgerConfig, clock: Clock, state: LedgerState) {
+  let deep = false;
   const data = (role: 'write' | 'read'): WorkerData => ({
-    ...{ role, folder: config.folder, nowMs: clock.now(), testing: config.testing ?? {} },
+    ...{ role, folder: config.folder, nowMs: clock.now(), testing: config.testing ?? {}, deep },
     ...{ retainDays: config.retainDays ?? RETAIN_DAYS, retainRows: config.retainRows ?? RETAIN_ROWS },
     retainBytes: Math.min(config.retainBytes ?? RETAIN_BYTES, halfOfDisk(config.folder)),
-    retainSummaryDays: config.retainSummaryDays ?? RETAIN_SUMMARY_DAYS,
+    // Queries by time find their way with them, so they live as long as the decisions at the least.
+    retainSummaryDays: Math.max(
+      config.retainSummaryDays ?? RETAIN_SUMMARY_DAYS,
+      (config.retainDays ?? RETAIN_DAYS) + 1,
+    ),
   });
   return {
     writer: createThread<Group | 'stop', GroupReply>(() => data('write')),
-    queries: createQueries(() => data('read')),
+    queries: createQueries(
+      () => data('read'),
+      (failure) => state.corrupt(failure),
+    ),
+    beDeep: (on: boolean) => {
+      deep = on;
+    },
   };
 }
 
@@ -364,6 +410,12 @@ function createState(logger: Logger) {
 
   return {
     problem: 'not started' as string | undefined,
+    damage: [] as readonly string[],
+    onCorrupt: (_detail: string) => {},
+    /** What SQLite finds wrong with the file. */
+    corrupt({ code, detail }: Failure): void {
+      if (code === 'E_STORAGE_CORRUPT') this.onCorrupt(detail);
+    },
     counters: {
       ...{ committed: 0, duplicates: 0, refusedBusy: 0, failedCommits: 0, actions: 0, purged: 0 },
       ...{ lastCommitMs: 0, gapsClosed: 0, rows: 0, bytes: 0, unkept: 0, refusedFull: 0 },
@@ -397,6 +449,7 @@ function createState(logger: Logger) {
       this.counters.failedCommits += 1;
       // How long that lasts is the room's to say, not the next commit's.
       if (code === 'E_STORAGE_FULL') return;
+      this.corrupt({ code, detail });
       const problem = `${code}: ${detail}`;
       if (this.problem !== problem) logger.error({ code, detail }, 'the ledger cannot commit');
       this.problem = problem;

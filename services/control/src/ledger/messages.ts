@@ -1,6 +1,7 @@
 import type { Ack, ActionConfig, ActionRecord, PublishedConfiguration } from '@brink/protocol';
 import type { AccessChange } from './access.ts';
 import type { ArmingOrder } from './arming.ts';
+import type { LedgerCopy } from './backup/copies.ts';
 import type { DevicePatch } from './devices.ts';
 import type { Activation, AttemptOutcome, FireOrder } from './records.ts';
 
@@ -13,10 +14,16 @@ export type Operation =
   | { readonly op: 'configure'; readonly published: PublishedConfiguration; readonly activation: Activation }
   | { readonly op: 'ack'; readonly device: string; readonly ack: Ack }
   | { readonly op: 'tick'; readonly dueMs: number }
-  | { readonly op: 'lease'; readonly limit: number; readonly leaseMs: number }
+  | {
+      readonly op: 'lease';
+      readonly limit: number;
+      readonly leaseMs: number;
+      readonly rooms?: Readonly<Record<string, number>> | undefined;
+    }
   | { readonly op: 'settle'; readonly outcomes: AttemptOutcome[] }
   | { readonly op: 'order'; readonly id: string; readonly config: ActionConfig; readonly by: string }
   | { readonly op: 'retry'; readonly id: string }
+  | { readonly op: 'retryAll'; readonly ids: string[] }
   | { readonly op: 'cancel'; readonly id: string }
   /** Without an order: armed again. */
   | { readonly op: 'arm'; readonly rule: string; readonly order?: ArmingOrder | undefined }
@@ -30,6 +37,10 @@ export type Operation =
   | { readonly op: 'deleteDevice'; readonly name: string }
   | { readonly op: 'access'; readonly change: AccessChange }
   | { readonly op: 'retain'; readonly rows: number }
+  /** Compares pages with their checksums, between transactions. */
+  | { readonly op: 'scrub'; readonly from: number; readonly pages: number }
+  /** Somebody has taken note of what was lost. */
+  | { readonly op: 'acceptDamage' }
   /** Looks after the disk: the WAL is emptied, room kept for bad times. */
   | { readonly op: 'look' };
 
@@ -84,6 +95,11 @@ export interface Ready {
   readonly nextTimerMs?: number | undefined;
   /** What was odd at start, in sentences to log. */
   readonly warnings: string[];
+  /** What was lost, at this start or before, and nobody has taken note of yet. */
+  readonly damage: string[];
+}
+export interface CopyMade {
+  readonly copy: LedgerCopy;
 }
 export interface NotReady {
   readonly ready: false;
@@ -91,9 +107,13 @@ export interface NotReady {
 }
 
 export interface WorkerData {
-  readonly role: 'write' | 'read';
+  readonly role: 'write' | 'read' | 'copy';
+  /** Copies that stay, for the role that makes them. */
+  readonly keep?: number;
   readonly folder: string;
   readonly nowMs: number;
+  /** A doubt came up while it ran: the whole store is checked before it is used again. */
+  readonly deep?: boolean;
   readonly retainDays: number;
   readonly retainRows: number;
   readonly retainBytes: number;

@@ -14,6 +14,7 @@ import { createSeen } from './seen.ts';
 import type { Store } from './store.ts';
 import { createUnits } from './units.ts';
 import { createUnkept } from './unkept.ts';
+import { acceptDamage } from './upkeep.ts';
 
 /** What a transaction led to, besides the results of its operations. */
 export interface Made {
@@ -50,7 +51,7 @@ export function createParts(store: Store, config: WorkerData) {
     { flush() {}, forget: outbox.forget },
     { flush() {}, forget: () => keeping.configure(loadPublished(store)?.configuration) },
   ];
-  return { seen, devices, access, keeping, units, deadLetters, rulebook, outbox, retention, cached };
+  return { store, seen, devices, access, keeping, units, deadLetters, rulebook, outbox, retention, cached };
 }
 export type Parts = ReturnType<typeof createParts>;
 
@@ -93,7 +94,11 @@ export function perform(parts: Parts, operation: Operation, nowMs: number, made:
       return parts.access.apply(operation.change, nowMs);
     case 'retain':
       return { deleted: retention.run(nowMs, operation.rows) };
+    case 'acceptDamage':
+      return acceptDamage(parts.store, nowMs);
+    // Done between transactions.
     case 'look':
+    case 'scrub':
       return undefined;
   }
 }

@@ -1,5 +1,5 @@
 import { BrinkError } from '@brink/protocol';
-import type { Answer, Query, WorkerData } from './messages.ts';
+import type { Answer, Failure, Query, WorkerData } from './messages.ts';
 import type { LedgerReads } from './records.ts';
 import { createThread, errorOf } from './thread.ts';
 
@@ -7,7 +7,7 @@ import { createThread, errorOf } from './thread.ts';
 const PENDING_MAX = 256;
 
 /** The reading side: each method of LedgerReads is one question to the reader's thread. */
-export function createQueries(config: () => WorkerData) {
+export function createQueries(config: () => WorkerData, onFailure: (failure: Failure) => void = () => {}) {
   const thread = createThread<Query | 'stop', Answer>(config);
   const pending = new Map<number, { resolve(value: unknown): void; reject(error: BrinkError): void }>();
   let asked = 0;
@@ -40,9 +40,11 @@ export function createQueries(config: () => WorkerData) {
     decisions: method('decisions'),
     decision: method('decision'),
     explainDecision: method('explainDecision'),
+    summary: method('summary'),
     actions: method('actions'),
     action: method('action'),
     explainAction: method('explainAction'),
+    oldestOpenAction: method('oldestOpenAction'),
     dead: method('dead'),
     deadLetter: method('deadLetter'),
     ruleStates: method('ruleStates'),
@@ -67,8 +69,10 @@ export function createQueries(config: () => WorkerData) {
         (answer) => {
           const waiter = pending.get(answer.id);
           pending.delete(answer.id);
-          if ('failure' in answer) waiter?.reject(errorOf(answer.failure));
-          else waiter?.resolve(answer.value);
+          if ('failure' in answer) {
+            onFailure(answer.failure);
+            waiter?.reject(errorOf(answer.failure));
+          } else waiter?.resolve(answer.value);
         },
         (error) => {
           fail(error);

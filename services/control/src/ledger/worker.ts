@@ -1,20 +1,21 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { BrinkError } from '@brink/protocol';
+import { makeCopy } from './backup/copies.ts';
 import { createIntegrity } from './integrity/integrity.ts';
 import { openSound } from './integrity/recovery.ts';
-import type { Answer, Group, NotReady, Operation, Query, Ready, WorkerData } from './messages.ts';
+import type { Answer, CopyMade, Group, NotReady, Operation, Query, Ready, WorkerData } from './messages.ts';
 import { createReader } from './reader.ts';
 import { openStoreForReading, storageError } from './store.ts';
 import { createWriter } from './writer.ts';
 
-// The thread that owns a connection to ledger.db: one writes, with the rules; another one reads.
+// The thread that owns a connection to ledger.db: one writes, with the rules; another one reads; at times one copies.
 
 const port = parentPort;
 const config = workerData as WorkerData;
 
 if (port !== null) {
   try {
-    await (config.role === 'write' ? write(port) : read(port));
+    await { write, read, copy }[config.role](port);
   } catch (error) {
     const { code, detail } = BrinkError.from(error);
     port.postMessage({ ready: false, failure: { code, detail } } satisfies NotReady);
@@ -49,6 +50,12 @@ async function write(port: Port): Promise<void> {
   });
   const { damage } = integrity;
   port.postMessage({ ready: true, warnings, damage, nextTimerMs: writer.nextTimerMs } satisfies Ready);
+}
+
+async function copy(port: Port): Promise<void> {
+  const made = await makeCopy(config.folder, { keep: config.keep ?? 1, nowMs: config.nowMs });
+  port.postMessage({ copy: made } satisfies CopyMade);
+  port.close();
 }
 
 function read(port: Port): void {

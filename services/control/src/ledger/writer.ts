@@ -42,7 +42,10 @@ export function createWriter(store: Store, config: WorkerData, integrity: Integr
   }
 
   /** Between transactions: what a checkpoint or a deletion made room for is found out at once. */
-  function lookAround(operations: readonly Operation[]): void {
+  function lookAround(operations: readonly Operation[], results: Results): void {
+    for (const [index, operation] of operations.entries()) {
+      if (operation.op === 'scrub') results[index] = { value: integrity.scrub(operation.from, operation.pages) };
+    }
     const asked = operations.some(({ op }) => op === 'look' || (op === 'retain' && room.short));
     if (asked) room.look();
   }
@@ -61,7 +64,7 @@ export function createWriter(store: Store, config: WorkerData, integrity: Integr
       const started = performance.now();
       const { results, made } = apply(group);
       const commitMs = performance.now() - started;
-      lookAround(group.operations);
+      lookAround(group.operations, results);
       return {
         ...{ id: group.id, results, ...made, nextTimerMs: rulebook.nextTimerMs },
         ...{ commitMs, gapsClosed: seen.gapsClosed, rows: units.rows, bytes: usedBytes(store), short: room.short },

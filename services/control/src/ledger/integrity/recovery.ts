@@ -1,5 +1,5 @@
 import { BrinkError } from '@brink/protocol';
-import { listCopies, restoreCopy } from '../backup/copies.ts';
+import { type LedgerCopy, listCopies, restoreCopy } from '../backup/copies.ts';
 import { MIGRATIONS } from '../migrations.ts';
 import { type Check, openStore, readHead, type Store } from '../store.ts';
 import { copyLogAside, dropAside, moveAside } from './aside.ts';
@@ -18,13 +18,10 @@ export interface SoundStore {
   readonly damage: string[];
   /** What happened on purpose. */
   readonly restored: string | undefined;
-  readonly warnings: string[];
+  readonly warnings: readonly string[];
   /** The sums hold. False: they must be made anew. */
   readonly verified: boolean;
 }
-
-/** Copies that are tried, one after the other. */
-const TRIES_MAX = 4;
 
 /**
  * Opens the ledger if it is sound. If not: what is damaged moves to damaged/, the newest copy that is sound takes its place,
@@ -33,37 +30,60 @@ const TRIES_MAX = 4;
  * @throws BrinkError E_STORAGE_CORRUPT where the file is none of Brink's, E_STORAGE_NEWER, E_STORAGE_READONLY, E_STORAGE_FULL
  */
 export async function openSound(folder: string, o: { nowMs: number; deep: boolean }): Promise<SoundStore> {
-  const damage: string[] = [];
   const restored = takeRestored(folder);
-  let found = examine(folder, MIGRATIONS.length);
-  const { mirror, warnings } = found;
-  for (let tries = 0; ; tries++) {
-    if (found.damage === undefined) {
-      const log = found.torn ? copyLogAside(folder, o.nowMs) : undefined;
-      const opened = await tryOpen(folder, checkFor(found, o.deep || tries > 0));
-      if (!(opened instanceof BrinkError)) {
-        const gap = tries === 0 && restored === undefined ? gapIn(readHead(opened.db), mirror) : undefined;
-        const better = gap?.lost === true ? newerCopy(folder, readHead(opened.db)) : undefined;
-        if (better === undefined) {
-          if (log !== undefined && gap?.lost !== true) dropAside(folder, log);
-          const kept = log === undefined ? '' : `; the log as it was found: ${log}`;
-          if (gap?.lost === true) damage.push(gap.text + kept);
-          const odd = gap?.lost === false ? [gap.text] : [];
-          const head = readHead(opened.db);
-          const { verified } = found;
-          return { store: opened, head, mirror, damage, restored, verified, warnings: [...warnings, ...odd] };
-        }
-        opened.close();
-        found = { ...found, damage: (gap as Gap).text };
-      } else found = { ...found, damage: opened.detail };
-    }
-    damage.push(replace(folder, found.damage as string, o.nowMs, tries));
-    removeSums(folder);
-    found = { ...found, damage: undefined, verified: false, torn: false };
+  const found = examine(folder, MIGRATIONS.length);
+  const { mirror, warnings, verified } = found;
+  const first = found.damage ?? (await openFound(folder, found, { ...o, restored: restored !== undefined }));
+  if (typeof first !== 'string') {
+    const { store, gap, log } = first;
+    const known = { store, head: readHead(store.db), mirror, restored, verified };
+    if (gap?.lost !== true) return { ...known, damage: [], warnings: [...warnings, ...(gap ? [gap.text] : [])] };
+    const kept = log === undefined ? '' : `; the log as it was found: ${log}`;
+    return { ...known, damage: [gap.text + kept], warnings };
   }
+  const { store, damage } = await openReplacement(folder, first, o.nowMs);
+  return { store, head: readHead(store.db), mirror, restored, verified: false, damage, warnings };
 }
 
-const checkFor = ({ verified }: Findings, deep: boolean): Check => (deep ? 'whole' : verified ? 'none' : 'whole');
+interface Found {
+  readonly store: Store;
+  readonly gap: Gap | undefined;
+  /** Where the end of the log was kept. */
+  readonly log: string | undefined;
+}
+
+/** @returns the store, or why it must not be used */
+async function openFound(
+  folder: string,
+  { verified, torn, mirror }: Findings,
+  o: { nowMs: number; deep: boolean; restored: boolean },
+): Promise<Found | string> {
+  const log = torn ? copyLogAside(folder, o.nowMs) : undefined;
+  const store = await tryOpen(folder, verified && !o.deep ? 'none' : 'whole');
+  if (store instanceof BrinkError) return store.detail;
+  const head = readHead(store.db);
+  const gap = o.restored ? undefined : gapIn(head, mirror);
+  if (gap?.lost !== true && log !== undefined) dropAside(folder, log);
+  // What is left is as good as a copy. On a quiet site a copy may still hold more than it.
+  if (gap?.lost !== true || !listCopies(folder).some(({ commits }) => commits > head.commits)) {
+    return { store, gap, log };
+  }
+  store.close();
+  return gap.text;
+}
+
+/** The newest copy that opens, or a new ledger. @returns with what was done, in sentences */
+async function openReplacement(folder: string, why: string, nowMs: number) {
+  const copies = listCopies(folder);
+  const damage: string[] = [];
+  for (let reason = why; ; ) {
+    damage.push(replace(folder, reason, nowMs, copies));
+    removeSums(folder);
+    const store = await tryOpen(folder, 'whole');
+    if (!(store instanceof BrinkError)) return { store, damage };
+    reason = store.detail;
+  }
+}
 
 async function tryOpen(folder: string, check: Check): Promise<Store | BrinkError> {
   try {
@@ -75,18 +95,15 @@ async function tryOpen(folder: string, check: Check): Promise<Store | BrinkError
   }
 }
 
-/** @returns what was done, as a sentence */
-function replace(folder: string, why: string, nowMs: number, tries: number): string {
-  const place = moveAside(folder, nowMs);
-  const said = `${why}; it was moved to ${place}`;
-  if (tries < TRIES_MAX) {
-    for (const copy of listCopies(folder)) {
-      if (!restoreCopy(folder, copy)) continue;
-      const at = new Date(copy.made_ms).toISOString();
-      return `${said}, and the copy of ${at} is in its place: what came after decision ${copy.n} is not in it`;
-    }
+/** @param copies those that were not tried yet, newest first @returns what was done, as a sentence */
+function replace(folder: string, why: string, nowMs: number, copies: LedgerCopy[]): string {
+  const said = `${why}; it was moved to ${moveAside(folder, nowMs)}`;
+  for (let copy = copies.shift(); copy !== undefined; copy = copies.shift()) {
+    if (!restoreCopy(folder, copy)) continue;
+    const at = new Date(copy.made_ms).toISOString();
+    return `${said}, and the copy of ${at} is in its place: what came after decision ${copy.n} is not in it`;
   }
-  return `${said}; there is no copy, so a new ledger has begun`;
+  return `${said}; there is no copy that is whole, so a new ledger has begun`;
 }
 
 interface Gap {
@@ -117,8 +134,4 @@ function gapIn(head: Head, mirror: Mirrored | undefined): Gap | undefined {
     ? `${missing}: the end of its log is damaged; decisions up to ${mirror.n} were made, up to ${head.n} are left`
     : `${missing}: they went with the power; nobody had been promised any of them`;
   return { lost, text };
-}
-
-function newerCopy(folder: string, head: Head) {
-  return listCopies(folder).find(({ commits }) => commits > head.commits);
 }

@@ -165,16 +165,7 @@ export function createSums(folder: string, db: DatabaseSync) {
       const { log } = noop.get() as { log: number };
       const inLog = log > 0 && !checkpoint() ? logPages(folder, log) : new Set<number>();
       if (lost) this.build();
-      if (lost) return { next: from, damaged: [] };
-      const size = Math.floor(fstatSync(data).size / PAGE_BYTES);
-      const bytes = Buffer.alloc(PAGE_BYTES);
-      const damaged: number[] = [];
-      const end = Math.min(size, from + count - 1);
-      for (let page = from; page <= end; page++) {
-        readSync(data, bytes, 0, PAGE_BYTES, (page - 1) * PAGE_BYTES);
-        if (!inLog.has(page) && sumIn(blocks, page) !== sumOf(bytes)) damaged.push(page);
-      }
-      return { next: end >= size ? 0 : end + 1, damaged };
+      return lost ? { next: from, damaged: [] } : scrubPages({ data, blocks, inLog }, from, count);
     },
     close(): void {
       closeSync(file);
@@ -182,6 +173,22 @@ export function createSums(folder: string, db: DatabaseSync) {
     },
   };
 }
+function scrubPages(
+  { data, blocks, inLog }: { data: number; blocks: readonly Block[]; inLog: ReadonlySet<number> },
+  from: number,
+  count: number,
+): { next: number; damaged: number[] } {
+  const size = Math.floor(fstatSync(data).size / PAGE_BYTES);
+  const bytes = Buffer.alloc(PAGE_BYTES);
+  const damaged: number[] = [];
+  const end = Math.min(size, from + count - 1);
+  for (let page = from; page <= end; page++) {
+    readSync(data, bytes, 0, PAGE_BYTES, (page - 1) * PAGE_BYTES);
+    if (!inLog.has(page) && sumIn(blocks, page) !== sumOf(bytes)) damaged.push(page);
+  }
+  return { next: end >= size ? 0 : end + 1, damaged };
+}
+
 export type Sums = ReturnType<typeof createSums>;
 
 export function removeSums(folder: string): void {

@@ -1,4 +1,4 @@
-import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import { closeSync, openSync, readSync } from 'node:fs';
 
 // SQLite's write-ahead log, read as bytes. https://sqlite.org/fileformat2.html#walformat
 
@@ -55,30 +55,32 @@ function readHeader(header: Buffer, pageBytes: number): Sum | undefined {
 }
 
 function readFrames(file: number, header: Buffer, sum: Sum, pageBytes: number): WalContent {
-  const stride = FRAME_HEADER_BYTES + pageBytes;
-  const chunk = Buffer.alloc(stride * FRAMES_AT_ONCE);
-  const { size } = fstatSync(file);
   const pages = new Set<number>();
   const open: number[] = [];
   let frames = 0;
   let walked = 0;
-  for (let at = HEADER_BYTES; at + stride <= size; ) {
-    const read = readSync(file, chunk, 0, Math.min(chunk.length, size - at), at);
-    for (let begin = 0; begin + stride <= read; begin += stride) {
-      const frame = chunk.subarray(begin, begin + stride);
-      if (!isOfGeneration(frame, header)) return { pages, frames, torn: false };
-      if (!isWhole(frame, sum)) return { pages, frames, torn: true };
-      walked += 1;
-      open.push(frame.readUInt32BE(0));
-      // Not 0: the size of the database after this transaction, which ends here.
-      if (frame.readUInt32BE(4) === 0) continue;
-      for (const page of open.splice(0)) pages.add(page);
-      frames = walked;
-    }
-    at += Math.floor(read / stride) * stride;
-    if (read < stride) break;
+  for (const frame of framesOf(file, pageBytes)) {
+    if (!isOfGeneration(frame, header)) break;
+    if (!isWhole(frame, sum)) return { pages, frames, torn: true };
+    walked += 1;
+    open.push(frame.readUInt32BE(0));
+    // Not 0: the size of the database after this transaction, which ends here.
+    if (frame.readUInt32BE(4) === 0) continue;
+    for (const page of open.splice(0)) pages.add(page);
+    frames = walked;
   }
   return { pages, frames, torn: false };
+}
+
+/** Frame by frame, its header with it; each is only good until the next. */
+function* framesOf(file: number, pageBytes: number): Generator<Buffer> {
+  const stride = FRAME_HEADER_BYTES + pageBytes;
+  const chunk = Buffer.alloc(stride * FRAMES_AT_ONCE);
+  for (let at = HEADER_BYTES; ; at += chunk.length) {
+    const read = readSync(file, chunk, 0, chunk.length, at);
+    for (let begin = 0; begin + stride <= read; begin += stride) yield chunk.subarray(begin, begin + stride);
+    if (read < chunk.length) return;
+  }
 }
 
 /** Frames behind the end of a log that began again carry the salt of the one before. */

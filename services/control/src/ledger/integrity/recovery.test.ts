@@ -1,0 +1,153 @@
+import {
+  cpSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createTestClock } from '@brink/runtime';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { items, openLedger, outcome } from '../ledger.testing.ts';
+
+let folder: string;
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'brink-recovery-'));
+});
+afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
+/** One bit of a decision's text: SQLite's own checks see nothing of it. */
+function flipIn(path: string, text: string): void {
+  const bytes = readFileSync(path);
+  const at = bytes.indexOf(text);
+  expect(at).toBeGreaterThan(0);
+  bytes[at] = (bytes[at] as number) ^ 1;
+  writeFileSync(path, bytes);
+}
+
+async function commitTo(seq: number): Promise<void> {
+  await using opened = await openLedger({ folder });
+  await opened.ledger.commit(items(outcome(seq)));
+}
+
+async function numbers(): Promise<{ ns: number[]; damage: readonly string[]; next: number | undefined }> {
+  await using opened = await openLedger({ folder });
+  const { items: before } = await opened.ledger.read.decisions({ limit: 100 });
+  await opened.ledger.commit(items(outcome(900 + before.length)));
+  const next = opened.feed.at(-1)?.decisions.at(-1)?.decision.n;
+  return { ns: before.map(({ n }) => n), damage: opened.ledger.damage, next };
+}
+
+describe('a damaged ledger', () => {
+  it('moves aside, the newest copy takes its place, and no number is given twice', async () => {
+    {
+      await using opened = await openLedger({ folder });
+      await opened.ledger.commit(items(outcome(1)));
+      await opened.ledger.copy();
+      await opened.ledger.commit(items(outcome(2)));
+    }
+    flipIn(join(folder, 'ledger.db'), 'cam-1.front.k3v9.2.0.pets');
+    const { ns, damage, next } = await numbers();
+    expect(ns).toEqual([1]);
+    expect(next).toBe(3);
+    expect(damage).toEqual([
+      expect.stringMatching(
+        /pages [\d, ]+ are not what was written; .*damaged\/.* the copy of .* after decision 1 is not/,
+      ),
+    ]);
+    expect(existsSync(join(folder, 'damaged', readdirSync(join(folder, 'damaged'))[0] as string, 'ledger.db'))).toBe(
+      true,
+    );
+  });
+
+  it('says so until somebody has taken note, through restarts', async () => {
+    await commitTo(1);
+    flipIn(join(folder, 'ledger.db'), 'cam-1.front.k3v9.1.0.pets');
+    expect((await numbers()).damage).toEqual([expect.stringContaining('there is no copy')]);
+    {
+      await using opened = await openLedger({ folder });
+      expect(opened.ledger.damage).toHaveLength(1);
+      expect(await opened.ledger.acceptDamage()).toBe(1);
+      expect(opened.ledger.damage).toEqual([]);
+    }
+    expect((await numbers()).damage).toEqual([]);
+  });
+
+  it('whose newest commits are lost with the end of its log goes on with what is left, and says what is not', async () => {
+    const killed = join(folder, 'killed');
+    {
+      await using opened = await openLedger({ folder });
+      for (let seq = 1; seq <= 5; seq++) await opened.ledger.commit(items(outcome(seq)));
+      for (const name of ['ledger.db', 'ledger.db-wal', 'ledger.head', 'ledger.sums']) {
+        cpSync(join(folder, name), join(killed, name));
+      }
+    }
+    folder = killed;
+    flipIn(join(folder, 'ledger.db-wal'), 'cam-1.front.k3v9.4.0.pets');
+    const { ns, damage, next } = await numbers();
+    expect(ns).toEqual([3, 2, 1]);
+    expect(damage).toEqual([expect.stringMatching(/commits \d+ to \d+ are not in the ledger.*up to 5 .*up to 3/)]);
+    expect(next).toBe(6);
+  });
+
+  it('is noticed while it runs, a piece of it at a time, and replaced without a restart of control', async () => {
+    const clock = createTestClock(Date.parse('2026-11-22T16:00:00.000Z'));
+    await commitTo(1);
+    await using opened = await openLedger({ folder, clock });
+    flipIn(join(folder, 'ledger.db'), 'cam-1.front.k3v9.1.0.pets');
+    expect(opened.ledger.damage).toEqual([]);
+    // Ten minutes later every page is read, and the ledger opened anew a second after that.
+    await expect
+      .poll(
+        async () => {
+          await clock.advance(300_000);
+          return opened.ledger.damage;
+        },
+        { timeout: 10_000 },
+      )
+      .toEqual([expect.stringContaining('are not what was written')]);
+    await expect.poll(() => opened.ledger.problem, { timeout: 5000 }).toBeUndefined();
+    expect(await opened.ledger.commit(items(outcome(2)))).toEqual({ inserted: 1, duplicates: 0 });
+  });
+});
+
+describe('a sound ledger', () => {
+  it('is opened as it is after it was stopped, killed, or opened by another program', async () => {
+    await commitTo(1);
+    expect((await numbers()).damage).toEqual([]);
+    truncateSync(join(folder, 'ledger.sums'), 0);
+    expect((await numbers()).damage).toEqual([]);
+  });
+
+  it('without its mirror says that it cannot tell', async () => {
+    await commitTo(1);
+    rmSync(join(folder, 'ledger.head'));
+    const { ns, damage } = await numbers();
+    expect(ns).toEqual([1]);
+    expect(damage).toEqual([expect.stringContaining('ledger.head is gone')]);
+  });
+});
+
+describe('copies', () => {
+  it('are made by the hour while others write, checked, and the newest few stay', async () => {
+    const clock = createTestClock(Date.parse('2026-11-22T16:00:00.000Z'));
+    await using opened = await openLedger({ folder, clock, copyEveryMs: 3_600_000, copiesKept: 2 });
+    const made = () => opened.ledger.stats.copies;
+    for (let hour = 1; hour <= 3; hour++) {
+      await opened.ledger.commit(items(outcome(hour)));
+      await expect
+        .poll(async () => {
+          if (made() < hour) await clock.advance(60_000 * 61);
+          return made();
+        })
+        .toBe(hour);
+    }
+    const files = readdirSync(join(folder, 'backups')).toSorted();
+    expect(files.filter((name) => name.endsWith('.db'))).toHaveLength(2);
+    expect(files).toHaveLength(4);
+  });
+});
