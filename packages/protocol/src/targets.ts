@@ -3,6 +3,8 @@ import { NameSchema } from './ids.ts';
 
 // Where actions go over HTTP, and the two kinds of action that go there.
 
+const DAY_MS = 86_400_000;
+
 /** A file of this name holds it: a secret stands in no configuration, no revision, no message and no log. */
 export const SecretNameSchema = z
   .string()
@@ -52,6 +54,19 @@ const GotifyTargetSchema = z.strictObject({
   ...common,
 });
 
+/** The dead-man's switch: who gets these and then no more of them knows that Brink is down. */
+export const HeartbeatSchema = z
+  .strictObject({
+    url: HttpUrl.optional().describe('gets a POST with JSON; whoever reads the configuration reads it too'),
+    target: NameSchema.optional().describe('of `targets`, with `webhook`, in place of url: signed with its secret'),
+    every_ms: z.number().int().min(1000).max(DAY_MS).default(60_000).describe('while everything is ready'),
+    allow_private: common.allow_private,
+  })
+  .refine(({ url, target }) => (url === undefined) !== (target === undefined), {
+    message: 'either url or target',
+  });
+export type HeartbeatConfig = z.infer<typeof HeartbeatSchema>;
+
 /** A receiver of webhooks or notifications. Its kind is the key that holds its URL. */
 export const TargetSchema = z.union([WebhookTargetSchema, NtfyTargetSchema, GotifyTargetSchema]);
 export type TargetConfig = z.infer<typeof TargetSchema>;
@@ -61,8 +76,6 @@ export function targetKind(target: TargetConfig): TargetKind {
   if ('webhook' in target) return 'webhook';
   return 'ntfy' in target ? 'ntfy' : 'gotify';
 }
-
-const DAY_MS = 86_400_000;
 
 export const WebhookActionSchema = z.strictObject({
   target: NameSchema.describe('of `targets`, with `webhook`'),

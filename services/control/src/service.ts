@@ -19,6 +19,8 @@ import manifest from '../package.json' with { type: 'json' };
 import { createDispatcher, type DispatcherDeps } from './actions/dispatcher.ts';
 import { createHttpOut } from './actions/http-out.ts';
 import { createSecrets } from './actions/secrets.ts';
+import { createAlarms } from './alarms/alarms.ts';
+import { timeDispatches } from './alarms/dispatch-lag.ts';
 import type { ControlConfig } from './config.ts';
 import { type ConfigurationKeeper, createConfiguration } from './configuration/active.ts';
 import { createConfigurationEditor } from './configuration/edit.ts';
@@ -41,7 +43,7 @@ import { createDynsecCredentials } from './registry/dynsec-credentials.ts';
 import { createFileCredentials } from './registry/file-credentials.ts';
 import { createForeignRights } from './registry/foreign-rights.ts';
 import { createRules } from './rules/rules.ts';
-import { createStatus } from './status.ts';
+import { createStatus, problemsOf } from './status.ts';
 
 export type { ControlConfig } from './config.ts';
 
@@ -83,7 +85,12 @@ export function createService(o: ControlConfig, d: ServiceDeps): ControlService 
   const entrances = createEntrances(o, d, ground, core);
   const { gateways, http } = entrances;
   const dispatcher = createOutlet(d, ground, core, entrances);
-  const notes = () => (configuration.problem === undefined ? [] : [configuration.problem.detail]);
+  const alarms = createAlarms({
+    ...{ ...d, ...ground, http: ground.out, read: () => ledger.read },
+    configuration: () => configuration.current?.configuration,
+    problems: () => [...problems(), ...problemsOf(entrances.services.list())],
+  });
+  const notes = () => [...(configuration.problem === undefined ? [] : [configuration.problem.detail]), ...ledger.notes];
   const ops = createOps(o.ops, { registry, problems, notes, logger: d.logger });
   const parts: Part[] = [
     inDataFolder(o.dataDir),
@@ -102,6 +109,7 @@ export function createService(o: ControlConfig, d: ServiceDeps): ControlService 
     http,
   ];
   return {
+    alarms,
     get addresses() {
       return { http: http.address, ops: ops.address, link: gateways.address };
     },
@@ -263,7 +271,7 @@ function createEntrances(o: ControlConfig, d: ServiceDeps, ground: Ground, core:
     );
   };
   listenToFleet({ topics }, { mqtt, logger: d.logger, metrics, ledger, services, onAck: (key) => showAction(key) });
-  return { gateways, http, showAction };
+  return { gateways, http, showAction, services, uploads };
 }
 
 /** Where actions go out. */
@@ -271,10 +279,10 @@ function createOutlet(d: ServiceDeps, ground: Ground, core: Core, { showAction, 
   const { topics, metrics, mqtt, ledger, out: http, secrets } = ground;
   const configured = () => core.configuration.current?.configuration;
   const outbox: DispatcherDeps['ledger'] = {
-    lease: ledger.lease,
+    lease: timed.lease,
     onDue: ledger.onDue,
     async settle(outcomes) {
-      await ledger.settle(outcomes);
+      await timed.settle(outcomes);
       for (const { id } of outcomes) showAction(id, TOLD_WITH_COMMIT);
     },
   };
@@ -285,6 +293,7 @@ function createOutlet(d: ServiceDeps, ground: Ground, core: Core, { showAction, 
       mqttAllow: () => configured()?.site.mqtt_allow ?? [],
       targets: () => configured()?.targets ?? {},
       attempted: (kind, result) => metrics.attempts.labels(kind, result).inc(),
+  const timed = timeDispatches(ledger, { ...d, observe: (seconds) => metrics.dispatchLag.observe(seconds) });
     },
   );
   metrics.observeDispatcher(dispatcher);

@@ -19,10 +19,12 @@ const EXAMPLES = {
 } as const;
 
 export function checkTargets(rules: Readonly<Record<string, RuleConfig>>, merged: Merged): ConfigProblem[] {
-  const site = isRecord(merged.value.site) ? merged.value.site.notify : undefined;
-  const notify = NameSchema.safeParse(site);
+  const site = isRecord(merged.value.site) ? merged.value.site : {};
+  const notify = NameSchema.safeParse(site.notify);
+  const heartbeat = NameSchema.safeParse(isRecord(site.heartbeat) ? site.heartbeat.target : undefined);
   return [
     ...(notify.success ? checkName(notify.data, 'notify', ['site', 'notify'], merged) : []),
+    ...(heartbeat.success ? checkName(heartbeat.data, 'webhook', ['site', 'heartbeat', 'target'], merged) : []),
     ...usesOf(rules).flatMap(({ action, path }) => checkAction(action, path, notify.data, merged)),
   ];
 }

@@ -18,6 +18,10 @@ export function createActionReads(store: Store) {
     actionCounts(): Partial<Record<ActionState, number>> {
       const rows = all(store, 'SELECT state, count(*) AS count FROM action GROUP BY state');
       return Object.fromEntries(rows.map((row) => [String(row.state), Number(row.count)]));
+    oldestOpenAction(): number | undefined {
+      const row = one(store, 'SELECT min(created_ms) AS oldest FROM action WHERE next_ms IS NOT NULL');
+      return typeof row?.oldest === 'number' ? row.oldest : undefined;
+    },
     },
   };
 }
