@@ -95,6 +95,7 @@ export const CredentialsSchema = z
       client_id: NameSchema,
       username: NameSchema,
       password: z.string(),
+      url: z.string().optional().describe('of the broker, where this is known'),
     }),
     z.strictObject({ needed: z.literal(false), device: NameSchema, detail: z.string() }),
   ])

@@ -38,10 +38,18 @@ const SETTLING_MS = 2000;
 /** A service that ends with one of these before it was ready will do so again. */
 const REFUSALS = new Set([69, 75, 78]);
 
-/** @param env what every child inherits besides its own */
+interface FleetOptions {
+  readonly place: Place;
+  /** What every child inherits besides its own. */
+  readonly env: Readonly<Record<string, string>>;
+  /** Control's entrance, and the token that it asks for. */
+  readonly http: string;
+  readonly token?: string | undefined;
+}
+
 export function createFleet(
   plans: readonly ProcessPlan[],
-  o: { place: Place; env: Readonly<Record<string, string>>; http: string },
+  o: FleetOptions,
   d: { clock: Clock; random: () => number; screen: Screen },
 ): Fleet {
   const { clock, screen } = d;
@@ -114,7 +122,7 @@ export function createFleet(
       await startTogether(members.filter(({ plan }) => plan.name === 'broker'));
       const group = members.filter(({ plan }) => plan.name !== 'broker' && plan.name !== 'simulator');
       const ready = startTogether(group);
-      const missing = await readyOrNot(ready, { group, http: o.http }, { clock, signal: closing.signal });
+      const missing = await readyOrNot(ready, { group, ...o }, { clock, signal: closing.signal });
       if (signal.aborted) throw new BrinkError('E_CANCELLED', 'stopped while starting');
       // From here on what they log is shown, ready or not.
       for (const one of group) one.readyAt ??= clock.monotonic();

@@ -30,7 +30,7 @@ export async function untilAnswersReady(
 /** Resolves when the services are ready, or with what is missing when that takes too long though all of them answer. */
 export async function readyOrNot(
   ready: Promise<void>,
-  o: { group: readonly { plan: ProcessPlan }[]; http: string },
+  o: { group: readonly { plan: ProcessPlan }[]; http: string; token?: string | undefined },
   { clock, signal }: { clock: Clock; signal: AbortSignal },
 ): Promise<string[]> {
   const over = new AbortController();
@@ -51,9 +51,10 @@ export async function readyOrNot(
 async function whatIsMissing(o: {
   group: readonly { plan: ProcessPlan }[];
   http: string;
+  token?: string | undefined;
 }): Promise<string[] | undefined> {
   const [status, ...each] = await Promise.all([
-    statusOf(o.http),
+    statusOf(o),
     ...o.group.map(async ({ plan: { name, ops = '' } }) => {
       if (!(await isLive(ops))) return undefined;
       return (await problemsOf(ops)).map((problem) => `${name}: ${problem}`);
@@ -86,9 +87,10 @@ async function isLive(ops: string): Promise<boolean> {
 }
 
 /** `/v1/status`; undefined when control does not answer there. */
-async function statusOf(http: string): Promise<Status | undefined> {
+async function statusOf(o: { http: string; token?: string | undefined }): Promise<Status | undefined> {
   try {
-    const answer = await fetch(`${http}/v1/status`, { signal: AbortSignal.timeout(ASK_MS_MAX) });
+    const headers: Record<string, string> = o.token === undefined ? {} : { authorization: `Bearer ${o.token}` };
+    const answer = await fetch(`${o.http}/v1/status`, { headers, signal: AbortSignal.timeout(ASK_MS_MAX) });
     return answer.ok ? ((await answer.json()) as Status) : undefined;
   } catch {
     return undefined;

@@ -54,7 +54,11 @@ test('a taken port is named, with its use and the option that chooses another', 
   await using server = createServer().listen(0, '127.0.0.1');
   await new Promise((done) => server.once('listening', done));
   const { port } = server.address() as { port: number };
-  const check = checkPorts([{ port, use: 'HTTP', option: '--port' }], systemClock, AbortSignal.timeout(10_000));
+  const check = checkPorts(
+    [{ host: '127.0.0.1', port, use: 'HTTP', option: '--port' }],
+    systemClock,
+    AbortSignal.timeout(10_000),
+  );
   const error = await check.then(
     () => undefined,
     (reason: unknown) => reason,

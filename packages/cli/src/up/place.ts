@@ -1,4 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto';
+import { existsSync } from 'node:fs';
 import { chmod, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -17,6 +18,12 @@ export interface Place {
   readonly sockets: { readonly inference: string; readonly control: string };
   /** The broker's users, by hash. */
   readonly usersFile: string;
+  /** Its devices, by hash; control writes it. It stays from run to run, as everything in this folder. */
+  readonly devicesFile: string;
+  /** The token of the HTTP entrance; there with `lan`. */
+  readonly tokenFile: string;
+  /** Passwords of the simulated devices; there with `lan`. */
+  readonly simulatedFile: string;
   passwordFile(service: ServiceName): string;
   release(): Promise<void>;
 }
@@ -26,9 +33,10 @@ const SOCKET_PATH_BYTES_MAX = process.platform === 'darwin' ? 103 : 107;
 
 /**
  * Takes the data folder for this run and lays out run/ (sockets, credentials of this run) and logs/.
+ * @param lan the network may come in: a token for HTTP, and credentials for the simulated devices of these names
  * @throws BrinkError E_LOCKED when another `brink up` has it, E_STORAGE_READONLY, E_STORAGE_FULL
  */
-export async function takePlace(data: string): Promise<Place> {
+export async function takePlace(data: string, lan?: { readonly simulated: readonly string[] }): Promise<Place> {
   const folder = await openDataFolder(data).catch((reason: unknown) => {
     const error = BrinkError.from(reason);
     if (error.code !== 'E_LOCKED') throw error;
@@ -43,16 +51,25 @@ export async function takePlace(data: string): Promise<Place> {
     await chmod(run, 0o700);
     await mkdir(logs, { recursive: true });
     const sockets = await socketFolder(run);
-    await writeCredentials(run);
+    const kept = join(data, 'credentials');
+    const tokenFile = join(kept, 'http-token');
+    const simulatedFile = join(run, 'simulated.json');
+    await mkdir(kept, { recursive: true, mode: 0o700 });
+    await writeCredentials(run, simulatedFile, lan?.simulated ?? []);
+    if (lan !== undefined && !existsSync(tokenFile)) await secretFile(tokenFile, randomSecret());
     return {
       data,
       logs,
       sockets: { inference: join(sockets, 'inference.sock'), control: join(sockets, 'control.sock') },
       usersFile: join(run, 'users.json'),
+      devicesFile: join(kept, 'devices.json'),
+      tokenFile,
+      simulatedFile,
       passwordFile: (service) => join(run, `${service}.password`),
       async release() {
         if (sockets !== run) await rm(sockets, { recursive: true, force: true });
         for (const service of SERVICES) await rm(join(run, `${service}.password`), { force: true });
+        await rm(simulatedFile, { force: true });
         await folder.release();
       },
     };
@@ -77,19 +94,24 @@ async function socketFolder(run: string): Promise<string> {
 }
 
 /** New for each run. Files, because a command line and an environment can be read by others. */
-async function writeCredentials(run: string): Promise<void> {
+async function writeCredentials(run: string, simulatedFile: string, simulated: readonly string[]): Promise<void> {
   const users = [];
+  const user = (username: string, role: string, password: string) => ({
+    ...{ username, role },
+    sha256: createHash('sha256').update(password).digest('hex'),
+  });
   for (const service of SERVICES) {
-    const password = `brk_${randomBytes(32).toString('base64url')}`;
+    const password = randomSecret();
     await secretFile(join(run, `${service}.password`), password);
-    users.push({
-      username: `brink.${service}`,
-      role: service,
-      sha256: createHash('sha256').update(password).digest('hex'),
-    });
+    users.push(user(`brink.${service}`, service, password));
   }
+  const passwords = Object.fromEntries(simulated.map((device) => [device, randomSecret()]));
+  for (const [device, password] of Object.entries(passwords)) users.push(user(device, 'device', password));
+  if (simulated.length > 0) await secretFile(simulatedFile, JSON.stringify(passwords));
   await secretFile(join(run, 'users.json'), JSON.stringify({ users }));
 }
+
+const randomSecret = () => `brk_${randomBytes(32).toString('base64url')}`;
 
 async function secretFile(path: string, text: string): Promise<void> {
   await rm(path, { force: true });

@@ -1,3 +1,4 @@
+import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
 import type { Place, ServiceName } from './place.ts';
 import type { WantedPort } from './ports.ts';
@@ -7,6 +8,8 @@ export interface UpOptions {
   readonly config: string;
   readonly models: string;
   readonly demo: boolean;
+  /** Reachable from the network: MQTT with credentials, HTTP with a token. */
+  readonly lan: boolean;
   /** First level of every topic. */
   readonly topicRoot: string;
   readonly port: number;
@@ -33,6 +36,8 @@ export interface ProcessPlan {
 }
 
 const HOST = '127.0.0.1';
+const EVERYWHERE = '0.0.0.0';
+const entranceHost = ({ lan }: Pick<UpOptions, 'lan'>) => (lan ? EVERYWHERE : HOST);
 
 export const addresses = (o: UpOptions) => ({
   http: `http://${HOST}:${o.port}`,
@@ -48,16 +53,24 @@ export const addresses = (o: UpOptions) => ({
 
 export function wantedPorts(o: UpOptions): WantedPort[] {
   return [
-    { port: o.mqttPort, use: 'MQTT', option: '--mqtt-port' },
-    { port: o.port, use: 'HTTP', option: '--port' },
-    { port: o.oipPort, use: 'Open Inference Protocol', option: '--oip-port' },
-    { port: o.oipPort + 1, use: 'Open Inference Protocol over gRPC', option: '--oip-port' },
+    { host: entranceHost(o), port: o.mqttPort, use: 'MQTT', option: '--mqtt-port' },
+    { host: entranceHost(o), port: o.port, use: 'HTTP', option: '--port' },
+    { host: HOST, port: o.oipPort, use: 'Open Inference Protocol', option: '--oip-port' },
+    { host: HOST, port: o.oipPort + 1, use: 'Open Inference Protocol over gRPC', option: '--oip-port' },
     ...['gateway', 'inference', 'control', 'broker'].map((service, index) => ({
+      host: HOST,
       port: o.opsPort + index,
       use: `health and metrics of ${service}`,
       option: '--ops-port',
     })),
   ];
+}
+
+/** How this machine is called on its network, as far as it knows: its first address that is not its own alone. */
+export function publicUrl(protocol: 'mqtt' | 'http', port: number): string {
+  const addresses = Object.values(networkInterfaces()).flatMap((those) => those ?? []);
+  const found = addresses.find(({ family, internal }) => family === 'IPv4' && !internal);
+  return `${protocol}://${found?.address ?? HOST}:${port}`;
 }
 
 /**
@@ -93,9 +106,11 @@ export function planProcesses(o: UpOptions, place: Place, root: string): Process
     // Its garbage is buffers of frames, of which V8 sees little: the small collections that free them would come too late.
     youngMb: 2,
     env: {
-      BRINK_BROKER_HOST: HOST,
+      BRINK_BROKER_HOST: entranceHost(o),
+      BRINK_BROKER_ANONYMOUS: o.lan ? 'never' : 'loopback',
       BRINK_BROKER_PORT: String(o.mqttPort),
       BRINK_BROKER_USERS_FILE: place.usersFile,
+      BRINK_BROKER_DEVICES_FILE: place.devicesFile,
       BRINK_OPS_HOST: HOST,
       BRINK_OPS_PORT: String(o.opsPort + 3),
     },
@@ -106,7 +121,7 @@ export function planProcesses(o: UpOptions, place: Place, root: string): Process
     name: 'simulator',
     module: join(root, 'packages/device/src/simulate.ts'),
     args: [],
-    env: { BRINK_MQTT_URL: mqtt },
+    env: { BRINK_MQTT_URL: mqtt, ...(o.lan ? { BRINK_SIMULATE_PASSWORDS_FILE: place.simulatedFile } : {}) },
     needed: false,
   };
   return [
@@ -115,9 +130,14 @@ export function planProcesses(o: UpOptions, place: Place, root: string): Process
       ...recordings,
       BRINK_CONFIG_DIR: o.config,
       BRINK_LINK_LISTEN: controlLink,
-      BRINK_HTTP_HOST: HOST,
+      BRINK_HTTP_HOST: entranceHost(o),
       BRINK_HTTP_PORT: String(o.port),
+      BRINK_DEVICES_FILE: place.devicesFile,
+      BRINK_DEVICES_CREDENTIALS: o.lan ? 'required' : 'optional',
       BRINK_INFERENCE_URL: oip,
+      ...(o.lan
+        ? { BRINK_HTTP_TOKEN_FILE: place.tokenFile, BRINK_MQTT_PUBLIC_URL: publicUrl('mqtt', o.mqttPort) }
+        : {}),
     }),
     service('inference', o.opsPort + 1, {
       BRINK_LINK_LISTEN: inferenceLink,

@@ -1,10 +1,10 @@
 import { existsSync, statSync } from 'node:fs';
 import { BrinkError } from '@brink/protocol';
 import { exitCodeOf, systemClock } from '@brink/runtime';
-import { createApi } from '../api.ts';
+import { createApi, readToken } from '../api.ts';
 import { followEvents, type LiveEvent } from '../follow.ts';
 import { describe, paintOn } from '../terminal.ts';
-import type { Context, ExitCode } from '../verb.ts';
+import { type Context, type ExitCode, filled } from '../verb.ts';
 import { createFleet, type FleetEnd } from './fleet.ts';
 import { createLive } from './live.ts';
 import { createNews, pollNews } from './news.ts';
@@ -45,15 +45,16 @@ async function up(context: Context, o: UpOptions): Promise<ExitCode> {
   // Whoever is refused leaves no data folder behind; where there is one, it says best who else is running.
   const fresh = !existsSync(o.data);
   if (fresh) await mayStart(false);
-  const place = await takePlace(o.data);
+  const place = await takePlace(o.data, o.lan ? { simulated: simulatedOf(context, o) } : undefined);
   try {
     if (!fresh) await mayStart(true);
     const screen = context.json ? createJsonScreen(terminal, o) : createTextScreen(terminal, o, root, Date.now);
     screen.begin(versionOf(root));
     const plans = planProcesses(o, place, root);
+    const token = o.lan ? readToken(place.tokenFile) : undefined;
     const fleet = createFleet(
       plans,
-      { place, env: inherited(context.env), http: addresses(o).http },
+      { place, env: inherited(context.env), http: addresses(o).http, token },
       { clock: systemClock, random: Math.random, screen },
     );
     const stopped = Promise.withResolvers<FleetEnd>();
@@ -62,7 +63,7 @@ async function up(context: Context, o: UpOptions): Promise<ExitCode> {
     const over = new AbortController();
     const running = fleet
       .start(AbortSignal.any([signal, over.signal]))
-      .then(() => showLive(context, o, screen, over.signal));
+      .then(() => showLive(context, { ...o, token }, screen, over.signal));
     const broke = running.then(
       () => new Promise<never>(() => {}),
       (error: unknown): FleetEnd => ({
@@ -84,11 +85,16 @@ async function up(context: Context, o: UpOptions): Promise<ExitCode> {
 }
 
 /** Decisions, actions and news as control has them. That control is being restarted was told already. */
-async function showLive(context: Context, o: UpOptions, screen: Screen, over: AbortSignal): Promise<void> {
+async function showLive(
+  context: Context,
+  o: UpOptions & { token: string | undefined },
+  screen: Screen,
+  over: AbortSignal,
+): Promise<void> {
   if (context.json) return;
   const live = createLive(paintOn(context.terminal), Date.now);
   const news = createNews(paintOn(context.terminal), Date.now);
-  const api = createApi({ url: addresses(o).http });
+  const api = createApi({ url: addresses(o).http, ...(o.token === undefined ? {} : { token: o.token }) });
   const timer = setInterval(() => screen.live(live.summary(news.refused())), SUMMARY_EVERY_MS);
   const seen = ({ decision, action }: LiveEvent) =>
     screen.live(action === undefined ? live.decision(decision) : live.action(action));
@@ -101,6 +107,12 @@ async function showLive(context: Context, o: UpOptions, screen: Screen, over: Ab
     clearInterval(timer);
     await api.close();
   }
+}
+
+/** Its devices, by the names that simulation.ts gives them; they need credentials like everybody else. */
+function simulatedOf({ env }: Context, { demo }: UpOptions): string[] {
+  if (!demo) return [];
+  return [filled(env['BRINK_SIMULATE_CAMERA']) ?? 'cam-1', filled(env['BRINK_SIMULATE_FEEDER']) ?? 'feeder-1'];
 }
 
 /** The last word: after everything has stopped. */

@@ -5,7 +5,7 @@ import { createJsonScreen, createTextScreen } from './screen.ts';
 
 const root = resolve(import.meta.dirname, '../../../..');
 const options: UpOptions = {
-  ...{ data: join(root, 'data'), config: join(root, 'config'), models: join(root, 'models'), demo: true },
+  ...{ data: join(root, 'data'), config: join(root, 'config'), models: join(root, 'models'), demo: true, lan: false },
   ...{ topicRoot: 'brink', port: 8080, mqttPort: 1883, oipPort: 8000, opsPort: 9101 },
 };
 

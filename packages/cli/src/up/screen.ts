@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { clockTime, near, paintOn, printable, type Terminal } from '../terminal.ts';
-import { addresses, type ProcessName, type UpOptions } from './plan.ts';
+import { addresses, type ProcessName, publicUrl, type UpOptions } from './plan.ts';
 
 /** What `brink up` tells: lines for people, or one JSON object per line on stdout. */
 export interface Screen {
@@ -34,7 +34,8 @@ export function createJsonScreen(terminal: Terminal, o: UpOptions): Screen {
     ready: (service, ms, restarts) => say('service-ready', { service, ms, restarts }),
     waiting: (problems) => say('waiting', { problems }),
     ended: (service, how, againMs) => say('ended', { service, how, again_ms: againMs ?? null }),
-    allReady: (ms, pids) => say('ready', { ms, ...addresses(o), pids }),
+    allReady: (ms, pids) =>
+      say('ready', { ms, ...addresses(o), ...(o.lan ? { token_file: tokenFileOf(o) } : {}), pids }),
     degraded: (ms, problems) => say('degraded', { ms, problems }),
     note: (service, text, severe) => terminal.note(`${service}${severe ? ' error' : ''}: ${printable(text)}`),
     live: () => {},
@@ -107,7 +108,29 @@ export function createTextScreen(terminal: Terminal, o: UpOptions, root: string,
   };
 }
 
+const tokenFileOf = (o: UpOptions) => join(o.data, 'credentials', 'http-token');
+
+/** Everybody on the network may come, with a token or as a device with a password; in the clear. */
+function whereToLookOnTheNetwork(o: UpOptions): string[] {
+  const url = o.port === 8080 ? '' : ` --url ${addresses(o).http}`;
+  return [
+    `  API     ${publicUrl('http', o.port)}/v1/status   docs ${publicUrl('http', o.port)}/docs`,
+    `  MQTT    ${publicUrl('mqtt', o.mqttPort)}   topics ${o.topicRoot}/#`,
+    '  Reachable from the network, without encryption: there is no TLS yet.',
+    `  models  ${addresses(o).oip}/v2 (Open Inference Protocol; this machine only)`,
+    healthLine(o.opsPort),
+    `  logs    ${shown(o.data)}/logs`,
+    'Everybody needs credentials, also on this machine. Try, from another terminal:',
+    `  export BRINK_HTTP_TOKEN_FILE=${shown(tokenFileOf(o))}`,
+    `  npx brink devices add cam-9${url}`,
+    `  npx brink tokens add dashboard --scope decisions:read${url}`,
+    `  npx brink watch${url}`,
+    '',
+  ];
+}
+
 function whereToLook(o: UpOptions, root: string): string[] {
+  if (o.lan) return whereToLookOnTheNetwork(o);
   const { http, oip } = addresses(o);
   const url = o.port === 8080 ? '' : ` --url ${http}`;
   // `brink send` publishes over MQTT where it finds the broker by itself.

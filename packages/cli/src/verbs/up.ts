@@ -5,6 +5,7 @@ import { type Context, type Edge, filled, type VerbOptions, verb, wholeNumber } 
 
 interface UpFlags extends VerbOptions {
   demo: boolean;
+  lan?: boolean;
   data: string;
   config?: string;
   models?: string;
@@ -22,6 +23,7 @@ export function addUp(program: Command, edge: Edge): void {
     .command('up')
     .description('run everything on this machine: broker, services, simulated devices')
     .option('--no-demo', 'without the simulated camera and feeder')
+    .option('--lan', 'reachable from the network: MQTT with credentials, HTTP with a token (no TLS yet)')
     .option('--data <folder>', 'where decisions, logs and sockets lie', 'data')
     .option('--config <folder>', 'the site (default: config/ of the project)')
     .option('--models <folder>', '(default: models/ of the project)')
@@ -29,7 +31,12 @@ export function addUp(program: Command, edge: Edge): void {
     .option('--mqtt-port <n>', 'the embedded broker', port, 1883)
     .option('--oip-port <n>', 'Open Inference Protocol: this one over HTTP, the one after it over gRPC', port, 8000)
     .option('--ops-port <n>', 'health and metrics: this one and the three after it', port, 9101);
-  const example = ['brink up', 'brink up --no-demo', 'brink up --data /tmp/brink --port 8090 --mqtt-port 1884'];
+  const example = [
+    'brink up',
+    'brink up --no-demo',
+    'brink up --lan',
+    'brink up --data /tmp/brink --port 8090 --mqtt-port 1884',
+  ];
   verb<UpFlags>(edge, command, example, async (context, flags) => {
     // Loaded when it is needed: the other verbs start faster without it.
     const { runUp } = await import('../up/run.ts');
@@ -43,6 +50,7 @@ function optionsOf({ root, env }: Context, flags: UpFlags): UpOptions {
     config: resolve(flags.config ?? join(root, 'config')),
     models: resolve(flags.models ?? join(root, 'models')),
     demo: flags.demo,
+    lan: flags.lan === true,
     topicRoot: filled(env['BRINK_TOPIC_ROOT']) ?? 'brink',
     port: flags.port,
     mqttPort: flags.mqttPort,

@@ -22,6 +22,8 @@ export interface DevicesDeps {
   readonly credentials: CredentialStore;
   readonly approvals: Approvals;
   readonly reports: () => readonly GatewayReport[];
+  /** What devices call the broker. */
+  readonly publicUrl?: string | undefined;
   /** Of the site, now. */
   readonly join: () => 'open' | 'approve';
 }
@@ -78,7 +80,8 @@ export function createDevices(d: DevicesDeps) {
         const credentials = await d.credentials.create(name);
         const made = credentials.needed ? { credentials_at: new Date(d.clock.now()).toISOString() } : {};
         await put(name, { registered: true, ...made });
-        return credentials;
+        if (!credentials.needed || d.publicUrl === undefined) return credentials;
+        return { ...credentials, url: d.publicUrl };
       }),
     /** Of a device that the ledger does not know too: a restored broker may know more than it. */
     revokeCredentials: (name: string): Promise<void> =>
