@@ -41,7 +41,13 @@ describe('a migration', () => {
     expect((await openWith([FIRST])).version).toBe(1);
   });
 
+  it('of a new store copies nothing: there is nothing yet', async () => {
+    await openWith([FIRST, SECOND]);
+    expect((await readdir(folder)).filter((name) => name.includes('.v'))).toEqual([]);
+  });
+
   it('is not made twice', async () => {
+    await openWith([FIRST]);
     await openWith([FIRST, SECOND]);
     await openWith([FIRST, SECOND]);
     expect((await readdir(folder)).filter((name) => name.endsWith('.v1'))).toEqual(['ledger.db.v1']);
