@@ -94,8 +94,9 @@ export function createRulebook(store: Store) {
       return apply({ kind: 'decision', decision, receivedMs, nowMs });
     },
     tick: (dueMs: number, nowMs: number) => apply({ kind: 'tick', dueMs, nowMs }),
-    action(rule: string, key: string, id: string, change: 'sent' | 'acked' | 'unsent'): void {
-      apply({ kind: 'action', rule, key, id, change });
+    /** @param nowMs when it was sent; default: as soon as it was emitted */
+    action(rule: string, key: string, id: string, change: 'sent' | 'acked' | 'unsent', nowMs?: number): void {
+      apply({ kind: 'action', rule, key, id, change, ...(nowMs === undefined ? {} : { nowMs }) });
     },
 
     /** @throws BrinkError E_NOT_FOUND, E_BAD_REQUEST */
