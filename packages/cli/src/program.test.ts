@@ -49,6 +49,7 @@ const VERBS = [
   ['devices'],
   ['devices', 'list'],
   ['devices', 'add'],
+  ['devices', 'approve'],
   ['devices', 'rotate'],
   ['devices', 'show'],
   ['devices', 'revoke'],
@@ -67,6 +68,12 @@ const VERBS = [
   ['check'],
   ['schema'],
   ['token'],
+  ['tokens'],
+  ['tokens', 'list'],
+  ['tokens', 'add'],
+  ['tokens', 'revoke'],
+  ['tokens', 'recover'],
+  ['audit'],
   ['init'],
 ];
 
@@ -95,6 +102,10 @@ test.each([
   [['models', 'serve', 'cats', 'two']],
   [['models', 'rollback', '../cats']],
   [['status', '--nope']],
+  [['tokens', 'add', 'me']],
+  [['tokens', 'add', 'Me', '--scope', 'admin']],
+  [['tokens', 'add', 'me', '--scope', 'everything']],
+  [['tokens', 'add', 'me', '--scope', 'admin', '--days', '9999']],
 ])('%j is bad usage: exit 2 and a line that says why', async (argv) => {
   const { code, err } = await brink(argv);
   expect(code).toBe(2);

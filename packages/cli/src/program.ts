@@ -12,6 +12,7 @@ import { addModels } from './verbs/models.ts';
 import { addSchema } from './verbs/schema.ts';
 import { addSend } from './verbs/send.ts';
 import { addStatus } from './verbs/status.ts';
+import { addAudit, addTokens } from './verbs/tokens.ts';
 import { addUp } from './verbs/up.ts';
 import { addWatch } from './verbs/watch.ts';
 
@@ -29,6 +30,8 @@ const VERBS = [
   addCheck,
   addSchema,
   addToken,
+  addTokens,
+  addAudit,
   addInit,
 ];
 

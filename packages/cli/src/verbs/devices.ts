@@ -12,9 +12,10 @@ import type { Api } from '../api.ts';
 import { table } from '../terminal.ts';
 import { type Context, type Edge, filled, usingApi, type VerbOptions, verb, withApi } from '../verb.ts';
 
+type DeviceItem = DeviceRecord & { waiting?: boolean };
 type StreamItem = StreamConfig & { name: string };
 
-/** `brink devices list|add|rotate|show|revoke`. Without a word: list. */
+/** `brink devices list|add|approve|rotate|show|revoke`. Without a word: list. */
 export function addDevices(program: Command, edge: Edge): void {
   const devices = program
     .command('devices')
@@ -22,6 +23,7 @@ export function addDevices(program: Command, edge: Edge): void {
     .addHelpText('after', '\nExamples:\n  $ brink devices\n  $ brink devices add cam-9');
   addList(devices, edge);
   addAdd(devices, edge);
+  addApprove(devices, edge);
   addShow(devices, edge);
   addRevoke(devices, edge);
 }
@@ -30,11 +32,12 @@ function addList(devices: Command, edge: Edge): void {
   const command = withApi(devices.command('list', { isDefault: true })).description('every device that is known');
   verb<VerbOptions>(edge, command, ['brink devices', 'brink devices list --json'], async (context, options) =>
     usingApi(context, options, async (api) => {
-      const page = await api.get<{ items: DeviceRecord[] }>('/v1/devices');
+      const page = await api.get<{ items: DeviceItem[] }>('/v1/devices');
       const rows = page.items.map((device) => [
         device.name,
         device.state,
-        device.registered ? 'registered' : 'joined by itself',
+        device.waiting === true ? 'waits to be approved' : device.registered ? 'registered' : 'joined by itself',
+        device.credentials_at === undefined ? 'no credentials' : `credentials of ${device.credentials_at}`,
         device.last_seen ?? 'never seen',
         device.note ?? '',
       ]);
@@ -79,7 +82,8 @@ async function register(api: Api, device: string, note: string | undefined): Pro
 }
 
 async function howToUse(api: Api, context: Context, device: string, credentials: Credentials) {
-  const url = filled(context.env['BRINK_MQTT_PUBLIC_URL']) ?? 'mqtt://127.0.0.1:1883';
+  const told = credentials.needed ? credentials.url : undefined;
+  const url = told ?? filled(context.env['BRINK_MQTT_PUBLIC_URL']) ?? 'mqtt://127.0.0.1:1883';
   const topics = createTopics(filled(context.env['BRINK_TOPIC_ROOT']) ?? 'brink');
   const { items } = await api.get<{ items: StreamItem[] }>('/v1/streams');
   const streams = items.filter((stream) => matchesGlob(device, stream.devices)).map((stream) => stream.name);
@@ -130,14 +134,31 @@ function addShow(devices: Command, edge: Edge): void {
   );
 }
 
+/** Where `site.join` is approve, its frames are taken from now on. */
+function addApprove(devices: Command, edge: Edge): void {
+  const command = withApi(devices.command('approve'))
+    .description('take the frames of a device that came by itself (site.join: approve)')
+    .argument('<device>', 'its name', deviceName)
+    .option('--note <text>', 'what it is');
+  const example = ['brink devices approve cam-9', "brink devices approve cam-9 --note 'above the gate'"];
+  verb<VerbOptions & { note?: string }>(edge, command, example, async (context, options, device = '') =>
+    usingApi(context, options, async (api) => {
+      const note = options.note === undefined ? {} : { note: options.note };
+      const record = await api.send<DeviceItem>('PATCH', `/v1/devices/${device}`, { registered: true, ...note });
+      context.show(record, [`${device} is approved`]);
+      return 0;
+    }),
+  );
+}
+
 function addRevoke(devices: Command, edge: Edge): void {
   const command = withApi(devices.command('revoke'))
-    .description('take a device its credentials away; its connection ends')
+    .description('take a device its credentials and approval away; its connection ends within a second')
     .argument('<device>', 'its name', deviceName);
   verb<VerbOptions>(edge, command, ['brink devices revoke cam-9'], async (context, options, device = '') =>
     usingApi(context, options, async (api) => {
-      await api.send('DELETE', `/v1/devices/${device}`);
-      context.show({ revoked: device }, [`${device} is out`]);
+      await api.send('DELETE', `/v1/devices/${device}/credentials`);
+      context.show({ revoked: device }, [`${device} is out; \`brink devices rotate ${device}\` lets it in again`]);
       return 0;
     }),
   );

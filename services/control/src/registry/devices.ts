@@ -89,7 +89,8 @@ export function createDevices(d: DevicesDeps) {
         checked(name);
         await d.credentials.revoke(name);
         await known(name);
-        await d.ledger.putDevice(name, { credentials_at: null });
+        // Where devices are approved, this one no longer is.
+        await put(name, { credentials_at: null, registered: false });
       }),
     notice: notices.notice,
     meet: notices.meet,
