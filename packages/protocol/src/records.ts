@@ -178,6 +178,12 @@ export type DecisionSummary = z.infer<typeof DecisionSummarySchema>;
 export const ActionExplanationSchema = z
   .strictObject({
     action: ActionRecordSchema,
+    cause: z
+      .enum(['rule', 'timer', 'test', 'person'])
+      .describe(
+        'a decision on which a rule acted; time that passed for it; a person who fired the rule, or ordered it',
+      ),
+    by: z.string().optional().describe('of test and person: who'),
     ack: ActionRecordSchema.shape.ack.nullable(),
     attempts: z.array(AttemptSchema),
     because: BecauseSchema.nullable(),
