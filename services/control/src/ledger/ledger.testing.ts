@@ -9,8 +9,8 @@ import {
   OutcomeSchema,
   type RuleConfig,
 } from '@brink/protocol';
-import { type Clock, silentLogger, systemClock } from '@brink/runtime';
-import { createLedger, type Ledger, type LedgerConfig } from './ledger.ts';
+import { silentLogger, systemClock } from '@brink/runtime';
+import { createLedger, type Ledger, type LedgerConfig, type LedgerDeps } from './ledger.ts';
 import type { Committed, LedgerItem } from './records.ts';
 
 // What tests of the ledger, and of what stands on it, share.
@@ -23,9 +23,14 @@ export interface OpenLedger extends AsyncDisposable {
 }
 
 /** A started ledger in a folder of its own (or the one given), gone with the block. */
-export async function openLedger(options: Partial<LedgerConfig> & { clock?: Clock } = {}): Promise<OpenLedger> {
-  const { clock = systemClock, folder = await mkdtemp(join(tmpdir(), 'brink-ledger-')), ...config } = options;
-  const ledger = createLedger({ groupMs: 0, ...config, folder }, { logger: silentLogger, clock });
+export async function openLedger(
+  options: Partial<LedgerConfig> & Partial<Pick<LedgerDeps, 'clock' | 'use'>> = {},
+): Promise<OpenLedger> {
+  const { clock = systemClock, use, folder = await mkdtemp(join(tmpdir(), 'brink-ledger-')), ...config } = options;
+  const ledger = createLedger(
+    { groupMs: 0, ...config, folder },
+    { logger: silentLogger, clock, ...(use === undefined ? {} : { use }) },
+  );
   const feed: Committed[] = [];
   ledger.onCommitted((committed) => feed.push(committed));
   await ledger.start(new AbortController().signal);
