@@ -1,8 +1,8 @@
 export { type Ballast, createBallast } from './ballast.ts';
-export { collectBuffersEarly } from './buffers.ts';
 export { type Clock, createTestClock, systemClock, type Timer } from './clock.ts';
 export { type DataFolder, openDataFolder } from './datafolder.ts';
 export { type ChildMetrics, createChildMetrics, type ExitReason } from './exits.ts';
+export { collectBuffersEarly } from './heap.ts';
 export { createPlainHistogram, type PlainHistogram } from './histogram.ts';
 export { formatLinkAddress, type LinkAddress, parseLinkAddress } from './link/address.ts';
 export { giveBack } from './link/buffers.ts';

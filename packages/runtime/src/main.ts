@@ -1,5 +1,6 @@
 import { BrinkError, type ErrorCode } from '@brink/protocol';
 import { z } from 'zod';
+import { boundHeapGrowth } from './heap.ts';
 import { createLogger, type Logger } from './logger.ts';
 import { logSettings, readSettings } from './settings.ts';
 
@@ -36,6 +37,7 @@ export async function runMain(o: {
   /** default 10,000 */
   stopMsMax?: number;
 }): Promise<never> {
+  boundHeapGrowth();
   const stopMsMax = o.stopMsMax ?? 10_000;
   const starting = new AbortController();
   let service: Service | undefined;
