@@ -96,7 +96,7 @@ export function createHttp(o: HttpConfig, d: HttpDeps): Http {
       topicRoot: o.topicRoot,
     });
     addStatus(to, d);
-    addDecisions(to, { read });
+    addDecisions(to, { read, clock: d.clock });
     addActions(to, { ledger });
     addDevices(to, d);
     addCatalogue(to, { ...d, configuration, revision: () => d.configuration.active.revision, read });

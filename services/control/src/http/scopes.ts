@@ -41,6 +41,7 @@ export const RIGHTS: Readonly<Record<string, Right>> = {
 
   'GET /v1/devices/:id/state': { scope: 'decisions:read', device: 'path' },
   'GET /v1/decisions': { scope: 'decisions:read', device: 'query' },
+  'GET /v1/decisions/summary': { scope: 'decisions:read', device: 'query' },
   'GET /v1/decisions/:id': decision,
   'GET /v1/decisions/:id/explain': decision,
   'GET /v1/actions': decisions,

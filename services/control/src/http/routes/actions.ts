@@ -1,4 +1,5 @@
 import {
+  ACTION_KINDS,
   ActionExplanationSchema,
   ActionRecordSchema,
   ActionStateSchema,
@@ -9,13 +10,26 @@ import {
 import { z } from 'zod';
 import type { Ledger } from '../../ledger/ledger.ts';
 import { type App, problems } from '../app.ts';
-import { LIMIT_DEFAULT, limit, pageOf, whole } from '../query.ts';
+import { LIMIT_DEFAULT, limit, pageOf, time, whole } from '../query.ts';
 
 const before = whole(1, Number.MAX_SAFE_INTEGER).optional().describe('`next` of the page before');
+const errorCode = z
+  .string()
+  .regex(/^E_[A-Z_]{1,40}$/)
+  .optional();
 const ActionQuery = z.strictObject({
   state: ActionStateSchema.optional(),
   rule: NameSchema.optional(),
-  target: z.string().min(1).max(256).optional().describe('the device of a command, the topic of a publish'),
+  kind: z.enum(ACTION_KINDS).optional(),
+  target: z
+    .string()
+    .min(1)
+    .max(256)
+    .optional()
+    .describe('the device of a command, the topic of a publish, a name of `targets`'),
+  code: errorCode.describe('of the error that it ended with, or that its last attempt had'),
+  since: time.optional().describe('made at or after'),
+  until: time.optional().describe('made before'),
   before,
   limit,
 });
@@ -34,7 +48,8 @@ export function addActions(app: App, d: { ledger: Ledger }): void {
         response: { 200: pageOf(ActionRecordSchema), ...problems },
       },
     },
-    ({ query }) => ledger.read.actions({ ...query, limit: query.limit ?? LIMIT_DEFAULT }),
+    ({ query: { since, until, limit: wanted, ...query } }) =>
+      ledger.read.actions({ ...query, since_ms: since, until_ms: until, limit: wanted ?? LIMIT_DEFAULT }),
   );
   app.get(
     '/v1/actions/:id',
@@ -67,10 +82,7 @@ export function addActions(app: App, d: { ledger: Ledger }): void {
 const DeadQuery = z.strictObject({
   device: z.string().min(1).max(200).optional(),
   stream: z.string().min(1).max(200).optional(),
-  code: z
-    .string()
-    .regex(/^E_[A-Z_]{1,40}$/)
-    .optional(),
+  code: errorCode,
   before,
   limit,
 });

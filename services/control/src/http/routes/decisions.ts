@@ -1,13 +1,24 @@
-import { BrinkError, DecisionExplanationSchema, DecisionSchema, NameSchema, parseUnitId } from '@brink/protocol';
+import {
+  BrinkError,
+  DecisionExplanationSchema,
+  DecisionSchema,
+  DecisionSummarySchema,
+  NameSchema,
+  parseUnitId,
+} from '@brink/protocol';
+import type { Clock } from '@brink/runtime';
 import { z } from 'zod';
 import type { LedgerReads } from '../../ledger/records.ts';
 import { type App, problems } from '../app.ts';
 import { LIMIT_DEFAULT, limit, pageOf, score, time, whole } from '../query.ts';
 
-const Query = z.strictObject({
+const lane = {
   device: NameSchema.optional(),
   stream: NameSchema.optional(),
   pipeline: NameSchema.optional(),
+};
+const Query = z.strictObject({
+  ...lane,
   label: z.string().min(1).max(200).optional(),
   score_min: score.optional(),
   outcome: z.enum(['decided', 'expired', 'dead']).optional(),
@@ -15,6 +26,19 @@ const Query = z.strictObject({
   until: time.optional().describe('received before'),
   after: whole(0, Number.MAX_SAFE_INTEGER).optional().describe('running number; oldest first from the one after it'),
   limit,
+});
+
+const DAY_S = 86_400;
+const BUCKET_S_DEFAULT = 3600;
+const SummaryQuery = z.strictObject({
+  ...lane,
+  bucket_s: whole(60, 366 * DAY_S)
+    .refine((value) => value % 60 === 0, 'expected a multiple of 60')
+    .meta({ multipleOf: 60 })
+    .optional()
+    .describe(`width of a bucket, seconds; default ${BUCKET_S_DEFAULT}`),
+  since: time.optional().describe('received at or after; taken down to a whole bucket; default a day before until'),
+  until: time.optional().describe('received before; default now'),
 });
 
 /** The whole form, so that the document says it too; a seq beyond 2^53 is nobody's. */
@@ -27,7 +51,7 @@ const DecisionId = z
   )
   .meta({ examples: ['cam-1.front.k3v9.1042.0.pets'] });
 
-export function addDecisions(app: App, d: { read: LedgerReads }): void {
+export function addDecisions(app: App, d: { read: LedgerReads; clock: Clock }): void {
   app.get(
     '/v1/decisions',
     {
@@ -40,6 +64,26 @@ export function addDecisions(app: App, d: { read: LedgerReads }): void {
     },
     ({ query: { since, until, limit: wanted, ...query } }) =>
       d.read.decisions({ ...query, since_ms: since, until_ms: until, limit: wanted ?? LIMIT_DEFAULT }),
+  );
+  app.get(
+    '/v1/decisions/summary',
+    {
+      schema: {
+        summary: 'Counts, labels, scores and latencies of decisions, bucket by bucket',
+        description:
+          'From sums that are kept by the minute: of every decision, also of those that `keep` left out. At most 500 buckets; those in ' +
+          'which nothing was decided are left out.',
+        tags: ['decisions'],
+        querystring: SummaryQuery,
+        response: { 200: DecisionSummarySchema, ...problems },
+      },
+    },
+    ({ query: { since, until, bucket_s = BUCKET_S_DEFAULT, ...of } }) => {
+      const untilMs = until ?? d.clock.now();
+      const sinceMs = since ?? untilMs - DAY_S * 1000;
+      if (sinceMs >= untilMs) throw new BrinkError('E_BAD_REQUEST', 'since is not before until');
+      return d.read.summary({ ...of, bucket_s, since_ms: sinceMs, until_ms: untilMs });
+    },
   );
   const params = z.strictObject({ id: DecisionId });
   app.get(
