@@ -68,6 +68,7 @@ export const ERROR_TABLE = {
   E_MODEL_OOM: row(500, EXHAUSTED, false, 'The run needed more memory than the model may use.'),
   E_MODEL_PROVIDER: row(503, PRECONDITION, false, 'The execution provider that is asked for is not there.'),
   E_PASSPORT: row(422, INVALID, false, 'The passport is not valid.'),
+  E_ARCHIVE: row(422, INVALID, false, 'The archive is damaged, or holds something that does not belong in it.'),
   E_PASSPORT_CHANGED: row(409, ABORTED, true, 'The unit was prepared for another passport.'),
   // links and processes
   E_LINK_VERSION: row(502, PRECONDITION, false, 'The peers speak different versions of the framed link.'),

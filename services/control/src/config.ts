@@ -41,6 +41,20 @@ export const SettingsSchema = z.object({
   BRINK_DISK_SPARE_BYTES: whole(0, 2 ** 52, 4 * 1024 ** 3).describe(
     'while so many bytes are free the disk is never full, while twice as many are it is never low: 5 % of a large disk is a lot',
   ),
+  BRINK_COPY_EVERY_MS: z.coerce
+    .number<string>()
+    .int()
+    .min(0)
+    .max(2 ** 31 - 1)
+    .default(3_600_000)
+    .describe('between two copies of the ledger in backups/ of the data folder; 0: none'),
+  BRINK_COPIES_KEPT: z.coerce
+    .number<string>()
+    .int()
+    .min(1)
+    .max(1000)
+    .default(3)
+    .describe('copies of the ledger that stay, each as large as it'),
   BRINK_CONFIG_DIR: z.string().default('./config').describe('folder with the *.yaml files of the site'),
   BRINK_RECORDINGS_DIR: z.string().default('./data/recordings').describe('folder of recordings, which gateways write'),
   BRINK_MODELS_DIR: z.string().default('./models').describe('folder with <name>/<version>/model.json'),
@@ -114,6 +128,8 @@ export function readConfig(env: Record<string, string | undefined>) {
       retainRows: settings.BRINK_RETAIN_ROWS,
       retainBytes: settings.BRINK_RETAIN_BYTES,
       retainSummaryDays: settings.BRINK_RETAIN_SUMMARY_DAYS,
+      copyEveryMs: settings.BRINK_COPY_EVERY_MS,
+      copiesKept: settings.BRINK_COPIES_KEPT,
       disk: {
         lowPercent: settings.BRINK_DISK_LOW_PERCENT,
         fullPercent: settings.BRINK_DISK_FULL_PERCENT,

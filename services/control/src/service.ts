@@ -34,6 +34,7 @@ import { createGateways } from './gateways/gateways.ts';
 import { createHttp } from './http/http.ts';
 import { createLedger } from './ledger/ledger.ts';
 import { createMetrics } from './metrics.ts';
+import { createModelUploads } from './models/uploads.ts';
 import { createRecordings } from './recordings/recordings.ts';
 import { createApprovals } from './registry/approvals.ts';
 import { type CredentialStore, createNoCredentials } from './registry/credentials.ts';
@@ -43,7 +44,7 @@ import { createDynsecCredentials } from './registry/dynsec-credentials.ts';
 import { createFileCredentials } from './registry/file-credentials.ts';
 import { createForeignRights } from './registry/foreign-rights.ts';
 import { createRules } from './rules/rules.ts';
-import { createStatus, problemsOf } from './status.ts';
+import { brokenLaws, createStatus, problemsOf } from './status.ts';
 
 export type { ControlConfig } from './config.ts';
 
@@ -106,10 +107,11 @@ export function createService(o: ControlConfig, d: ServiceDeps): ControlService 
     dispatcher,
     presence,
     gateways,
+    entrances.uploads,
     http,
+    alarms,
   ];
   return {
-    alarms,
     get addresses() {
       return { http: http.address, ops: ops.address, link: gateways.address };
     },
@@ -150,10 +152,12 @@ function createGround(o: ControlConfig, d: ServiceDeps) {
     { ...d, metrics: createMqttMetrics(registry) },
   );
   const dynsec = o.dynsec === undefined ? undefined : createDynsec({ url: o.mqtt.url, ...o.dynsec }, d);
-  const ledger = createLedger({ folder: o.dataDir }, d);
+  const ledger = createLedger({ folder: o.dataDir, ...o.ledger }, d);
   metrics.observeLedger(ledger);
   const problems = (): string[] =>
-    [ledger.problem, mqtt.problem, dynsec?.problem].filter((problem) => problem !== undefined);
+    [ledger.problem, ...ledger.damage.map(lossOf), mqtt.problem, dynsec?.problem].filter(
+      (problem) => problem !== undefined,
+    );
   return {
     topics,
     registry,
@@ -229,18 +233,32 @@ function createEntrances(o: ControlConfig, d: ServiceDeps, ground: Ground, core:
   const reports = () => gateways.reports().map(({ report }) => report);
   const credentials = credentialsFor(o, topics, dynsec);
   const join = () => configuration.current?.configuration.site.join ?? 'open';
-  const devices = createDevices({ ...d, ledger, credentials, approvals: core.approvals, reports, join });
+  const devices = createDevices({
+    ...d,
+    ledger,
+    credentials,
+    approvals: core.approvals,
+    reports,
+    join,
+    publicUrl: o.publicUrl,
+  });
+  metrics.observeLaws(() => brokenLaws(gateways.reports()));
   const newest = { n: 0, lagMs: null as number | null };
   const asked = { ...d, ledger, configuration, services: services.list };
   const status = createStatus(
     { version: manifest.version, dataDir: o.dataDir, startedAt },
     { ...asked, reports: gateways.reports, linked: gateways.linked, problems, newest: () => newest },
   );
+  const uploads = createModelUploads(
+    { dataDir: o.dataDir, modelsDir: o.modelsDir, mbMax: o.modelsMbMax },
+    { ...d, services: services.list, policy: (name) => configuration.current?.configuration.models[name] },
+  );
   const http = createHttp(
     { ...o.http, version: manifest.version, topicRoot: o.topicRoot, inference: o.inference, dataDir: o.dataDir },
     {
       ...asked,
       editor: createConfigurationEditor({ dir: o.configDir }, { configuration }),
+      uploads,
       metrics,
       devices,
       gateways,
@@ -278,6 +296,7 @@ function createEntrances(o: ControlConfig, d: ServiceDeps, ground: Ground, core:
 function createOutlet(d: ServiceDeps, ground: Ground, core: Core, { showAction, gateways }: Entrances) {
   const { topics, metrics, mqtt, ledger, out: http, secrets } = ground;
   const configured = () => core.configuration.current?.configuration;
+  const timed = timeDispatches(ledger, { ...d, observe: (seconds) => metrics.dispatchLag.observe(seconds) });
   const outbox: DispatcherDeps['ledger'] = {
     lease: timed.lease,
     onDue: ledger.onDue,
@@ -293,7 +312,6 @@ function createOutlet(d: ServiceDeps, ground: Ground, core: Core, { showAction, 
       mqttAllow: () => configured()?.site.mqtt_allow ?? [],
       targets: () => configured()?.targets ?? {},
       attempted: (kind, result) => metrics.attempts.labels(kind, result).inc(),
-  const timed = timeDispatches(ledger, { ...d, observe: (seconds) => metrics.dispatchLag.observe(seconds) });
     },
   );
   metrics.observeDispatcher(dispatcher);
@@ -320,6 +338,9 @@ function credentialsFor(o: ControlConfig, topics: Topics, dynsec: Dynsec | undef
   if (dynsec !== undefined) return createDynsecCredentials({ topics }, { dynsec });
   return o.devicesFile === undefined ? createNoCredentials() : createFileCredentials(o.devicesFile);
 }
+
+/** Stands in /readyz and the status until somebody has taken note. */
+const lossOf = (damage: string) => `E_STORAGE_CORRUPT: ${damage}; taken note of by \`brink damage accept\``;
 
 /** One control per data folder. */
 function inDataFolder(path: string): Part {

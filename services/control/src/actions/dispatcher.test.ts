@@ -3,6 +3,7 @@ import { silentLogger, systemClock } from '@brink/runtime';
 import { describe, expect, it } from 'vitest';
 import { FIRST_MS, items, openLedger, outcome, published, site } from '../ledger/ledger.testing.ts';
 import { createDispatcher, type DispatcherConfig } from './dispatcher.ts';
+import { withoutHttp } from './without-http.testing.ts';
 
 interface Published {
   readonly topic: string;
@@ -69,7 +70,7 @@ async function openFleet(
   await opened.ledger.configure(published(site(rules)));
   const broker = createBroker();
   const dispatcher = createDispatcher(config, {
-    ...{ ledger: opened.ledger, mqtt: broker, topics: createTopics(), mqttAllow: () => mqttAllow },
+    ...{ ledger: opened.ledger, mqtt: broker, topics: createTopics(), mqttAllow: () => mqttAllow, ...withoutHttp },
     ...{ clock, random: () => 0.5, logger: silentLogger },
   });
   await dispatcher.start(new AbortController().signal);

@@ -1,8 +1,9 @@
-import { BrinkError } from '@brink/protocol';
+import { type ActionKind, BrinkError, type TargetConfig } from '@brink/protocol';
 import type { Logger, Mqtt, Part, Timer } from '@brink/runtime';
 import type { Ledger } from '../ledger/ledger.ts';
-import type { LeasedAction } from '../ledger/records.ts';
-import { type AttemptConfig, type AttemptDeps, attemptAction } from './attempts.ts';
+import type { AttemptOutcome, LeasedAction } from '../ledger/records.ts';
+import { type AttemptConfig, type AttemptDeps, attemptAction, HTTP_MS_MAX } from './attempts.ts';
+import { createOutlets, type TargetState } from './outlets.ts';
 
 export interface DispatcherConfig extends AttemptConfig {
   /** Actions on their way at once; the rest waits in the ledger. */
@@ -11,7 +12,11 @@ export interface DispatcherConfig extends AttemptConfig {
   readonly leaseMs?: number;
 }
 
-export interface DispatcherDeps extends AttemptDeps {
+export interface DispatcherDeps extends Omit<AttemptDeps, 'target' | 'signal'> {
+  /** Of the active configuration. */
+  readonly targets: () => Readonly<Record<string, TargetConfig>>;
+  /** After each attempt. */
+  readonly attempted?: (kind: ActionKind, result: AttemptOutcome['result']) => void;
   readonly ledger: Pick<Ledger, 'lease' | 'settle' | 'onDue'>;
   readonly mqtt: Pick<Mqtt, 'publish' | 'connected' | 'onConnect'>;
   readonly logger: Logger;
@@ -26,13 +31,17 @@ interface DispatcherStats {
 
 export interface Dispatcher extends Part {
   readonly stats: DispatcherStats;
+  /** By target of the active configuration. */
+  targets(): Record<string, TargetState>;
 }
 
 const IN_FLIGHT_MAX = 100;
-const LEASE_MS = 15_000;
-/** While the broker is away, nothing is leased; what expires meanwhile is ended at this pace. */
-const AWAY_POLL_MS = 1000;
+const LEASE_MS = HTTP_MS_MAX + 5000;
+/** After a look that failed. */
+const LOOK_AGAIN_MS = 1000;
 const POLL_MS_MAX = 60_000;
+/** What is on its way over HTTP when control stops has so long to be answered: one more duplicate that need not be. */
+const STOP_MS = 3000;
 
 /**
  * Takes due actions from the ledger's outbox, sends them, and writes down what became of each attempt. At least once,
@@ -42,6 +51,8 @@ export function createDispatcher(config: DispatcherConfig, d: DispatcherDeps): D
   const inFlightMax = config.inFlightMax ?? IN_FLIGHT_MAX;
   const inFlight = new Set<Promise<void>>();
   const counters = { sent: 0, failed: 0, refused: 0 };
+  const outlets = createOutlets({ inFlightMax }, d);
+  let stopping = new AbortController();
   let running = false;
   let subscribed = false;
   let polling: Promise<void> | undefined;
@@ -64,7 +75,7 @@ export function createDispatcher(config: DispatcherConfig, d: DispatcherDeps): D
       const waitMs = await look().catch((reason: unknown) => {
         const { code, detail } = BrinkError.from(reason);
         if (running) d.logger.warn({ code, detail }, 'the dispatcher cannot read the outbox');
-        return AWAY_POLL_MS;
+        return LOOK_AGAIN_MS;
       });
       setTimer(waitMs);
     }
@@ -72,13 +83,12 @@ export function createDispatcher(config: DispatcherConfig, d: DispatcherDeps): D
 
   /** @returns when to look again; undefined: something will wake it */
   async function look(): Promise<number | undefined> {
-    const limit = d.mqtt.connected ? inFlightMax - inFlight.size : 0;
+    const { limit, rooms } = outlets.rooms(d.mqtt.connected);
     // A full house needs no look: the next slot that becomes free wakes it.
-    if (limit === 0 && d.mqtt.connected) return undefined;
-    const { actions, nextDueMs } = await d.ledger.lease({ limit, leaseMs: config.leaseMs ?? LEASE_MS });
+    if (limit === 0) return undefined;
+    const { actions, nextDueMs } = await d.ledger.lease({ limit, rooms, leaseMs: config.leaseMs ?? LEASE_MS });
     for (const action of actions) launch(action);
-    if (!d.mqtt.connected) return AWAY_POLL_MS;
-    return nextDueMs === undefined ? undefined : Math.min(Math.max(nextDueMs - d.clock.now(), 0), POLL_MS_MAX);
+    return earliest(outlets.nextMs(), nextDueMs === undefined ? undefined : nextDueMs - d.clock.now());
   }
 
   function setTimer(waitMs: number | undefined): void {
@@ -87,6 +97,7 @@ export function createDispatcher(config: DispatcherConfig, d: DispatcherDeps): D
   }
 
   function launch(action: LeasedAction): void {
+    outlets.began(action);
     const attempt = dispatch(action).finally(() => {
       inFlight.delete(attempt);
       wake();
@@ -95,8 +106,12 @@ export function createDispatcher(config: DispatcherConfig, d: DispatcherDeps): D
   }
 
   async function dispatch(action: LeasedAction): Promise<void> {
-    const outcome = await attemptAction(action, config, d);
-    counters[outcome.result === 'dead' ? 'refused' : outcome.result] += 1;
+    const target = (name: string) => d.targets()[name];
+    const attempting = attemptAction(action, config, { ...d, target, signal: stopping.signal }, outlets.check);
+    const { outcome, retryAfterMs } = await attempting;
+    outlets.ended(action, outcome, retryAfterMs);
+    counters[COUNTER[outcome.result]] += 1;
+    d.attempted?.(action.kind, outcome.result);
     try {
       await d.ledger.settle([outcome]);
     } catch (error) {
@@ -109,6 +124,7 @@ export function createDispatcher(config: DispatcherConfig, d: DispatcherDeps): D
   return {
     async start() {
       running = true;
+      stopping = new AbortController();
       if (!subscribed) {
         d.ledger.onDue(wake);
         d.mqtt.onConnect(wake);
@@ -120,10 +136,20 @@ export function createDispatcher(config: DispatcherConfig, d: DispatcherDeps): D
       running = false;
       setTimer(undefined);
       await polling;
+      const late = d.clock.setTimeout(() => stopping.abort(), STOP_MS);
       await Promise.all(inFlight);
+      d.clock.clearTimeout(late);
     },
+    targets: outlets.states,
     get stats() {
       return { ...counters, inFlight: inFlight.size };
     },
   };
 }
+
+function earliest(...waits: (number | undefined)[]): number | undefined {
+  const known = waits.filter((ms) => ms !== undefined);
+  return known.length === 0 ? undefined : Math.max(0, Math.min(...known, POLL_MS_MAX));
+}
+
+const COUNTER = { acked: 'sent', sent: 'sent', failed: 'failed', dead: 'refused' } as const;

@@ -1,7 +1,7 @@
 import { type LookupAddress, lookup } from 'node:dns';
 import { isIP } from 'node:net';
 import { BrinkError } from '@brink/protocol';
-import type { Clock } from '@brink/runtime';
+import type { Clock, Part } from '@brink/runtime';
 import { Agent, type Dispatcher, errors, request } from 'undici';
 import { type AddressRules, checkAddress } from './addresses.ts';
 
@@ -39,7 +39,7 @@ export interface HttpAnswer {
   readonly retryAfterMs?: number;
 }
 
-export interface HttpOut {
+export interface HttpOut extends Part {
   /**
    * POSTs and gives the answer, whatever its status is: 3xx too, for no redirect is followed.
    * @throws BrinkError E_SSRF_BLOCKED (never connected; the detail has the line to add), E_TIMEOUT, E_UNAVAILABLE (no
@@ -47,8 +47,6 @@ export interface HttpOut {
    * those of hooks are often secrets.
    */
   post(post: HttpPost): Promise<HttpAnswer>;
-  /** Ends what is under way and closes all connections. */
-  stop(): Promise<void>;
 }
 
 const ANSWER_BYTES_MAX = 64 * 1024;
@@ -89,6 +87,8 @@ export function createHttpOut(config: HttpOutConfig, d: HttpOutDeps): HttpOut {
         limit.end();
       }
     },
+    async start() {},
+    /** Ends what is under way and closes all connections. */
     async stop() {
       const open = [...agents.values()];
       agents.clear();

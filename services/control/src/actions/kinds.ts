@@ -1,14 +1,14 @@
 import { type ActionConfig, BrinkError, type Command, parseUnitId, type Topics } from '@brink/protocol';
 import { isTopicAllowed } from '@brink/rules';
-import type { Clock, Mqtt } from '@brink/runtime';
+import type { Mqtt } from '@brink/runtime';
 import type { LeasedAction } from '../ledger/records.ts';
+import { type HookContext, sendHook } from './hooks.ts';
 
-// The table of action kinds. Adding one is adding a row: how it is sent, and whether someone will say that it was done.
+// How each kind of action is sent, and whether someone will say that it was done.
 
-export interface SendContext {
+export interface SendContext extends HookContext {
   readonly mqtt: Pick<Mqtt, 'publish'>;
   readonly topics: Topics;
-  readonly clock: Clock;
   /** site.mqtt_allow of the active configuration. */
   readonly mqttAllow: readonly string[];
   /** Asks the gateway that has the stream. @throws BrinkError E_NOT_FOUND where none keeps anything of it; E_UNAVAILABLE */
@@ -25,61 +25,60 @@ export interface AskedRecording {
   readonly afterMs: number;
 }
 
-interface ActionKind<Config> {
-  /** Resolves when it left: the broker has it. @throws BrinkError; a retryable one is tried again until it expires */
-  send(action: LeasedAction, config: Config, context: SendContext): Promise<void>;
-  awaitsAck(config: Config): boolean;
-}
+/** How it left. `acked`: the answer was that it was taken. */
+export type Sent = { readonly result: 'sent' } | { readonly result: 'acked'; readonly status: number };
+
+/** Resolves when it left. @throws BrinkError; a retryable one is tried again until it expires */
+type Send<Config> = (action: LeasedAction, config: Config, context: SendContext) => Promise<void>;
 
 type ConfigOf<K extends LeasedAction['kind']> = Extract<ActionConfig, Record<K, unknown>>[K];
 
-const command: ActionKind<ConfigOf<'command'>> = {
-  async send(action, config, { mqtt, topics, clock }) {
-    const remainingMs = Math.floor(action.expires_ms - clock.now());
-    if (remainingMs <= 0) throw new BrinkError('E_TIMEOUT', 'it expired before it could be sent');
-    const payload: Command = { key: action.id, expires_ms: remainingMs, args: config.args, because: action.decision };
-    await mqtt.publish(
-      topics.format({ kind: 'command', device: config.device, name: config.name }),
-      JSON.stringify(payload),
-      {
-        qos: 1,
-        // Dropped where the broker speaks 3.1.1; nothing depends on them.
-        properties: { correlationData: Buffer.from(action.id), messageExpiryInterval: Math.ceil(remainingMs / 1000) },
-      },
-    );
-  },
-  awaitsAck: (config) => config.ack === 'required',
+const command: Send<ConfigOf<'command'>> = async (action, config, { mqtt, topics, clock }) => {
+  const remainingMs = Math.floor(action.expires_ms - clock.now());
+  if (remainingMs <= 0) throw new BrinkError('E_TIMEOUT', 'it expired before it could be sent');
+  const payload: Command = { key: action.id, expires_ms: remainingMs, args: config.args, because: action.decision };
+  await mqtt.publish(
+    topics.format({ kind: 'command', device: config.device, name: config.name }),
+    JSON.stringify(payload),
+    {
+      qos: 1,
+      // Dropped where the broker speaks 3.1.1; nothing depends on them.
+      properties: { correlationData: Buffer.from(action.id), messageExpiryInterval: Math.ceil(remainingMs / 1000) },
+    },
+  );
 };
 
-const mqtt: ActionKind<ConfigOf<'mqtt'>> = {
-  async send(_action, config, context) {
-    // Checked when the configuration was activated; the list may have changed since.
-    if (!isTopicAllowed(config.topic, context.mqttAllow)) {
-      throw new BrinkError('E_FORBIDDEN', `site.mqtt_allow has no prefix of "${config.topic}"`);
-    }
-    const payload = typeof config.payload === 'string' ? config.payload : JSON.stringify(config.payload);
-    await context.mqtt.publish(config.topic, payload, { qos: 1, retain: config.retain });
-  },
-  awaitsAck: () => false,
+const mqtt: Send<ConfigOf<'mqtt'>> = async (_action, config, context) => {
+  // Checked when the configuration was activated; the list may have changed since.
+  if (!isTopicAllowed(config.topic, context.mqttAllow)) {
+    throw new BrinkError('E_FORBIDDEN', `site.mqtt_allow has no prefix of "${config.topic}"`);
+  }
+  const payload = typeof config.payload === 'string' ? config.payload : JSON.stringify(config.payload);
+  await context.mqtt.publish(config.topic, payload, { qos: 1, retain: config.retain });
 };
 
-const record: ActionKind<ConfigOf<'record'>> = {
-  async send({ id, decision, at_ms: atMs }, { before_ms: beforeMs, after_ms: afterMs }, context) {
-    if (context.record === undefined) throw new BrinkError('E_UNSUPPORTED', 'nobody here records');
-    const { device, stream } = parseUnitId(decision);
-    await context.record({ id, decision, device, stream, atMs, beforeMs, afterMs });
-  },
-  awaitsAck: () => false,
+const record: Send<ConfigOf<'record'>> = async (
+  { id, decision, at_ms: atMs },
+  { before_ms: beforeMs, after_ms: afterMs },
+  context,
+) => {
+  if (context.record === undefined) throw new BrinkError('E_UNSUPPORTED', 'nobody here records');
+  const { device, stream } = parseUnitId(decision);
+  await context.record({ id, decision, device, stream, atMs, beforeMs, afterMs });
 };
 
-export function sendAction(action: LeasedAction, context: SendContext): Promise<void> {
+/** Throws as `sendHook` does, and E_BROKER, E_FORBIDDEN, E_TIMEOUT. */
+export async function sendAction(action: LeasedAction, context: SendContext): Promise<Sent> {
   const { config } = action;
-  if ('command' in config) return command.send(action, config.command, context);
-  if ('mqtt' in config) return mqtt.send(action, config.mqtt, context);
-  if ('record' in config) return record.send(action, config.record, context);
-  throw new BrinkError('E_UNSUPPORTED', `nobody here sends a ${action.kind}`);
+  if ('webhook' in config || 'notify' in config) {
+    return { result: 'acked', status: await sendHook(action, config, context) };
+  }
+  if ('command' in config) await command(action, config.command, context);
+  else if ('mqtt' in config) await mqtt(action, config.mqtt, context);
+  else await record(action, config.record, context);
+  return { result: 'sent' };
 }
 
-export function awaitsAck({ config }: LeasedAction): boolean {
-  return 'command' in config && command.awaitsAck(config.command);
-}
+/** Whether the device will say that it was done: sent again until it does. */
+export const awaitsAck = ({ config }: LeasedAction): boolean =>
+  'command' in config && config.command.ack === 'required';

@@ -8,6 +8,7 @@ import { createTopics } from '@brink/protocol';
 import { silentLogger, systemClock } from '@brink/runtime';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createDispatcher } from '../actions/dispatcher.ts';
+import { withoutHttp } from '../actions/without-http.testing.ts';
 import { items, openLedger, outcome } from './ledger.testing.ts';
 
 const SCRIPT = fileURLToPath(new URL('./crash.testing.ts', import.meta.url));
@@ -51,7 +52,14 @@ describe('control is killed', () => {
         arrived.push({ topic, key: JSON.parse(String(payload)).key });
       },
     };
-    const deps = { ledger: opened.ledger, mqtt, topics: createTopics(), mqttAllow: () => [], random: () => 0.5 };
+    const deps = {
+      ledger: opened.ledger,
+      mqtt,
+      topics: createTopics(),
+      mqttAllow: () => [],
+      random: () => 0.5,
+      ...withoutHttp,
+    };
     const dispatcher = createDispatcher({}, { ...deps, clock: systemClock, logger: silentLogger });
     await dispatcher.start(new AbortController().signal);
     await expect.poll(async () => (await opened.ledger.read.action(ID))?.state).toBe('sent');

@@ -11,23 +11,65 @@ export function recoverLeases({ store, startedMs }: OutboxContext): void {
   store.sql("UPDATE action SET next_ms = ? WHERE state = 'leased'").run(startedMs);
 }
 
-/** Ends what is over, and hands out what is due, oldest first. */
-export function leaseActions(context: OutboxContext, limit: number, leaseMs: number, nowMs: number): Lease {
+/**
+ * Ends what is over, and hands out what is due: oldest first of each outlet, one of each outlet in turn.
+ * @param rooms how many each outlet may take; one that is not named: `limit`
+ */
+export function leaseActions(
+  context: OutboxContext,
+  o: {
+    readonly limit: number;
+    readonly leaseMs: number;
+    readonly rooms?: Readonly<Record<string, number>> | undefined;
+  },
+  nowMs: number,
+): Lease {
   expire(context, nowMs);
-  const actions: LeasedAction[] = [];
-  for (const row of dueRows(context, limit, nowMs)) {
-    if (actions.length === limit) break;
-    if (isLeftOver(context, row, nowMs)) suppress(context, row, nowMs);
-    else actions.push(leaseRow(context, row, nowMs, leaseMs));
-  }
-  const next = context.store.sql('SELECT min(next_ms) AS ms FROM action WHERE next_ms IS NOT NULL').get()?.ms;
-  return { actions, nextDueMs: typeof next === 'number' ? next : undefined };
+  const roomOf = (outlet: string) => Math.min(o.rooms?.[outlet] ?? o.limit, o.limit);
+  const open = outletsOf(context).filter((outlet) => roomOf(outlet) > 0);
+  const rows = inTurn(open.map((outlet) => fresh(context, outlet, roomOf(outlet), nowMs))).slice(0, o.limit);
+  const actions = rows.map((row) => leaseRow(context, row, nowMs, o.leaseMs));
+  return { actions, nextDueMs: nextDue(context, open) };
 }
 
-function dueRows({ store }: OutboxContext, limit: number, nowMs: number): Row[] {
-  if (limit === 0) return [];
-  const due = store.sql('SELECT * FROM action WHERE next_ms <= ? ORDER BY next_ms LIMIT ?');
-  return due.all(nowMs, limit + ENDED_AT_ONCE_MAX) as Row[];
+/** Outlets for which something waits. Each step is one look into the index, however many rows it has. */
+function outletsOf({ store }: OutboxContext): string[] {
+  const after = store.sql('SELECT min(outlet) AS outlet FROM action WHERE next_ms IS NOT NULL AND outlet > ?');
+  const outlets: string[] = [];
+  for (let last = ''; ; outlets.push(last)) {
+    const next = after.get(last)?.outlet;
+    if (typeof next !== 'string') return outlets;
+    last = next;
+  }
+}
+
+/** Due rows of an outlet that may still be sent; those that are too old by now are ended. */
+function fresh(context: OutboxContext, outlet: string, room: number, nowMs: number): Row[] {
+  const due = context.store.sql('SELECT * FROM action WHERE outlet = ? AND next_ms <= ? ORDER BY next_ms LIMIT ?');
+  const rows: Row[] = [];
+  for (const row of due.all(outlet, nowMs, room + ENDED_AT_ONCE_MAX) as Row[]) {
+    if (rows.length === room) break;
+    if (isLeftOver(context, row, nowMs)) suppress(context, row, nowMs);
+    else rows.push(row);
+  }
+  return rows;
+}
+
+function inTurn(lists: readonly Row[][]): Row[] {
+  const rows: Row[] = [];
+  const longest = Math.max(0, ...lists.map((list) => list.length));
+  for (let at = 0; at < longest; at++) for (const list of lists) rows.push(...list.slice(at, at + 1));
+  return rows;
+}
+
+/** When something is due by an open outlet, or expires by any. */
+function nextDue({ store }: OutboxContext, open: readonly string[]): number | undefined {
+  const due = store.sql('SELECT min(next_ms) AS ms FROM action WHERE outlet = ? AND next_ms IS NOT NULL');
+  const over = store.sql('SELECT min(expires_ms) AS ms FROM action WHERE next_ms IS NOT NULL').get();
+  const times = [over, ...open.map((outlet) => due.get(outlet))].flatMap((row) =>
+    typeof row?.ms === 'number' ? [row.ms] : [],
+  );
+  return times.length === 0 ? undefined : Math.min(...times);
 }
 
 function expire(context: OutboxContext, nowMs: number): void {
@@ -64,10 +106,11 @@ function loseAttempt(context: OutboxContext, row: Row): Row {
   return markSent(context, row);
 }
 
-function markSent(context: OutboxContext, row: Row): Row {
+/** @param nowMs where it is known when: its rule's cooldown counts from then */
+function markSent(context: OutboxContext, row: Row, nowMs?: number): Row {
   if (row.sent === 1) return row;
   context.store.sql('UPDATE action SET sent = 1 WHERE row = ?').run(row.row as number);
-  tellRule(context, row, 'sent');
+  tellRule(context, row, 'sent', nowMs);
   return { ...row, sent: 1 };
 }
 
@@ -87,7 +130,10 @@ function leaseRow(context: OutboxContext, found: Row, nowMs: number, leaseMs: nu
     ...{ id: String(row.id), kind: row.kind as LeasedAction['kind'], config: JSON.parse(String(row.config)) },
     ...{
       decision: String(row.decision),
+      target: String(row.target),
+      outlet: String(row.outlet),
       at_ms: atMsOf(row),
+      asked_ms: Number(row.retried_ms ?? row.created_ms),
       attempt,
       expires_ms: expiresMs,
       leased_until_ms: leasedUntilMs,
@@ -104,13 +150,17 @@ function atMsOf({ because, created_ms }: Row): number {
 export function settleAttempt(context: OutboxContext, outcome: AttemptOutcome, nowMs: number): void {
   const found = findAction(context, outcome.id);
   if (found === undefined) return;
-  const failed = outcome.result !== 'sent';
+  const failed = outcome.result === 'failed' || outcome.result === 'dead';
   const error = failed ? ([outcome.code, outcome.detail] as const) : ([null, null] as const);
   context.store
     .sql('UPDATE attempt SET result = ?, sent_ms = ?, code = ?, detail = ? WHERE action = ? AND attempt = ?')
     .run(failed ? 'failed' : 'sent', failed ? null : nowMs, ...error, found.row as number, outcome.attempt);
-  const row = failed ? found : markSent(context, found);
+  const row = failed ? found : markSent(context, found, nowMs);
   if (row.state !== 'leased' || row.attempts !== outcome.attempt) return;
+  if (outcome.result === 'acked') {
+    confirm(context, row, outcome.status, nowMs);
+    return;
+  }
   if (outcome.result === 'dead') {
     endAction(context, row, { state: 'dead', nowMs, code: outcome.code as ErrorCode, detail: outcome.detail });
     return;
@@ -125,4 +175,15 @@ export function settleAttempt(context: OutboxContext, outcome: AttemptOutcome, n
       ...error,
       row.row as number,
     );
+}
+
+/** The answer to the attempt was that it was taken: nobody else is asked for an ack. */
+function confirm(context: OutboxContext, row: Row, status: number, nowMs: number): void {
+  tellRule(context, row, 'acked');
+  context.store
+    .sql(
+      `UPDATE action SET state = 'acked', ended_ms = ?1, next_ms = NULL, ack_status = ?2, ack_ms = ?1,
+         error_code = NULL, error_detail = NULL WHERE row = ?3`,
+    )
+    .run(nowMs, status, row.row as number);
 }

@@ -1,18 +1,18 @@
 import { statfsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import type {
-  Ack,
-  ActionConfig,
-  ActionRecord,
+import {
+  type Ack,
+  type ActionConfig,
+  type ActionRecord,
   BrinkError,
-  Decision,
-  DeviceRecord,
-  PublishedConfiguration,
+  type Decision,
+  type DeviceRecord,
+  type PublishedConfiguration,
 } from '@brink/protocol';
 import type { Clock, Logger, Part } from '@brink/runtime';
 import type { AccessChange } from './access.ts';
 import type { ArmingOrder } from './arming.ts';
-import type { LedgerCopy } from './backup/copies.ts';
+import { type LedgerCopy, listCopies } from './backup/copies.ts';
 import { createCare } from './care.ts';
 import { commitOperation, committedOf } from './commits.ts';
 import type { DevicePatch } from './devices.ts';
@@ -36,6 +36,7 @@ import type {
 import { takesIn } from './room.ts';
 import { createSchedule } from './schedule.ts';
 import { createThread, errorOf } from './thread.ts';
+import { createWatchdog, type HungRule } from './watchdog.ts';
 
 export interface LedgerConfig {
   /** Existing, writable folder; ledger.db lies in it. One ledger per folder: the caller holds its lock. */
@@ -71,6 +72,8 @@ export interface LedgerDeps {
 
 interface LedgerStats {
   readonly queued: number;
+  /** Evaluations of rules that did not end, since start. */
+  readonly hangs: number;
   readonly committed: number;
   readonly duplicates: number;
   readonly groups: number;
@@ -158,6 +161,8 @@ export interface Ledger extends Part {
   retain(rows: number): Promise<{ deleted: number }>;
   /** A copy in backups/, now. Rejects E_STORAGE_FULL, E_STORAGE_CORRUPT. */
   copy(): Promise<LedgerCopy>;
+  /** Those that there are, newest first. */
+  copies(): LedgerCopy[];
   /** Somebody has taken note of what was lost. @returns how many sentences that were */
   acceptDamage(): Promise<number>;
   /** What was lost and nobody has taken note of, in sentences. It goes on meanwhile. */
@@ -188,7 +193,7 @@ const TIMER_GRACE_MS = 200;
 
 export function createLedger(config: LedgerConfig, d: LedgerDeps): Ledger {
   const state = createState(d.logger);
-  const { writer, queries, beDeep } = createThreads(config, d.clock, state);
+  const { writer, queries, beDeep, watchdog } = createThreads(config, d, state);
   const { counters } = state;
 
   const log = createLog(
@@ -243,6 +248,7 @@ export function createLedger(config: LedgerConfig, d: LedgerDeps): Ledger {
     onCommitted: state.onCommitted,
     onDue: state.onDue,
     copy: care.copy,
+    copies: () => listCopies(config.folder),
     async acceptDamage() {
       const accepted = await perform<number>({ op: 'acceptDamage' });
       state.damage = [];
@@ -275,6 +281,7 @@ export function createLedger(config: LedgerConfig, d: LedgerDeps): Ledger {
       return {
         ...{ ...counters, queued: log.queued, groups: log.groups, walBytes: walBytes(config.folder) },
         ...care.stats,
+        hangs: watchdog.hangs,
         ...{ diskState: state.short ? 'full' : disk.state, diskFreeBytes: freeBytes, diskPercent: percent },
       };
     },
@@ -342,7 +349,7 @@ function createWrites(log: Log, state: LedgerState, disk: Disk) {
   };
 }
 
-function createThreads(config: LedgerConfig, clock: Clock, state: LedgerState) {
+function createThreads(config: LedgerConfig, { clock, logger }: LedgerDeps, state: LedgerState) {
   let deep = false;
   const data = (role: 'write' | 'read'): WorkerData => ({
     ...{ role, folder: config.folder, nowMs: clock.now(), testing: config.testing ?? {}, deep },
@@ -354,8 +361,20 @@ function createThreads(config: LedgerConfig, clock: Clock, state: LedgerState) {
       (config.retainDays ?? RETAIN_DAYS) + 1,
     ),
   });
+  const watchdog = createWatchdog({ clock, onHang });
+  const writer = createThread<Group | 'stop', GroupReply>(() => ({
+    ...data('write'),
+    ...{ watch: watchdog.memory, hung: watchdog.hung },
+  }));
+
+  function onHang({ rule, note }: HungRule): void {
+    logger.error({ rule }, `${note}: the rule rests until its configuration changes; the writer starts again`);
+    writer.end(new BrinkError('E_UNAVAILABLE', `rule ${rule}: ${note}; it is set aside`));
+  }
+
   return {
-    writer: createThread<Group | 'stop', GroupReply>(() => data('write')),
+    writer: watchdog.over(writer),
+    watchdog,
     queries: createQueries(
       () => data('read'),
       (failure) => state.corrupt(failure),

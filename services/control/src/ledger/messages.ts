@@ -4,6 +4,7 @@ import type { ArmingOrder } from './arming.ts';
 import type { LedgerCopy } from './backup/copies.ts';
 import type { DevicePatch } from './devices.ts';
 import type { Activation, AttemptOutcome, FireOrder } from './records.ts';
+import type { HungRule } from './watchdog.ts';
 
 // What the ledger and its two threads say to each other. Outcomes travel as the text they came as: a string is handed
 // over at a fraction of what cloning the object would cost.
@@ -14,6 +15,8 @@ export type Operation =
   | { readonly op: 'configure'; readonly published: PublishedConfiguration; readonly activation: Activation }
   | { readonly op: 'ack'; readonly device: string; readonly ack: Ack }
   | { readonly op: 'tick'; readonly dueMs: number }
+  /** Rules whose evaluation did not end. */
+  | { readonly op: 'rest'; readonly hung: readonly HungRule[] }
   | {
       readonly op: 'lease';
       readonly limit: number;
@@ -118,6 +121,10 @@ export interface WorkerData {
   readonly retainRows: number;
   readonly retainBytes: number;
   readonly retainSummaryDays: number;
+  /** Where the writer says which rule it evaluates. */
+  readonly watch?: SharedArrayBuffer;
+  /** Rules on which the writer before hung: they are set aside before anything else is done. */
+  readonly hung?: readonly HungRule[];
   readonly testing: Testing;
 }
 
@@ -131,6 +138,8 @@ export interface Testing {
   readonly ballastBytes?: number;
   /** A thread that ends: the status of this device ends the writer before it commits. */
   readonly exitOnDevice?: string;
+  /** An evaluation that does not end: that of this rule. */
+  readonly hangOnRule?: string;
   /** `kill -9` of the process at the n-th time that its writer is about to commit a group, or has committed it. */
   readonly killAt?: { readonly point: string; readonly n: number };
 }

@@ -15,6 +15,7 @@ import type { Store } from './store.ts';
 import { createUnits } from './units.ts';
 import { createUnkept } from './unkept.ts';
 import { acceptDamage } from './upkeep.ts';
+import { createRuleWatch } from './watchdog.ts';
 
 /** What a transaction led to, besides the results of its operations. */
 export interface Made {
@@ -35,7 +36,7 @@ export function createParts(store: Store, config: WorkerData) {
   const keeping = createKeeping();
   const units = createUnits(store, { seen, unkept, minutes, keeping, devices });
   const deadLetters = createDeadLetters(store);
-  const rulebook = createRulebook(store);
+  const rulebook = createRulebook(store, createRuleWatch(config.watch, config.testing.hangOnRule));
   const outbox = createOutbox({ store, rulebook, startedMs: config.nowMs });
   const retention = createRetention(store, { seen, unkept, units, minutes, triggers: rulebook.triggers }, config);
   // Written before COMMIT, read anew after a ROLLBACK.
@@ -80,6 +81,8 @@ export function perform(parts: Parts, operation: Operation, nowMs: number, made:
       return outbox.retryAll(operation.ids, nowMs).map((action) => due(made, action));
     case 'cancel':
       return outbox.cancel(operation.id, nowMs);
+    case 'rest':
+      return rulebook.rest(operation.hung, nowMs);
     case 'arm':
       return rulebook.arm(operation.rule, operation.order, nowMs);
     case 'fire':

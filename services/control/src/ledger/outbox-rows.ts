@@ -51,6 +51,12 @@ function targetOf(config: ActionConfig, decision: string): string {
   return `${device}/${stream}`;
 }
 
+/** What waits for one receiver, or for the broker, must not hold up what goes elsewhere. */
+export function outletOf(config: ActionConfig, target: string): string {
+  if ('webhook' in config || 'notify' in config) return `to:${target}`;
+  return 'record' in config ? 'record' : 'mqtt';
+}
+
 export function insertAction(context: OutboxContext, action: NewAction): ActionRecord {
   const { config, nowMs, emitted } = action;
   const target = targetOf(config, action.decision);
@@ -58,12 +64,13 @@ export function insertAction(context: OutboxContext, action: NewAction): ActionR
   const pending = fate === 'pending';
   context.store
     .sql(
-      `INSERT INTO action (id, n, decision, idx, kind, target, config, state, created_ms, expires_ms, next_ms, ended_ms)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING`,
+      `INSERT INTO action (id, n, decision, idx, kind, target, outlet, config, state, created_ms, expires_ms, next_ms,
+         ended_ms)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING`,
     )
     .run(
       ...([action.id, action.n, action.decision, action.index, actionKind(config)] as const),
-      ...([target, JSON.stringify(config), fate, nowMs, nowMs + lifeMsOf(config)] as const),
+      ...([target, outletOf(config, target), JSON.stringify(config), fate, nowMs, nowMs + lifeMsOf(config)] as const),
       ...([pending ? nowMs : null, pending ? null : nowMs] as const),
     );
   if (emitted !== undefined) {
@@ -95,6 +102,11 @@ export function endAction(
 }
 
 /** The rule holds a cooldown for it. */
-export function tellRule({ rulebook }: OutboxContext, row: Row, change: 'sent' | 'acked' | 'unsent'): void {
-  if (row.rule !== null) rulebook.action(String(row.rule), String(row.key), String(row.id), change);
+export function tellRule(
+  { rulebook }: OutboxContext,
+  row: Row,
+  change: 'sent' | 'acked' | 'unsent',
+  nowMs?: number,
+): void {
+  if (row.rule !== null) rulebook.action(String(row.rule), String(row.key), String(row.id), change, nowMs);
 }

@@ -17,12 +17,13 @@ export function createOutbox(parts: Omit<OutboxContext, 'ended'>) {
     emit: (emitted: EmittedAction, nowMs: number) => insertAction(context, { ...emitted, nowMs, emitted }),
     order: (id: string, config: ActionConfig, by: string, nowMs: number) =>
       insertAction(context, { id, n: 0, decision: by, config, index: 0, nowMs }),
-    lease: (limit: number, leaseMs: number, nowMs: number) => leaseActions(context, limit, leaseMs, nowMs),
+    lease: (o: Parameters<typeof leaseActions>[1], nowMs: number) => leaseActions(context, o, nowMs),
     settle(outcomes: readonly AttemptOutcome[], nowMs: number): void {
       for (const outcome of outcomes) settleAttempt(context, outcome, nowMs);
     },
     ack: (device: string, ack: Ack, nowMs: number) => acknowledge(context, device, ack, nowMs),
     retry: (id: string, nowMs: number) => retry(context, id, nowMs),
+    retryAll: (ids: readonly string[], nowMs: number) => retryAll(context, ids, nowMs),
     cancel: (id: string, nowMs: number) => cancel(context, id, nowMs),
   };
 }
@@ -64,11 +65,19 @@ function retry(context: OutboxContext, id: string, nowMs: number): ActionRecord 
   const lifeMs = lifeMsOf(JSON.parse(String(row.config)) as ActionConfig);
   context.store
     .sql(
-      `UPDATE action SET state = 'pending', next_ms = ?1, expires_ms = ?1 + ?2, stale_ms = NULL, ended_ms = NULL,
+      `UPDATE action SET state = 'pending', next_ms = ?1, retried_ms = ?1, expires_ms = ?1 + ?2, stale_ms = NULL, ended_ms = NULL,
          error_code = NULL, error_detail = NULL, ack_status = NULL, ack_error = NULL, ack_ms = NULL WHERE row = ?3`,
     )
     .run(nowMs, lifeMs, row.row as number);
   return actionRecord(known(context, id));
+}
+
+/** Those that cannot be sent again, by then, are left as they are: nobody who asks for many knows each of them. */
+function retryAll(context: OutboxContext, ids: readonly string[], nowMs: number): ActionRecord[] {
+  return ids.flatMap((id) => {
+    const row = findAction(context, id);
+    return row === undefined || row.ended_ms === null || row.state === 'acked' ? [] : [retry(context, id, nowMs)];
+  });
 }
 
 function cancel(context: OutboxContext, id: string, nowMs: number): ActionRecord {

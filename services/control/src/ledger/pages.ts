@@ -30,7 +30,8 @@ export function pageOf<T>(
 ): Page<T> {
   const limit = limited(query.limit);
   const wanted = given(filters);
-  const where = wanted.map(([name]) => ` AND ${name} = ?`).join('');
+  // A name may carry its comparison: `created_ms >=`.
+  const where = wanted.map(([name]) => ` AND ${name.includes(' ') ? name : `${name} =`} ?`).join('');
   const text = `SELECT * FROM ${table.name} WHERE ${table.key} < ?${where} ORDER BY ${table.key} DESC LIMIT ${limit}`;
   const rows = all(store, text, query.before ?? Number.MAX_SAFE_INTEGER, ...wanted.map(([, value]) => value));
   const last = rows.at(-1);

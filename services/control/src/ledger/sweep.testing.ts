@@ -2,6 +2,7 @@ import { writeSync } from 'node:fs';
 import { createTopics } from '@brink/protocol';
 import { silentLogger, systemClock } from '@brink/runtime';
 import { createDispatcher } from '../actions/dispatcher.ts';
+import { withoutHttp } from '../actions/without-http.testing.ts';
 import { items, openLedger, outcome, published, site } from './ledger.testing.ts';
 
 // The ledger and its dispatcher in a process that ends itself, as `kill -9` does: `node sweep.testing.ts <folder> <point> <n> <cameras>`.
@@ -28,7 +29,7 @@ const mqtt = {
     pass('dispatch.after_send');
   },
 };
-const deps = { ledger, mqtt, topics: createTopics(), mqttAllow: () => [], random: () => 0.5 };
+const deps = { ledger, mqtt, topics: createTopics(), mqttAllow: () => [], random: () => 0.5, ...withoutHttp };
 const dispatcher = createDispatcher({}, { ...deps, clock: systemClock, logger: silentLogger });
 const keep = setInterval(() => {}, 1000);
 await ledger.configure(published(site()));
