@@ -6,6 +6,7 @@ import type { ConfigurationEditor } from '../configuration/edit.ts';
 import type { Gateways } from '../gateways/gateways.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import type { Metrics } from '../metrics.ts';
+import type { ModelUploads } from '../models/uploads.ts';
 import type { Recordings } from '../recordings/recordings.ts';
 import type { Devices } from '../registry/devices.ts';
 import { type App, createApp } from './app.ts';
@@ -57,6 +58,7 @@ export interface HttpDeps
   readonly ledger: Ledger;
   readonly configuration: ConfigurationKeeper;
   readonly editor: ConfigurationEditor;
+  readonly uploads: ModelUploads;
   readonly devices: Devices;
   readonly gateways: Gateways;
   readonly recordings: Recordings;
@@ -102,7 +104,7 @@ export function createHttp(o: HttpConfig, d: HttpDeps): Http {
     addCatalogue(to, { ...d, configuration, revision: () => d.configuration.active.revision, read });
     addEntries(to, { editor: d.editor, by });
     addRules(to, d);
-    addModels(to, d);
+    addModels(to, { ...d, by });
     addConfiguration(to, { configuration: d.configuration, editor: d.editor, read, by });
     addFrames(to, { configuration, gateways: d.gateways, read, random: d.random, stopping: () => stopping.signal });
     addRecordings(to, d);
