@@ -1,9 +1,11 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { BrinkError } from '@brink/protocol';
-import type { Registry } from 'prom-client';
+import { Gauge, type Registry } from 'prom-client';
 import type { Logger } from './logger.ts';
 import type { Part } from './part.ts';
+
+const READY = 'brink_ready';
 
 /**
  * /livez (the process answers), /readyz (200 or 503, with the problems), /metrics. Plain node:http: three answers need no framework.
@@ -21,6 +23,16 @@ export function createOps(
   },
 ): Part & { readonly address: { host: string; port: number } } {
   let port = o.port;
+  // Alarms look at figures, not at /readyz. Built twice on one registry, it is still one figure.
+  d.registry.removeSingleMetric(READY);
+  new Gauge({
+    name: READY,
+    help: '1: ready; 0: not, and /readyz says why',
+    registers: [d.registry],
+    collect() {
+      this.set(d.problems().length === 0 ? 1 : 0);
+    },
+  });
   const server = createServer({ requestTimeout: 5000, headersTimeout: 5000, keepAliveTimeout: 5000 }, answer);
 
   function answer({ method, url = '/' }: IncomingMessage, response: ServerResponse): void {

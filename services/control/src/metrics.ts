@@ -54,6 +54,16 @@ export function createMetrics(registry: Registry) {
     heartbeats: counter('heartbeats_total', 'heartbeats to the outside monitor; withheld: Brink is not ready', [
       'result',
     ]),
+    /** @param read how many streams and pipelines there are whose books do not balance */
+    observeLaws(read: () => number): void {
+      gauge(
+        'laws_broken',
+        'streams and pipelines whose counts do not add up; /v1/status names them',
+        function collect() {
+          this.set(read());
+        },
+      );
+    },
     observeLedger: (ledger: Ledger) => observeLedger(gauge, ledger),
     attempts: counter('action_attempts_total', 'attempts at actions, by kind and by what became of them', [
       'kind',

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { lawsOf, problemsOf } from './status.ts';
+import { brokenLaws, lawsOf, problemsOf } from './status.ts';
 
 const stream = {
   device: 'cam-1',
@@ -35,6 +35,7 @@ test.each(['received', 'accepted', 'duplicate', 'rejected', 'dropped'] as const)
       expect(laws.streams.holds).toBe(false);
       expect(laws.streams.items.map(({ holds }) => holds)).toEqual([true, false]);
       expect(laws.pipelines.holds).toBe(true);
+      expect(brokenLaws([report(), report({ [name]: stream[name] + by })])).toBe(1);
     }
   },
 );

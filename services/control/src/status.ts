@@ -112,6 +112,12 @@ export function lawsOf(reports: readonly Pick<ReportedGateway, 'report'>[]): Sta
   };
 }
 
+/** How many books do not balance. */
+export function brokenLaws(reports: Parameters<typeof lawsOf>[0]): number {
+  const { streams, pipelines } = lawsOf(reports);
+  return [...streams.items, ...pipelines.items].filter(({ holds }) => !holds).length;
+}
+
 async function diskOf(path: string): Promise<Status['disk']> {
   const found = await statfs(path).catch(() => undefined);
   if (found === undefined) return null;
