@@ -2,6 +2,7 @@ import { BrinkError } from '@brink/protocol';
 import { Command, CommanderError } from 'commander';
 import { versionOf } from './up/version.ts';
 import type { Edge, ExitCode } from './verb.ts';
+import { addBackup } from './verbs/backup.ts';
 import { addCheck } from './verbs/check.ts';
 import { addDead, addDiscovered } from './verbs/dead.ts';
 import { addDecisions } from './verbs/decisions.ts';
@@ -9,6 +10,7 @@ import { addDevices } from './verbs/devices.ts';
 import { addExplain } from './verbs/explain.ts';
 import { addInit, addToken } from './verbs/init.ts';
 import { addModels } from './verbs/models.ts';
+import { addRules } from './verbs/rules.ts';
 import { addSchema } from './verbs/schema.ts';
 import { addSend } from './verbs/send.ts';
 import { addStatus } from './verbs/status.ts';
@@ -23,10 +25,12 @@ const VERBS = [
   addStatus,
   addDevices,
   addModels,
+  addRules,
   addDecisions,
   addExplain,
   addDead,
   addDiscovered,
+  addBackup,
   addCheck,
   addSchema,
   addToken,

@@ -61,7 +61,7 @@ async function checkThere(context: Context, options: CheckOptions, folder: strin
   });
 }
 
-async function yamlFiles(folder: string): Promise<{ name: string; text: string }[]> {
+export async function yamlFiles(folder: string): Promise<{ name: string; text: string }[]> {
   let names: string[];
   try {
     names = (await readdir(folder)).filter((name) => /\.ya?ml$/.test(name)).sort();

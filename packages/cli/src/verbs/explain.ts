@@ -1,6 +1,6 @@
 import { type ActionExplanation, BrinkError, type DecisionExplanation } from '@brink/protocol';
 import type { Command } from 'commander';
-import { actionChain, decisionChain } from '../show.ts';
+import { actionChain, decisionChain } from '../chain.ts';
 import { type Edge, usingApi, type VerbOptions, verb, withApi } from '../verb.ts';
 
 /** `brink explain <id>`: an action's id has tildes, a decision's has none. */
