@@ -69,7 +69,9 @@ export type RuleKeyState = z.infer<typeof RuleKeyStateSchema>;
 /** Whether a rule may act. Set aside, it goes on watching, and what it leads to is recorded as suppressed. */
 export const RuleArmingSchema = z
   .strictObject({
-    state: z.enum(['armed', 'disarmed', 'snoozed']),
+    state: z
+      .enum(['armed', 'disarmed', 'snoozed', 'hung'])
+      .describe('hung: an evaluation did not end; the rule rests until its configuration changes or it is armed'),
     until: Time.optional().describe('of snoozed'),
     by: z.string().optional(),
     since: Time.optional(),

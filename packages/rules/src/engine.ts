@@ -55,25 +55,38 @@ const CLOCK_BACK_MS = 60_000;
  * `receivedMs` fire first, each at its due time. Other keys' timers wait for a tick, so that no device's frames change
  * what another's lead to.
  */
-export function reduce(state: EngineState, event: RuleEvent, compiled: CompiledRules): Reduced {
+export function reduce(
+  state: EngineState,
+  event: RuleEvent,
+  compiled: CompiledRules,
+  evaluating: Evaluating = unheard,
+): Reduced {
   const effects: Effect[] = [];
   if (event.kind === 'decision') {
     for (const rule of compiled.byPipeline.get(event.decision.pipeline) ?? []) {
-      if (event.decision.outcome === 'decided' || rule.seesFailures) {
+      if ((event.decision.outcome === 'decided' || rule.seesFailures) && !isHung(state, rule.name)) {
+        evaluating(rule.name);
         decide({ state, compiled, rule, nowMs: event.nowMs, effects }, event.decision, event.receivedMs);
       }
     }
   } else if (event.kind === 'tick') {
-    tick(state, event, compiled, effects);
+    tick(state, event, compiled, effects, evaluating);
   } else if (event.kind === 'arm') {
     setArming(state, event, effects);
   } else if (event.kind === 'fire') {
+    evaluating(event.rule);
     effects.push(...fireTest(state, event, compiled));
   } else {
     changeCooldown(state, event, effects);
   }
   return { state, effects, nextDueMs: state.timers[0]?.[0] };
 }
+
+/** Hears which rule is evaluated next: who watches over that knows then which one does not end. */
+export type Evaluating = (rule: string) => void;
+const unheard: Evaluating = () => {};
+
+const isHung = (state: EngineState, rule: string) => state.arming[rule]?.state === 'hung';
 
 /** What of a state survives a change of the rules: machines of rules that are still of the same shape. */
 export function adoptState(state: EngineState, before: CompiledRules | undefined, after: CompiledRules): EngineState {
@@ -83,10 +96,17 @@ export function adoptState(state: EngineState, before: CompiledRules | undefined
     if (rule === undefined || (before !== undefined && before.byName.get(name)?.shape !== rule.shape)) continue;
     kept.rules[name] = memory;
   }
-  kept.arming = state.arming;
+  kept.arming = Object.fromEntries(
+    Object.entries(state.arming).filter(
+      ([name, { state: how }]) =>
+        how !== 'hung' || before === undefined || textOf(before, name) === textOf(after, name),
+    ),
+  );
   kept.timers = state.timers.filter(([, rule]) => Object.hasOwn(kept.rules, rule));
   return kept;
 }
+
+const textOf = (rules: CompiledRules, name: string) => JSON.stringify(rules.byName.get(name)?.config);
 
 function decide(context: Context, decision: Decision, receivedMs: number): void {
   const { state, rule, effects } = context;
@@ -180,6 +200,7 @@ function tick(
   event: RuleEvent & { kind: 'tick' },
   compiled: CompiledRules,
   effects: Effect[],
+  evaluating: Evaluating,
 ): void {
   for (let fired = 0; fired < TIMERS_PER_TICK_MAX; fired++) {
     const [dueMs, name, key] = state.timers[0] ?? [Number.POSITIVE_INFINITY, '', ''];
@@ -190,6 +211,7 @@ function tick(
       state.timers.shift();
       continue;
     }
+    evaluating(name);
     const context = { state, compiled, rule, nowMs: event.nowMs, effects };
     const after = fireTimer(context, key, before, dueMs);
     keep(context, key, before, after);
@@ -264,8 +286,19 @@ function idlest(keys: Readonly<Record<string, KeyState>>): string | undefined {
 
 function setArming(state: EngineState, { rule, arming }: RuleEvent & { kind: 'arm' }, effects: Effect[]): void {
   if (arming === undefined) delete state.arming[rule];
-  else state.arming[rule] = arming;
-  effects.push({ kind: 'arming', rule, arming });
+  // Disarmed, it would be evaluated again.
+  else if (!isHung(state, rule)) state.arming[rule] = arming;
+  if (arming?.state === 'hung') forgetRule(state, rule, arming.note ?? 'it hung', effects);
+  effects.push({ kind: 'arming', rule, arming: state.arming[rule] });
+}
+
+/** Its timers would fire what cannot be evaluated; without them its machines mean nothing. */
+function forgetRule(state: EngineState, rule: string, why: string, effects: Effect[]): void {
+  const memory = memoryOf(state, rule);
+  for (const key of Object.keys(memory.keys)) effects.push({ kind: 'save', rule, key, state: undefined });
+  state.timers = state.timers.filter(([, name]) => name !== rule);
+  Object.assign(memory, { keys: {}, size: 0, errors: memory.errors + 1, lastError: why });
+  effects.push({ kind: 'health', rule });
 }
 
 function changeCooldown(state: EngineState, event: RuleEvent & { kind: 'action' }, effects: Effect[]): void {

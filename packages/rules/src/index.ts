@@ -11,6 +11,7 @@ export {
 export type { Effect, EmittedAction } from './emission.ts';
 export {
   adoptState,
+  type Evaluating,
   KEYS_MAX,
   type Reduced,
   type RuleEvent,

@@ -63,10 +63,13 @@ export interface RuleMemory {
   size: number;
 }
 
-/** A rule that a person has set aside: it goes on watching, but what it leads to is suppressed. */
+/** A rule that is set aside. By a person: it goes on watching, but what it leads to is suppressed. */
 export interface Arming {
-  /** disarmed: until it is armed again. snoozed: until `untilMs`, rule time. */
-  readonly state: 'disarmed' | 'snoozed';
+  /**
+   * disarmed: until it is armed again. snoozed: until `untilMs`, rule time. hung: its evaluation did not end; it is not
+   * evaluated until its configuration changes, or a person arms it again, and begins anew then.
+   */
+  readonly state: 'disarmed' | 'snoozed' | 'hung';
   readonly untilMs?: number;
   readonly sinceMs: number;
   readonly by: string;

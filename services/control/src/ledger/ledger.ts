@@ -280,8 +280,7 @@ export function createLedger(config: LedgerConfig, d: LedgerDeps): Ledger {
       const { percent, freeBytes } = disk.use;
       return {
         ...{ ...counters, queued: log.queued, groups: log.groups, walBytes: walBytes(config.folder) },
-        ...care.stats,
-        hangs: watchdog.hangs,
+        ...{ ...care.stats, hangs: watchdog.hangs },
         ...{ diskState: state.short ? 'full' : disk.state, diskFreeBytes: freeBytes, diskPercent: percent },
       };
     },

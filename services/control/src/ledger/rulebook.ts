@@ -16,6 +16,7 @@ import { type ArmingOrder, armingOf, loadArming, saveArming } from './arming.ts'
 import type { Activation, FireOrder } from './records.ts';
 import { loadPublished, savePublished } from './revisions.ts';
 import type { Store } from './store.ts';
+import { createRuleWatch, type HungRule, type RuleWatch } from './watchdog.ts';
 
 interface DirtyKey {
   readonly rule: string;
@@ -23,8 +24,11 @@ interface DirtyKey {
   readonly state: KeyState | undefined;
 }
 
-/** The rules at work and where they stand; what changed is written once per transaction. */
-export function createRulebook(store: Store) {
+/**
+ * The rules at work and where they stand; what changed is written once per transaction.
+ * @param watch hears which rule is evaluated
+ */
+export function createRulebook(store: Store, watch: RuleWatch = createRuleWatch(undefined)) {
   let compiled: CompiledRules | undefined;
   let state: EngineState = emptyState();
   const dirty = createDirty(store);
@@ -34,7 +38,9 @@ export function createRulebook(store: Store) {
   function apply(event: RuleEvent): EmittedAction[] {
     if (compiled === undefined) return [];
     const actions: EmittedAction[] = [];
-    for (const effect of reduce(state, event, compiled).effects) {
+    const { effects } = reduce(state, event, compiled, watch.at);
+    watch.at(undefined);
+    for (const effect of effects) {
       if (effect.kind === 'action') actions.push(effect.action);
       else if (effect.kind === 'health') dirty.rules.add(effect.rule);
       else if (effect.kind === 'arming') dirty.arming.add(effect.rule);
@@ -48,12 +54,6 @@ export function createRulebook(store: Store) {
 
   const flush = () => dirty.write(state);
 
-  /** @throws BrinkError E_NOT_FOUND */
-  function known(rule: string): void {
-    if (compiled?.byName.has(rule) === true) return;
-    throw new BrinkError('E_NOT_FOUND', `there is no rule "${rule}"`);
-  }
-
   return {
     flush,
 
@@ -63,6 +63,7 @@ export function createRulebook(store: Store) {
       try {
         const published = loadPublished(store);
         compiled = published === undefined ? undefined : compile(published);
+        watch.names(compiled?.byName.keys() ?? []);
         return undefined;
       } catch (error) {
         compiled = undefined;
@@ -82,8 +83,11 @@ export function createRulebook(store: Store) {
       const next = compile(published);
       flush();
       const before = Object.keys(state.rules);
+      const aside = Object.keys(state.arming);
       state = adoptState(state, compiled, next);
       compiled = next;
+      watch.names(next.byName.keys());
+      for (const rule of aside) if (!Object.hasOwn(state.arming, rule)) dirty.arming.add(rule);
       for (const rule of before) if (!Object.hasOwn(state.rules, rule)) deleteRule(store, rule);
       savePublished(store, published, { ...activation, nowMs });
     },
@@ -99,17 +103,7 @@ export function createRulebook(store: Store) {
       apply({ kind: 'action', rule, key, id, change, ...(nowMs === undefined ? {} : { nowMs }) });
     },
 
-    /** @throws BrinkError E_NOT_FOUND, E_BAD_REQUEST */
-    arm(rule: string, order: ArmingOrder | undefined, nowMs: number): void {
-      known(rule);
-      apply({ kind: 'arm', rule, arming: order === undefined ? undefined : armingOf(order, nowMs) });
-    },
-    /** @throws BrinkError E_NOT_FOUND */
-    fire({ rule, phase, decision, sample, by }: FireOrder, nowMs: number): EmittedAction[] {
-      known(rule);
-      const receivedMs = decision.received_at === undefined ? nowMs : Date.parse(decision.received_at);
-      return apply({ kind: 'fire', rule, phase, decision, sample, receivedMs, by, nowMs });
-    },
+    ...createOrders({ apply, compiled: () => compiled, arming: () => state.arming }),
 
     /** Whether the decision that was just looked at is one that a machine acts on, now or when its timer fires. */
     refersTo: (n: number) => newestTrigger === n,
@@ -128,6 +122,45 @@ export function createRulebook(store: Store) {
   };
 }
 export type Rulebook = ReturnType<typeof createRulebook>;
+
+/** What people, and the watchdog, ask of a rule by name. */
+function createOrders(d: {
+  readonly apply: (event: RuleEvent) => EmittedAction[];
+  readonly compiled: () => CompiledRules | undefined;
+  readonly arming: () => EngineState['arming'];
+}) {
+  const has = (rule: string) => d.compiled()?.byName.has(rule) === true;
+
+  /** @throws BrinkError E_NOT_FOUND */
+  function known(rule: string): void {
+    if (!has(rule)) throw new BrinkError('E_NOT_FOUND', `there is no rule "${rule}"`);
+  }
+
+  return {
+    /** @throws BrinkError E_NOT_FOUND, E_BAD_REQUEST */
+    arm(rule: string, order: ArmingOrder | undefined, nowMs: number): void {
+      known(rule);
+      d.apply({ kind: 'arm', rule, arming: order === undefined ? undefined : armingOf(order, nowMs) });
+    },
+
+    /** Rules that hung when they were evaluated last. Those that are gone are left out. */
+    rest(hung: readonly HungRule[], nowMs: number): void {
+      for (const { rule, note } of hung.filter((one) => has(one.rule))) {
+        d.apply({ kind: 'arm', rule, arming: { state: 'hung', sinceMs: nowMs, by: 'brink', note } });
+      }
+    },
+
+    /** @throws BrinkError E_NOT_FOUND, E_CONFLICT */
+    fire({ rule, phase, decision, sample, by }: FireOrder, nowMs: number): EmittedAction[] {
+      known(rule);
+      if (d.arming()[rule]?.state === 'hung') {
+        throw new BrinkError('E_CONFLICT', `rule "${rule}" rests: an evaluation of it did not end; arm it first`);
+      }
+      const receivedMs = decision.received_at === undefined ? nowMs : Date.parse(decision.received_at);
+      return d.apply({ kind: 'fire', rule, phase, decision, sample, receivedMs, by, nowMs });
+    },
+  };
+}
 
 /** What changed since it was last written. */
 function createDirty(store: Store) {

@@ -7,6 +7,8 @@ export interface Thread<In, Out> {
   /** @throws BrinkError what kept it from opening the store */
   start(onMessage: (message: Out) => void, onGone: (error: BrinkError) => void): Promise<Ready>;
   post(message: In): void;
+  /** At once, whatever it does; `onGone` hears the reason. */
+  end(reason: BrinkError): void;
   /** Lets it finish what was posted. */
   stop(): Promise<void>;
 }
@@ -15,10 +17,12 @@ export function createThread<In, Out>(config: () => WorkerData): Thread<In, Out>
   let worker: Worker | undefined;
   let gone: Promise<void> = Promise.resolve();
   let stopping = false;
+  let ended: BrinkError | undefined;
 
   return {
     start(onMessage, onGone) {
       stopping = false;
+      ended = undefined;
       const started = new Worker(new URL('./worker.ts', import.meta.url), {
         workerData: config(),
         name: `ledger-${config().role}`,
@@ -32,7 +36,7 @@ export function createThread<In, Out>(config: () => WorkerData): Thread<In, Out>
         started.once('exit', () => {
           worker = undefined;
           if (!stopping)
-            onGone(failure ?? new BrinkError('E_UNAVAILABLE', `the ledger's ${config().role} thread ended`));
+            onGone(ended ?? failure ?? new BrinkError('E_UNAVAILABLE', `the ledger's ${config().role} thread ended`));
           resolve();
         });
       });
@@ -56,6 +60,10 @@ export function createThread<In, Out>(config: () => WorkerData): Thread<In, Out>
     },
     post(message) {
       worker?.postMessage(message);
+    },
+    end(reason) {
+      ended = reason;
+      void worker?.terminate();
     },
     async stop() {
       stopping = true;

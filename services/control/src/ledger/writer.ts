@@ -58,6 +58,8 @@ export function createWriter(store: Store, config: WorkerData, integrity: Integr
       outbox.recover();
       parts.keeping.configure(loadPublished(store)?.configuration);
       const warning = rulebook.restore();
+      const { hung = [], nowMs } = config;
+      if (hung.length > 0) attempt([{ op: 'rest', hung }], nowMs, true);
       return warning === undefined ? [] : [warning];
     },
     apply(group: Group): GroupReply {
