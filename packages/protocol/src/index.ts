@@ -17,6 +17,13 @@ export {
   TokenSchema,
 } from './access.ts';
 export {
+  type BackupManifest,
+  BackupManifestSchema,
+  LedgerCopySchema,
+  type LedgerHealth,
+  LedgerHealthSchema,
+} from './backups.ts';
+export {
   ACTION_KINDS,
   type ActionConfig,
   type ActionKind,

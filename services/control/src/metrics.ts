@@ -91,12 +91,18 @@ function observeLedger(gauge: MakeGauge, ledger: Ledger): void {
     unkept: 'decisions that keep left out, since start',
     refusedFull: 'operations refused because the disk is full',
     diskPercent: 'how full the disk of the ledger is, percent',
+    copies: 'copies of the ledger made since start',
+    copiesFailed: 'copies of the ledger that could not be made, since start',
+    copiedAt: 'when the newest copy of the ledger was made, seconds since 1970; 0: there is none',
   } as const;
   for (const [key, help] of Object.entries(figures) as [keyof typeof figures, string][]) {
     gauge(`ledger_${snake(key)}`, help, function collect() {
       this.set(ledger.stats[key]);
     });
   }
+  gauge('ledger_damage', 'losses that nobody has taken note of', function collect() {
+    this.set(ledger.damage.length);
+  });
   gauge('ledger_disk_state', '0: there is room; 1: the disk is low; 2: nothing new is taken in', function collect() {
     this.set(['ok', 'low', 'full'].indexOf(ledger.stats.diskState));
   });

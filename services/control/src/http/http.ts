@@ -26,6 +26,7 @@ import { addEvents } from './routes/events.ts';
 import { addFrames } from './routes/frames.ts';
 import { addHome } from './routes/home.ts';
 import { addInference } from './routes/inference.ts';
+import { addLedger } from './routes/ledger.ts';
 import { addModels } from './routes/models.ts';
 import { addRecordings } from './routes/recordings.ts';
 import { addRules, type RulesDeps } from './routes/rules.ts';
@@ -111,6 +112,7 @@ export function createHttp(o: HttpConfig, d: HttpDeps): Http {
     addEvents(to, { events });
     addTokens(to, { tokens });
     addAudit(to, { read });
+    addLedger(to, { ledger });
     addDocuments(to);
     addInference(to, o.inference);
   }

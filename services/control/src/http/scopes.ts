@@ -98,6 +98,10 @@ export const RIGHTS: Readonly<Record<string, Right>> = {
   'POST /v1/tokens': tokens,
   'GET /v1/tokens/:id': tokens,
   'DELETE /v1/tokens/:id': tokens,
+  'GET /v1/ledger': read,
+  'POST /v1/ledger/damage/accept': { scope: 'admin' },
+  'POST /v1/ledger/copies': { scope: 'admin' },
+
   'GET /v1/audit': { scope: 'audit:read' },
   'GET /v1/audit/check': { scope: 'audit:read' },
 
