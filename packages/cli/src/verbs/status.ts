@@ -1,5 +1,6 @@
 import type { Discovered, Status } from '@brink/protocol';
 import type { Command } from 'commander';
+import { armingText } from '../rules/report.ts';
 import { type Paint, printable, table } from '../terminal.ts';
 import { type Edge, usingApi, type VerbOptions, verb, withApi } from '../verb.ts';
 
@@ -37,6 +38,7 @@ function statusLines(status: Status, undeclared: number, paint: Paint): string[]
   const lag = ledger.lag_ms === null ? 'no decision yet' : `${Math.round(ledger.lag_ms)} ms from frame to commit`;
   lines.push('', `ledger         ${ledger.n} decisions, ${lag}, ${ledger.queued} waiting`);
   if (ledger.problem !== null) lines.push(`  ${paint('red', '!')} ${printable(ledger.problem)}`);
+  for (const { rule, ...arming } of status.rules.set_aside) lines.push(`rule ${rule}  ${armingText(arming, paint)}`);
   const actions = Object.entries(status.actions).map(([state, count]) => `${count} ${state}`);
   lines.push(`actions        ${actions.length === 0 ? 'none' : actions.join(', ')}`);
   const dead = status.dead.map(({ code, count }) => `${count} ${code}`);
