@@ -146,7 +146,7 @@ describe.skipIf(reason !== undefined)(titled('on Mosquitto', reason), () => {
     ['as little on its way as half a keepalive brings is no trouble', 4, 0],
     ['negative control: ten times as much, and the answer to a ping comes too late', 40, 1],
   ])(
-    'on a slow network, %s',
+    'on a slow network, %s (skipped unless BRINK_TEST_SIZE=long)',
     async (_, receiveMaximum, dropsAtLeast) => {
       const slow = await startSlowNetwork(fleet.mqttUrl, 1_000_000);
       const receiver = createMqtt(

@@ -94,8 +94,7 @@ function reads(role: Role, name: string, root: string): (string | typeof FOREIGN
 
 export const TOPIC_BYTES_MAX = 256;
 // Control characters and what is left of bytes that are no UTF-8. [MQTT-1.5.3]
-// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
-const UNPRINTABLE = /[\u0000-\u001f\u007f-\u009f\ufffd-\uffff]/;
+const UNPRINTABLE = /[\p{Cc}\ufffd-\uffff]/u;
 
 /** Filters outside the root that the active configuration maps to streams (`streams.*.topics`); asked at each decision. */
 export type ForeignTopics = () => readonly string[];

@@ -35,8 +35,7 @@ export function paintOn(terminal: Pick<Terminal, 'colour'>): Paint {
 
 /** Text from elsewhere (device names in logs, labels of models) must not steer the terminal. */
 export function printable(text: string): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is looked for
-  return text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, '�');
+  return text.replace(/[^\P{Cc}\t\n]/gu, '�');
 }
 
 /** Columns as wide as their widest cell; the last one as it is. */

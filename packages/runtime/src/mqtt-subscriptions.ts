@@ -26,7 +26,7 @@ export class Subscriptions {
   readonly #d: { logger: Logger; clock: Clock; random: () => number };
   readonly #stats: MqttStats;
   #all: Subscription[] = [];
-  /** What the broker may still have in this session though nobody wants it. */
+  /** What the broker may still have in its stored session though nobody wants it. */
   readonly #unwanted = new Set<string>();
   /** filter → why */
   readonly #refused = new Map<string, string>();

@@ -22,7 +22,8 @@ export interface ContractBroker {
 }
 
 export function deferredAckContract({ name, url, versions, root = 'contract' }: ContractBroker): void {
-  describe.each(versions)(`deferred PUBACKs on ${name}, MQTT 3.1.1 is 4: %i`, (protocolVersion) => {
+  const named = versions.map((version) => [version === 4 ? '3.1.1' : '5', version] as const);
+  describe.each(named)(`deferred PUBACKs on ${name}, MQTT %s`, (_, protocolVersion) => {
     const topic = `${root}/acks-${protocolVersion}`;
     let slow = 0;
     const open = async (clientId: string, o: Partial<MqttOptions> = {}): Promise<Mqtt> => {
