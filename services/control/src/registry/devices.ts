@@ -1,12 +1,10 @@
-import { BrinkError, type Credentials, type DeviceRecord, type GatewayReport, isName } from '@brink/protocol';
+import { BrinkError, type Credentials, type DeviceRecord, type GatewayReport } from '@brink/protocol';
 import type { Clock, Logger } from '@brink/runtime';
 import type { DevicePatch } from '../ledger/devices.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import { APPROVED_MAX, type Approvals } from './approvals.ts';
-import type { CredentialStore } from './credentials.ts';
+import { type CredentialStore, checkDeviceName, isDeviceName } from './credentials.ts';
 
-/** The level of the topic tree that belongs to the services. */
-const RESERVED = 'fleet';
 const DEVICES_MAX = 100_000;
 
 export interface DeviceView extends DeviceRecord {
@@ -54,7 +52,7 @@ export function createDevices(d: DevicesDeps) {
     /** @throws BrinkError E_NAME, E_CONFLICT where it is registered already */
     add: (name: string, note: string | undefined): Promise<DeviceView> =>
       inTurn(name, async () => {
-        checked(name);
+        checkDeviceName(name);
         if ((await d.ledger.read.device(name))?.registered)
           throw new BrinkError('E_CONFLICT', `the device "${name}" is there already`);
         return view(await put(name, { registered: true, ...(note === undefined ? {} : { note }) }));
@@ -76,7 +74,7 @@ export function createDevices(d: DevicesDeps) {
     /** A device that nobody added is added by this. @throws BrinkError E_NAME, and what the store of credentials throws */
     createCredentials: (name: string): Promise<Credentials> =>
       inTurn(name, async () => {
-        checked(name);
+        checkDeviceName(name);
         const credentials = await d.credentials.create(name);
         const made = credentials.needed ? { credentials_at: new Date(d.clock.now()).toISOString() } : {};
         await put(name, { registered: true, ...made });
@@ -86,7 +84,7 @@ export function createDevices(d: DevicesDeps) {
     /** Of a device that the ledger does not know too: a restored broker may know more than it. */
     revokeCredentials: (name: string): Promise<void> =>
       inTurn(name, async () => {
-        checked(name);
+        checkDeviceName(name);
         await d.credentials.revoke(name);
         await known(name);
         // Where devices are approved, this one no longer is.
@@ -121,7 +119,7 @@ function createNotices(d: Pick<DevicesDeps, 'ledger' | 'clock' | 'logger'>) {
     const before = noticed.get(device);
     if (before !== undefined && (before === 0 || atMs <= before)) return;
     if (before === undefined && noticed.size >= DEVICES_MAX) return;
-    if (!isName(device) || device === RESERVED) return;
+    if (!isDeviceName(device)) return;
     noticed.set(device, 0);
     d.ledger.putDevice(device, {}).catch((error: unknown) => {
       noticed.delete(device);
@@ -150,13 +148,4 @@ function createTurns() {
     turn.then(over, over);
     return turn;
   };
-}
-
-/** @throws BrinkError E_NAME */
-function checked(name: string): string {
-  if (isName(name) && name !== RESERVED) return name;
-  throw new BrinkError(
-    'E_NAME',
-    `"${name.slice(0, 80)}" cannot be a device's name; "${RESERVED}" belongs to the services`,
-  );
 }

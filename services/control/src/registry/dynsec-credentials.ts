@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import type { Topics } from '@brink/protocol';
-import type { CredentialStore } from './credentials.ts';
+import { type CredentialStore, checkDeviceName } from './credentials.ts';
 import { type Dynsec, deviceRole } from './dynsec.ts';
 
 // 256 bits: nobody guesses them, so a fast hash at the broker is right. People never choose device passwords.
@@ -10,6 +10,7 @@ const PASSWORD_BYTES = 32;
 export function createDynsecCredentials(o: { topics: Topics }, d: { dynsec: Dynsec }): CredentialStore {
   return {
     async create(device) {
+      checkDeviceName(device);
       const role = deviceRole(device, o.topics);
       const password = `brk_${device}_${randomBytes(PASSWORD_BYTES).toString('base64url')}`;
       await d.dynsec.run({ command: 'deleteClient', username: device }, ['Client not found']);
@@ -20,6 +21,7 @@ export function createDynsecCredentials(o: { topics: Topics }, d: { dynsec: Dyns
       return { needed: true, device, client_id: device, username: device, password };
     },
     async revoke(device) {
+      checkDeviceName(device);
       const { rolename } = deviceRole(device, o.topics);
       await d.dynsec.run({ command: 'deleteClient', username: device }, ['Client not found']);
       await d.dynsec.run({ command: 'deleteRole', rolename }, ['Role not found']);

@@ -1,5 +1,5 @@
 import { createDeviceUsers } from '@brink/broker/users';
-import type { CredentialStore } from './credentials.ts';
+import { type CredentialStore, checkDeviceName } from './credentials.ts';
 
 /**
  * The embedded broker: a file that control writes and the broker reads again within a quarter of a second.
@@ -10,6 +10,7 @@ export function createFileCredentials(o: { readonly file: string; readonly requi
   const users = createDeviceUsers(o.file);
   return {
     async create(device) {
+      checkDeviceName(device);
       if (!o.required && !(await users.has(device))) {
         const detail = 'devices on this machine need no user name and password here; connect as you are';
         return { needed: false, device, detail };
@@ -18,6 +19,7 @@ export function createFileCredentials(o: { readonly file: string; readonly requi
       return { needed: true, device, client_id: device, username: device, password };
     },
     async revoke(device) {
+      checkDeviceName(device);
       await users.remove(device);
     },
   };
