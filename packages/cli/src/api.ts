@@ -15,7 +15,12 @@ export type Query = Record<string, string | number | undefined>;
 export interface Api {
   readonly url: string;
   get<T>(path: string, query?: Query): Promise<T>;
-  send<T>(method: 'POST' | 'DELETE' | 'PUT' | 'PATCH', path: string, body?: unknown): Promise<T>;
+  send<T>(
+    method: 'POST' | 'DELETE' | 'PUT' | 'PATCH',
+    path: string,
+    body?: unknown,
+    headers?: Readonly<Record<string, string>>,
+  ): Promise<T>;
   /** Bytes as they are. */
   post<T>(path: string, bytes: Uint8Array, type: string, query?: Query): Promise<T>;
   /** Server-sent events until the server closes or the signal aborts. https://html.spec.whatwg.org/#server-sent-events */
@@ -67,13 +72,12 @@ export function createApi(o: ApiOptions): Api {
   return {
     url: base,
     get: async (path, query) => json(await ask(path + queryText(query), {})),
-    send: async (method, path, body) =>
+    send: async (method, path, body, headers = {}) =>
       json(
         await ask(path, {
           method,
-          ...(body === undefined
-            ? {}
-            : { headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) }),
+          headers: { ...headers, ...(body === undefined ? {} : { 'content-type': 'application/json' }) },
+          ...(body === undefined ? {} : { body: JSON.stringify(body) }),
         }),
       ),
     post: async (path, bytes, type, query) =>

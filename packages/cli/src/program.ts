@@ -4,6 +4,7 @@ import { versionOf } from './up/version.ts';
 import type { Edge, ExitCode } from './verb.ts';
 import { addBackup } from './verbs/backup.ts';
 import { addCheck } from './verbs/check.ts';
+import { addConfig } from './verbs/config.ts';
 import { addDead, addDiscovered } from './verbs/dead.ts';
 import { addDecisions } from './verbs/decisions.ts';
 import { addDevices } from './verbs/devices.ts';
@@ -32,6 +33,7 @@ const VERBS = [
   addDiscovered,
   addBackup,
   addCheck,
+  addConfig,
   addSchema,
   addToken,
   addTokens,

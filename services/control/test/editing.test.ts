@@ -1,4 +1,6 @@
-import { readdir, readFile } from 'node:fs/promises';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Control, SITE, startControl, until } from './harness.ts';
@@ -257,4 +259,41 @@ test('going back over an edit that is wrong keeps that edit beside', async () =>
   expect(await fileOf(control, 'rules.yaml')).toBe(RULES);
   expect(await fileOf(control, '.replaced/rules.yaml')).toBe(wrong);
   expect((await control.get('/v1/config')).body.error).toBeNull();
+});
+
+test('the command line compares, applies, lists and goes back', async () => {
+  const brink = async (...args: string[]) => {
+    const entry = new URL('../../../packages/cli/bin/brink.js', import.meta.url).pathname;
+    const child = spawn(process.execPath, [entry, 'config', ...args, '--url', control.url]);
+    let text = '';
+    for (const stream of [child.stdout, child.stderr]) {
+      stream.on('data', (chunk) => {
+        text += chunk;
+      });
+    }
+    const [code] = await once(child, 'close');
+    return { code, text };
+  };
+  const before = await revisionOf(control);
+  const folder = join(control.folder, 'elsewhere');
+  await mkdir(folder);
+  await writeFile(join(folder, 'site.yaml'), SITE);
+  await writeFile(join(folder, 'rules.yaml'), RULES.replace('level: 1', 'level: 3'));
+  const diff = await brink('diff', folder);
+  expect(diff).toEqual({ code: 1, text: 'rules.dog-at-the-door.then[0].command.args.level\n  - 1\n  + 3\n' });
+  expect(await revisionOf(control)).toBe(before);
+
+  const apply = await brink('apply', folder);
+  const after = await revisionOf(control);
+  expect(apply).toEqual({ code: 0, text: `${diff.text}active: revision ${after}\n` });
+  expect(await fileOf(control, 'rules.yaml')).toContain('level: 3');
+  expect((await brink('diff', folder)).code).toBe(0);
+  expect((await brink('apply', folder, '--expect', before)).text).toMatch(/E_REVISION/);
+
+  const back = await brink('rollback');
+  expect(back).toEqual({ code: 0, text: `active: revision ${before}\n` });
+  expect(await fileOf(control, 'rules.yaml')).toBe(RULES);
+  expect((await brink('revisions', '--limit', '2')).text).toMatch(
+    new RegExp(`^${before} +active +\\S+ +rollback +local\\n${after} +\\S+ +http +local\\n$`),
+  );
 });
