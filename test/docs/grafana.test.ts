@@ -1,8 +1,15 @@
-import { readdirSync, readFileSync } from 'node:fs';
+import { execFile, spawnSync } from 'node:child_process';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { parse } from 'yaml';
 import { z } from 'zod';
 import { type Fleet, repository, startFleet } from '../harness/fleet.ts';
+
+const run = promisify(execFile);
+const named = process.env['BRINK_TEST_PROMTOOL'] ?? 'promtool';
+const promtool = spawnSync(named, ['--version']).status === 0 ? named : undefined;
 
 // A dashboard is read when something is wrong: a panel that names what no service has would be empty just then.
 
@@ -76,7 +83,7 @@ beforeAll(async () => {
   const pages = [fleet.gateway, fleet.inference, fleet.control].map(async ({ addresses: { ops } }) =>
     (await fetch(`http://${ops.host}:${ops.port}/metrics`)).text(),
   );
-  series = seriesOf(await Promise.all(pages));
+  series = seriesOf(await Promise.all([...pages, fleet.brokerMetrics()]));
 });
 afterAll(() => fleet?.[Symbol.asyncDispose]());
 
@@ -120,6 +127,53 @@ describe.each(dashboards)('the dashboard %s', (_, dashboard) => {
     (name) => {
       const shown = queries.flatMap(([, query]) => namedIn(query).map(({ metric }) => familyOf(metric)));
       expect(shown).toContain(`brink_gateway_${name}`);
+    },
+  );
+});
+
+const RulesSchema = z.strictObject({
+  groups: z.array(
+    z.strictObject({
+      name: z.string(),
+      rules: z.array(
+        z.strictObject({
+          alert: z.string().regex(/^Brink[A-Z]\w+$/),
+          expr: z.string(),
+          for: z.string().optional(),
+          labels: z.strictObject({ severity: z.enum(['critical', 'warning']) }),
+          annotations: z.strictObject({ summary: z.string(), look: z.string() }),
+        }),
+      ),
+    }),
+  ),
+});
+
+describe('the alarms of deploy/prometheus', () => {
+  const alarms = join(repository, 'deploy/prometheus');
+  const { groups } = RulesSchema.parse(parse(readFileSync(join(alarms, 'alerts.yaml'), 'utf8')));
+  const rules = groups.flatMap((group) => group.rules);
+
+  it.each(rules.map(({ alert, expr }) => [alert, expr]))('%s looks at metrics that are there: %s', (_, expr) => {
+    for (const { metric, labels } of namedIn(expr)) {
+      expect([...series.keys()], metric).toContain(metric);
+      const given = series.get(metric) ?? new Set();
+      if (given.size > 0) expect([...given], `labels of ${metric}`).toEqual(expect.arrayContaining([...labels]));
+    }
+  });
+
+  it('each has a name of its own, and says where to look', () => {
+    expect(new Set(rules.map(({ alert }) => alert)).size).toBe(rules.length);
+    const look = rules.map(({ annotations }) => annotations.look);
+    for (const path of look.flatMap((text) => text.match(/docs\/[\w-]+\.md/g) ?? []))
+      expect(existsSync(join(repository, path)), path).toBe(true);
+  });
+
+  it.skipIf(promtool === undefined)(
+    `promtool takes them, and its tests of them pass${promtool === undefined ? ' (skipped: there is no promtool here; it comes with prometheus)' : ''}`,
+    async () => {
+      const said = async (...args: string[]) => (await run(promtool as string, args)).stdout;
+      expect(await said('check', 'config', join(alarms, 'prometheus.yaml'))).toContain('SUCCESS');
+      expect(await said('test', 'rules', join(alarms, 'alerts.test.yaml'))).toContain('SUCCESS');
     },
   );
 });

@@ -8,7 +8,7 @@ import { createService as createGateway } from '@brink/gateway';
 import { readConfig as gatewayConfig } from '@brink/gateway/config';
 import { createService as createInference } from '@brink/inference';
 import { readConfig as inferenceConfig } from '@brink/inference/config';
-import { createRegistry, type Part, silentLogger, systemClock } from '@brink/runtime';
+import { createRegistry, type Part, type Registry, silentLogger, systemClock } from '@brink/runtime';
 import { connectAsync, type IClientOptions, type MqttClient } from 'mqtt';
 import { api } from './api.ts';
 
@@ -38,7 +38,8 @@ export async function startFleet(options: FleetOptions = {}) {
     return part;
   };
   try {
-    const broker = options.mqtt === undefined ? await run(embedded()) : undefined;
+    const brokerRegistry = createRegistry('broker');
+    const broker = options.mqtt === undefined ? await run(embedded(brokerRegistry)) : undefined;
     const env = environment(folder, options, broker?.url ?? (options.mqtt?.url as string));
     const inference = await run(createInference(inferenceConfig(env('inference')), deps));
     const control = await run(createControl(controlConfig(env('control')), deps));
@@ -48,6 +49,8 @@ export async function startFleet(options: FleetOptions = {}) {
       folder,
       mqttUrl: broker?.url ?? (options.mqtt?.url as string),
       broker,
+      /** As its /metrics would show them. */
+      brokerMetrics: () => brokerRegistry.metrics(),
       inference,
       control,
       gateway,
@@ -70,10 +73,10 @@ export async function startFleet(options: FleetOptions = {}) {
 
 export type Fleet = Awaited<ReturnType<typeof startFleet>>;
 
-function embedded(): Broker {
+function embedded(registry: Registry): Broker {
   return createBroker(
     { host: '127.0.0.1', port: 0, anonymous: 'loopback', users: SERVICES },
-    { logger: silentLogger, clock: systemClock, registry: createRegistry('broker') },
+    { logger: silentLogger, clock: systemClock, registry },
   );
 }
 
