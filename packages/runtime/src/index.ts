@@ -24,7 +24,7 @@ export { createLink, type LinkDependencies } from './link/peer.ts';
 export { createLinkServer, type LinkServer } from './link/server.ts';
 export { createLogger, type Logger, silentLogger } from './logger.ts';
 export { exitCodeOf, runMain, type Service } from './main.ts';
-export { Counter, createRegistry, Gauge, Histogram, Registry } from './metrics.ts';
+export { Counter, createRegistry, Gauge, Histogram, Registry, readGauge } from './metrics.ts';
 export type { DeferredMessage, Mqtt, MqttMessage, MqttOptions } from './mqtt.ts';
 export { createMqtt } from './mqtt-connection.ts';
 export { createMqttMetrics, type MqttMetrics } from './mqtt-metrics.ts';

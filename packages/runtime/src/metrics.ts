@@ -9,3 +9,15 @@ export function createRegistry(service: string): Registry {
   collectDefaultMetrics({ register: registry, prefix: 'brink_' });
   return registry;
 }
+
+/** A figure that is kept elsewhere, and read whenever somebody scrapes. */
+export function readGauge(registry: Registry, name: string, help: string, read: () => number): void {
+  new Gauge({
+    name,
+    help,
+    registers: [registry],
+    collect() {
+      this.set(read());
+    },
+  });
+}

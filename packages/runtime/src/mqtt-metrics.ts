@@ -1,4 +1,5 @@
-import { Counter, Gauge, type Registry } from 'prom-client';
+import { Counter, type Registry } from 'prom-client';
+import { readGauge } from './metrics.ts';
 
 export interface MqttStats {
   connects: number;
@@ -53,14 +54,7 @@ export function createMqttMetrics(registry: Registry): MqttMetrics {
     });
   }
   const gauge = (name: string, help: string, read: (connection: (typeof connections)[number]) => number) =>
-    new Gauge({
-      name,
-      help,
-      registers,
-      collect() {
-        this.set(sum(read));
-      },
-    });
+    readGauge(registry, name, help, () => sum(read));
   gauge('brink_mqtt_connected', 'Connections to the broker that are up', (c) => (c.connected() ? 1 : 0));
   gauge('brink_mqtt_waiting', 'Messages that wait to go out or to be acknowledged', (c) => c.waiting());
 

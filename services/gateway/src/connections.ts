@@ -6,12 +6,12 @@ import {
   createMqtt,
   createMqttMetrics,
   type DeferredMessage,
-  Gauge,
   type LinkHandlers,
   type LinkMetrics,
   type Logger,
   type Mqtt,
   type Registry,
+  readGauge,
   watchBrokerVersion,
 } from '@brink/runtime';
 import type { GatewayConfig } from './config.ts';
@@ -159,14 +159,9 @@ export function createBrokerConnections(
 /** @returns what counts a frame that is lost */
 function detourMetrics(registry: Registry, held: () => number): () => void {
   const registers = [registry];
-  new Gauge({
-    name: 'brink_gateway_detoured',
-    help: 'Frames of durable streams that came over the connection of all others, and wait for that of their stream',
-    registers,
-    collect() {
-      this.set(held());
-    },
-  });
+  const help =
+    'Frames of durable streams that came over the connection of all others, and wait for that of their stream';
+  readGauge(registry, 'brink_gateway_detoured', help, held);
   const lost = new Counter({
     name: 'brink_gateway_detoured_lost_total',
     help: 'Such frames that had no room to wait, or whose stream went',

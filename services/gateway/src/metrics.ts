@@ -1,5 +1,5 @@
 import type { ErrorCode } from '@brink/protocol';
-import { type Clock, Counter, createPlainHistogram, Gauge, Histogram, type Registry } from '@brink/runtime';
+import { type Clock, Counter, createPlainHistogram, Gauge, Histogram, type Registry, readGauge } from '@brink/runtime';
 import type { Lane } from './ingest/lanes.ts';
 import type { Counts, UnfinishedReason, UnitDropReason } from './outcomes/counts.ts';
 import { createStages } from './outcomes/stages.ts';
@@ -31,15 +31,7 @@ const FOREIGN_IGNORED = "Messages of other systems that were heard and are of no
 /** Every metric of the gateway. What is counted per frame is a plain integer, read here at collection. */
 export function createMetrics(registry: Registry, observed: Observed) {
   const registers = [registry];
-  const gauge = (name: string, help: string, read: () => number) =>
-    new Gauge({
-      name,
-      help,
-      registers,
-      collect() {
-        this.set(read());
-      },
-    });
+  const gauge = (name: string, help: string, read: () => number) => readGauge(registry, name, help, read);
 
   const { counts, admission, dispatch, outbox, discovered, intake } = observed;
   countedFrames(registers, counts);
@@ -266,15 +258,7 @@ export function createKeepMetrics(
   },
 ) {
   const registers = [registry];
-  const gauge = (name: string, help: string, read: () => number) =>
-    new Gauge({
-      name,
-      help,
-      registers,
-      collect() {
-        this.set(read());
-      },
-    });
+  const gauge = (name: string, help: string, read: () => number) => readGauge(registry, name, help, read);
   const counter = <L extends string>(name: string, help: string, label: L) =>
     new Counter<L>({ name, help, labelNames: [label], registers });
   const { ring, recorder } = observed;
