@@ -7,16 +7,23 @@ import { holdingIn, type KeyState } from '@brink/rules';
  */
 export function waitsFor(rule: RuleConfig, key: KeyState, nowMs: number): string {
   const what = waits(rule, key);
-  const { cooldown } = key;
-  if (cooldown === undefined || cooldown.untilMs <= nowMs) return what;
-  return `${what}; silent until ${iso(cooldown.untilMs)}`;
+  const silent = silence(key, nowMs);
+  return silent === undefined ? what : `${what}; silent ${silent}`;
+}
+
+function silence({ cooldown }: KeyState, nowMs: number): string | undefined {
+  if (cooldown === undefined) return undefined;
+  if (!cooldown.sent && nowMs < cooldown.reservedMs) {
+    return `until its actions have left, and ${cooldown.untilMs - cooldown.emittedMs} ms from then on`;
+  }
+  return nowMs < cooldown.untilMs ? `until ${iso(cooldown.untilMs)}` : undefined;
 }
 
 function waits(rule: RuleConfig, key: KeyState): string {
   const due = key.dueMs === undefined ? undefined : iso(key.dueMs);
   switch (key.state) {
     case 'idle':
-      return rule.absent_ms === undefined ? `when: ${conditionOf(rule)}` : absence(rule, due);
+      return rule.absent_ms === undefined ? idle(rule, key) : absence(rule, due);
     case 'arming':
       return rule.absent_ms === undefined ? arming(rule, key, due) : absence(rule, due);
     case 'active':
@@ -35,7 +42,20 @@ function arming(rule: RuleConfig, key: KeyState, due: string | undefined): strin
     const seen = key.history?.length ?? 0;
     return `when: ${conditionOf(rule)}; held on ${holdingIn(key)} of the last ${seen}, needs ${at_least} of ${of}`;
   }
-  return `when: ${conditionOf(rule)}`;
+  return idle(rule, key);
+}
+
+function idle(rule: RuleConfig, { votes }: KeyState): string {
+  const when = `when: ${conditionOf(rule)}`;
+  if (rule.quorum === undefined) return when;
+  const [kind, needed] =
+    'pipelines' in rule.quorum ? ['pipelines', rule.quorum.pipelines] : ['devices', rule.quorum.devices];
+  const agree = Object.entries(votes ?? {}).flatMap(([voter, [, holds]]) => (holds ? [voter] : []));
+  const who =
+    agree.length === 0
+      ? 'none agrees'
+      : `${agree.sort().slice(0, 10).join(', ')} agree${agree.length === 1 ? 's' : ''}`;
+  return `${when}; on ${needed} ${kind} within ${rule.quorum.within_ms} ms, ${who}`;
 }
 
 function absence(rule: RuleConfig, due: string | undefined): string {
