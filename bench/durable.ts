@@ -84,10 +84,10 @@ function tinyGraph(): Uint8Array {
   );
 }
 
-function writeSite(folder: string): void {
+/** The folder of a model that does next to nothing: `models/tiny/1`. */
+export function writeTinyModel(folder: string): void {
   const home = join(folder, 'models/tiny/1');
   mkdirSync(home, { recursive: true });
-  mkdirSync(join(folder, 'config'));
   const bytes = tinyGraph();
   writeFileSync(join(home, 'model.onnx'), bytes);
   const passport = {
@@ -97,6 +97,11 @@ function writeSite(folder: string): void {
     output: { decoder: 'classification', tensors: { logits: 'logits' } },
   };
   writeFileSync(join(home, 'model.json'), JSON.stringify(passport));
+}
+
+function writeSite(folder: string): void {
+  writeTinyModel(folder);
+  mkdirSync(join(folder, 'config'));
   const streams = Object.fromEntries(
     Object.entries(STREAMS).map(([name, delivery]) => [
       name,

@@ -6,6 +6,7 @@ import { decisionLog } from './decision-log.ts';
 import { durable } from './durable.ts';
 import { inGraph } from './in-graph.ts';
 import { jpeg } from './jpeg.ts';
+import { ledger } from './ledger.ts';
 import { loop } from './loop.ts';
 import { memory } from './memory.ts';
 import { mfcc } from './mfcc.ts';
@@ -14,6 +15,7 @@ import { oip } from './oip.ts';
 import { overload } from './overload.ts';
 import { reloadMemory } from './reload-memory.ts';
 import { machine } from './rounds.ts';
+import { rules } from './rules.ts';
 import { singleStream } from './single-stream.ts';
 import { swap } from './swap.ts';
 
@@ -34,6 +36,8 @@ const benches: Record<string, Bench> = {
   jpeg,
   connections,
   durable,
+  rules,
+  ledger,
 };
 
 const [name] = process.argv.slice(2);
