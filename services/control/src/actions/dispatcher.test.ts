@@ -1,90 +1,7 @@
-import { BrinkError, CommandSchema, createTopics } from '@brink/protocol';
-import { silentLogger, systemClock } from '@brink/runtime';
+import { BrinkError, CommandSchema } from '@brink/protocol';
 import { describe, expect, it } from 'vitest';
-import { FIRST_MS, items, openLedger, outcome, published, site } from '../ledger/ledger.testing.ts';
-import { createDispatcher, type DispatcherConfig } from './dispatcher.ts';
-import { withoutHttp } from './without-http.testing.ts';
-
-interface Published {
-  readonly topic: string;
-  readonly payload: string;
-  readonly retain: boolean;
-}
-
-/** The broker's side of a connection: what arrives there, and how it answers. */
-function createBroker() {
-  const arrived: Published[] = [];
-  const connects: (() => void)[] = [];
-  let answer: (message: Published) => Promise<void> = async () => {};
-  return {
-    arrived,
-    connected: true,
-    async publish(topic: string, payload: string | Uint8Array, options?: { retain?: boolean }) {
-      const message = { topic, payload: String(payload), retain: options?.retain ?? false };
-      arrived.push(message);
-      await answer(message);
-    },
-    onConnect: (fn: () => void) => void connects.push(fn),
-    answer(next: typeof answer) {
-      answer = next;
-    },
-    connect(up: boolean) {
-      this.connected = up;
-      if (up) for (const fn of connects) fn();
-    },
-  };
-}
-
-/** Timers fire at once but in order of the clock, and the clock is moved by hand: no test waits. */
-function createHandClock(atMs: number) {
-  let shiftMs = 0;
-  const timers = new Map<object, { fn: () => void; dueMs: number }>();
-  const now = () => atMs + shiftMs;
-  return {
-    now,
-    monotonic: () => shiftMs,
-    setTimeout(fn: () => void, ms: number) {
-      const timer = {};
-      timers.set(timer, { fn, dueMs: now() + ms });
-      return timer;
-    },
-    clearTimeout: (timer: object) => void timers.delete(timer),
-    shift(ms: number) {
-      shiftMs += ms;
-      for (const [timer, { fn, dueMs }] of [...timers].sort(([, a], [, b]) => a.dueMs - b.dueMs)) {
-        if (dueMs > now() || !timers.delete(timer)) continue;
-        fn();
-      }
-    },
-  };
-}
-
-async function openFleet(
-  rules: Parameters<typeof site>[0] = { flap: {} },
-  config: DispatcherConfig = {},
-  mqttAllow = ['zigbee2mqtt/'],
-) {
-  const clock = createHandClock(FIRST_MS + 1000);
-  // The ledger's own timers run on real time, its dates on the clock that is moved by hand.
-  const opened = await openLedger({ clock: { ...systemClock, now: clock.now } });
-  await opened.ledger.configure(published(site(rules)));
-  const broker = createBroker();
-  const dispatcher = createDispatcher(config, {
-    ...{ ledger: opened.ledger, mqtt: broker, topics: createTopics(), mqttAllow: () => mqttAllow, ...withoutHttp },
-    ...{ clock, random: () => 0.5, logger: silentLogger },
-  });
-  await dispatcher.start(new AbortController().signal);
-  return {
-    ...{ ledger: opened.ledger, broker, clock, dispatcher },
-    state: async (id: string) => (await opened.ledger.read.action(id))?.state,
-    async [Symbol.asyncDispose]() {
-      await dispatcher.stop();
-      await opened[Symbol.asyncDispose]();
-    },
-  };
-}
-
-const id = (seq: number, index = 0) => `cam-1.front.k3v9.${seq}.0.pets~flap~${index}`;
+import { items, outcome, published, site } from '../ledger/ledger.testing.ts';
+import { actionId as id, openFleet } from './dispatcher.testing.ts';
 
 describe('a command', () => {
   it('is published with its key, what remains of its life, its args and its reason', async () => {
@@ -217,7 +134,7 @@ describe('an mqtt action', () => {
   });
 
   it('outside of mqtt_allow is dead, and nothing is published', async () => {
-    await using fleet = await openFleet({ flap: { does: [lamp] } }, {}, ['other/']);
+    await using fleet = await openFleet({ flap: { does: [lamp] } }, {}, { mqttAllow: ['other/'] });
     await fleet.ledger.commit(items(outcome(1)));
     await expect.poll(() => fleet.state(id(1))).toBe('dead');
     expect((await fleet.ledger.read.action(id(1)))?.error?.code).toBe('E_FORBIDDEN');
