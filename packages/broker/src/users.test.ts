@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { BrinkError } from '@brink/protocol';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { createUserTable, issuePassword, readUsers } from './users.ts';
+import { readUserFiles } from './users-watch.ts';
 
 let folder: string;
 beforeEach(() => {
@@ -54,6 +55,23 @@ test('a users file is read, and what is wrong in it is named without telling a p
   writeFileSync(file, '{"users": [');
   expect(caught(() => readUsers(file)).detail).toContain('not JSON');
   expect(caught(() => readUsers(join(folder, 'absent.json'))).code).toBe('E_SETTING');
+});
+
+test('users and devices are two files: what control says of a device holds, and nobody else is let in by it', () => {
+  const files = { users: join(folder, 'users.json'), devices: join(folder, 'devices.json') };
+  const user = (username: string, role: string, password: string) => ({ username, role, password });
+  const write = (file: string, ...users: object[]) => writeFileSync(file, JSON.stringify({ users }));
+  write(files.users, user('brink.gateway', 'gateway', 'g'), user('cam-1', 'device', 'old'));
+  expect(readUserFiles(files)).toHaveLength(2);
+  expect(readUserFiles({})).toEqual([]);
+  write(files.devices, user('cam-1', 'device', 'new'), user('cam-2', 'device', 'x'));
+  expect(readUserFiles(files).map(({ username, password }) => `${username} ${password}`)).toEqual([
+    'brink.gateway g',
+    'cam-1 new',
+    'cam-2 x',
+  ]);
+  write(files.devices, user('brink.gateway', 'gateway', 'stolen'));
+  expect(caught(() => readUserFiles(files)).detail).toContain('"brink.gateway" is gateway; expected devices only');
 });
 
 test('the same user name twice is refused', () => {

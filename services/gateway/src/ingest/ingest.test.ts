@@ -34,8 +34,11 @@ function entrance(o: { sourcesMax?: number; streams?: object } = {}) {
   const unitDrops: string[] = [];
   const admission = createAdmission({ counts, onUnitDropped: (reason) => unitDrops.push(reason) });
   const sources = createSources({ sourcesMax: o.sourcesMax ?? 100 }, { counts, admission });
-  const configure = (streams: object, revision = '0123456789ab') =>
-    sources.apply(planOf({ revision, configuration: ConfigurationSchema.parse({ version: 1, streams }) }));
+  const configure = (streams: object, revision = '0123456789ab', approved?: string[]) => {
+    const site = { join: approved === undefined ? 'open' : 'approve' };
+    const configuration = ConfigurationSchema.parse({ version: 1, site, streams });
+    sources.apply(planOf({ revision, configuration, ...(approved === undefined ? {} : { approved }) }));
+  };
   configure(o.streams ?? STREAMS);
   const discovered = createDiscovered({ entriesMax: 3 });
   const foreign = createForeignTopics({ root: 'brink' });
@@ -72,6 +75,26 @@ function entrance(o: { sourcesMax?: number; streams?: object } = {}) {
 const JPEG = Buffer.from([0xff, 0xd8, 0xff, 0xe0, 1, 2, 3]);
 
 describe('a message on a frame topic', () => {
+  it('of a device that nobody approved is refused by name where the site asks for that, and taken once somebody has', () => {
+    const { receive, letters, configure, counts } = entrance();
+    receive('cam-1/up/frames/front', JPEG);
+    // Also of one whose frames were taken before.
+    configure(STREAMS, undefined, ['cam-2']);
+    for (const device of ['cam-1', 'cam-2', 'cam-3']) receive(`${device}/up/frames/front`, JPEG);
+    expect(letters.map(({ device, error }) => [device, error.code])).toEqual([
+      ['cam-1', 'E_DEVICE'],
+      ['cam-3', 'E_DEVICE'],
+    ]);
+    expect(counts.elsewhere).toMatchObject({ received: 2, rejected: 2 });
+    configure(STREAMS, undefined, ['cam-1', 'cam-2']);
+    receive('cam-1/up/frames/front', JPEG);
+    expect(letters).toHaveLength(2);
+    configure(STREAMS);
+    receive('cam-3/up/frames/front', JPEG);
+    expect(letters).toHaveLength(2);
+    expect(counts.frames('cam-1', 'front').received).toBe(2);
+  });
+
   it('is refused by name where it can be no frame', () => {
     const { receive, letters, codes, counts } = entrance();
     const cases: [string, string, Uint8Array, Partial<FrameMessage>][] = [
