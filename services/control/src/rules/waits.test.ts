@@ -63,7 +63,7 @@ test.each<[string, Record<string, unknown>, Partial<KeyState>, string]>([
   ],
   [
     'its actions to leave',
-    {},
+    { cooldown_ms: 5000 },
     { cooldown },
     `when: ${CAT}; silent until its actions have left, and 5000 ms from then on`,
   ],

@@ -7,14 +7,14 @@ import { holdingIn, type KeyState } from '@brink/rules';
  */
 export function waitsFor(rule: RuleConfig, key: KeyState, nowMs: number): string {
   const what = waits(rule, key);
-  const silent = silence(key, nowMs);
+  const silent = silence(rule, key, nowMs);
   return silent === undefined ? what : `${what}; silent ${silent}`;
 }
 
-function silence({ cooldown }: KeyState, nowMs: number): string | undefined {
+function silence(rule: RuleConfig, { cooldown }: KeyState, nowMs: number): string | undefined {
   if (cooldown === undefined) return undefined;
   if (!cooldown.sent && nowMs < cooldown.reservedMs) {
-    return `until its actions have left, and ${cooldown.untilMs - cooldown.emittedMs} ms from then on`;
+    return `until its actions have left, and ${rule.cooldown_ms} ms from then on`;
   }
   return nowMs < cooldown.untilMs ? `until ${iso(cooldown.untilMs)}` : undefined;
 }
