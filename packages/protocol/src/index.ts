@@ -19,6 +19,8 @@ export {
 export {
   type BackupManifest,
   BackupManifestSchema,
+  type ForgottenDevice,
+  ForgottenDeviceSchema,
   LedgerCopySchema,
   type LedgerHealth,
   LedgerHealthSchema,
@@ -249,6 +251,8 @@ export {
   type TargetConfig,
   type TargetKind,
   TargetSchema,
+  type TargetStateRecord,
+  TargetStateSchema,
   targetKind,
   WebhookActionSchema,
 } from './targets.ts';

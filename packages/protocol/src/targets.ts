@@ -102,3 +102,16 @@ export const NotifyActionSchema = z.strictObject({
     .default(3_600_000)
     .describe('not tried any more after this time'),
 });
+
+/** How a target is: `open` after several failures, when nothing is sent for a while; `gone` after a 410. */
+export const TargetStateSchema = z
+  .strictObject({
+    target: NameSchema,
+    state: z.enum(['closed', 'open', 'gone']),
+    in_flight: z.number().int(),
+    failures: z.number().int().describe('in a row'),
+    tried_at: z.iso.datetime().optional().describe('when it is tried again'),
+    gone_at: z.iso.datetime().optional(),
+  })
+  .meta({ id: 'TargetState' });
+export type TargetStateRecord = z.infer<typeof TargetStateSchema>;

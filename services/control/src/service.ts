@@ -1,5 +1,4 @@
 import { type ActionState, createTopics, type FleetStatus, type Topics } from '@brink/protocol';
-import { checkRules } from '@brink/rules';
 import {
   type Clock,
   createLinkMetrics,
@@ -16,7 +15,7 @@ import {
   stopAll,
 } from '@brink/runtime';
 import manifest from '../package.json' with { type: 'json' };
-import { createDispatcher, type DispatcherDeps } from './actions/dispatcher.ts';
+import { createDispatcher, type Dispatcher, type DispatcherDeps } from './actions/dispatcher.ts';
 import { createHttpOut } from './actions/http-out.ts';
 import { createSecrets } from './actions/secrets.ts';
 import { createAlarms } from './alarms/alarms.ts';
@@ -25,6 +24,7 @@ import type { ControlConfig } from './config.ts';
 import { type ConfigurationKeeper, createConfiguration } from './configuration/active.ts';
 import { createConfigurationEditor } from './configuration/edit.ts';
 import { readModels, readModelsFolder } from './configuration/folder.ts';
+import { createJudge } from './configuration/judge.ts';
 import { createFeed } from './fleet/feed.ts';
 import { listenToFleet } from './fleet/inbox.ts';
 import { createPresence } from './fleet/presence.ts';
@@ -39,6 +39,7 @@ import { createRecordings } from './recordings/recordings.ts';
 import { createApprovals } from './registry/approvals.ts';
 import { type CredentialStore, createNoCredentials } from './registry/credentials.ts';
 import { createDevices } from './registry/devices.ts';
+import { createForgetDevice } from './registry/forget.ts';
 import { createDynsec, type Dynsec } from './registry/dynsec.ts';
 import { createDynsecCredentials } from './registry/dynsec-credentials.ts';
 import { createFileCredentials } from './registry/file-credentials.ts';
@@ -83,7 +84,7 @@ export function createService(o: ControlConfig, d: ServiceDeps): ControlService 
   const core = createCore(o, d, ground);
   const { mqtt, dynsec, problems, registry } = ground;
   const { ledger, configuration, states, presence, approvals } = core;
-  const entrances = createEntrances(o, d, ground, core);
+  const entrances = createEntrances(o, d, ground, core, () => dispatcher.targets());
   const { gateways, http } = entrances;
   const dispatcher = createOutlet(d, ground, core, entrances);
   const alarms = createAlarms({
@@ -180,7 +181,7 @@ function createCore(o: ControlConfig, d: ServiceDeps, ground: Ground) {
     { dir: o.configDir, modelsDir: o.modelsDir },
     {
       ...d,
-      checkRules,
+      judge: createJudge({}, d),
       async activate(published, activation) {
         await foreign?.apply(published.configuration);
         await ledger.configure(published, activation);
@@ -211,7 +212,13 @@ function createCore(o: ControlConfig, d: ServiceDeps, ground: Ground) {
 }
 
 /** Where others come in: gateways over the link, services and devices over MQTT, people over HTTP. */
-function createEntrances(o: ControlConfig, d: ServiceDeps, ground: Ground, core: Core) {
+function createEntrances(
+  o: ControlConfig,
+  d: ServiceDeps,
+  ground: Ground,
+  core: Core,
+  targetStates: Dispatcher['targets'],
+) {
   const { topics, registry, metrics, mqtt, dynsec, ledger, problems, startedAt } = ground;
   const { configuration, states } = core;
   const services = createServices();
@@ -240,6 +247,7 @@ function createEntrances(o: ControlConfig, d: ServiceDeps, ground: Ground, core:
     approvals: core.approvals,
     reports,
     join,
+    forget: createForgetDevice({ topics, dataDir: o.dataDir }, { ...d, ledger, gateways, mqtt, states }),
     publicUrl: o.publicUrl,
   });
   metrics.observeLaws(() => brokenLaws(gateways.reports()));
@@ -264,6 +272,7 @@ function createEntrances(o: ControlConfig, d: ServiceDeps, ground: Ground, core:
       gateways,
       status,
       state: states.of,
+      targetStates,
       reports,
       models: () => readModelsFolder(o.modelsDir),
       recordings: createRecordings({ dir: o.recordingsDir }),

@@ -29,6 +29,7 @@ import { addInference } from './routes/inference.ts';
 import { addLedger } from './routes/ledger.ts';
 import { addModels } from './routes/models.ts';
 import { addRecordings } from './routes/recordings.ts';
+import { addRedrive, type RedriveDeps } from './routes/redrive.ts';
 import { addRules, type RulesDeps } from './routes/rules.ts';
 import { addStatus } from './routes/status.ts';
 import { addAudit, addTokens } from './routes/tokens.ts';
@@ -65,6 +66,7 @@ export interface HttpDeps
   readonly recordings: Recordings;
   readonly status: () => Promise<Status>;
   readonly state: (device: string) => Promise<DeviceState>;
+  readonly targetStates: RedriveDeps['targetStates'];
 }
 
 export interface Http extends Part {
@@ -101,6 +103,7 @@ export function createHttp(o: HttpConfig, d: HttpDeps): Http {
     addStatus(to, d);
     addDecisions(to, { read, clock: d.clock });
     addActions(to, { ledger });
+    addRedrive(to, d);
     addDevices(to, d);
     addCatalogue(to, { ...d, configuration, revision: () => d.configuration.active.revision, read });
     addEntries(to, { editor: d.editor, by });

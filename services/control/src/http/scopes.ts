@@ -60,7 +60,10 @@ export const RIGHTS: Readonly<Record<string, Right>> = {
   'POST /v1/devices/:id/commands': { scope: 'commands:write', device: 'path' },
   'POST /v1/actions/:id/retry': orders,
   'POST /v1/actions/:id/cancel': orders,
+  'POST /v1/actions/retry': orders,
+  'POST /v1/dead/:id/retry': orders,
 
+  'GET /v1/targets/:name/state': read,
   'GET /v1/targets': { scope: 'config:read' },
   'GET /v1/targets/:name': { scope: 'config:read' },
   'GET /v1/config': { scope: 'config:read' },
