@@ -2,9 +2,10 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { BrinkError, type PublishedConfiguration } from '@brink/protocol';
-import { createTestClock, silentLogger } from '@brink/runtime';
+import { createTestClock, silentLogger, systemClock } from '@brink/runtime';
 import { expect, test } from 'vitest';
 import { createConfiguration } from './active.ts';
+import { createJudge } from './judge.ts';
 
 async function keeper(activate: (published: PublishedConfiguration) => Promise<void>) {
   const dir = await mkdtemp(join(tmpdir(), 'brink-config-'));
@@ -16,7 +17,7 @@ async function keeper(activate: (published: PublishedConfiguration) => Promise<v
     {
       logger: silentLogger,
       clock,
-      checkRules: () => [],
+      judge: createJudge({}, { clock: systemClock }),
       activate,
       lastKnownGood: () => Promise.resolve(undefined),
       onActive: () => {},

@@ -2,12 +2,12 @@ import { basename } from 'node:path';
 import { BrinkError, type PublishedConfiguration } from '@brink/protocol';
 import type { Clock, Logger, Part, Timer } from '@brink/runtime';
 import type { Activation, ActivationOrigin } from '../ledger/records.ts';
-import type { CheckRules } from './crosschecks.ts';
 import { createFolderWatch, readConfigFolder, readModels } from './folder.ts';
 import { finishPending } from './journal.ts';
+import type { Judge } from './judge.ts';
 import { type ConfigProblem, configError, problemsIn } from './problems.ts';
 import type { SourceFile } from './sources.ts';
-import { type Validation, validateConfiguration } from './validate.ts';
+import type { Validation } from './validate.ts';
 
 interface ActiveConfiguration extends PublishedConfiguration {
   readonly activatedAt: string;
@@ -41,7 +41,7 @@ interface ConfigurationProblem {
 export interface ConfigurationDeps {
   readonly logger: Logger;
   readonly clock: Clock;
-  readonly checkRules: CheckRules;
+  readonly judge: Judge;
   /** Makes it effective and stores it, all or nothing. If it rejects, the one before stays. */
   readonly activate: (configuration: PublishedConfiguration, activation: Activation) => Promise<void>;
   /** The newest that was active in an earlier life. */
@@ -71,7 +71,7 @@ export function createConfiguration(
   const now = () => new Date(d.clock.now()).toISOString();
 
   async function validate(files?: readonly SourceFile[]): Promise<Validation> {
-    return validateConfiguration(files ?? (await readConfigFolder(o.dir)), await readModels(o.modelsDir), d.checkRules);
+    return d.judge.judge({ files: files ?? (await readConfigFolder(o.dir)), models: await readModels(o.modelsDir) });
   }
 
   async function look(origin: ActivationOrigin): Promise<void> {
@@ -151,6 +151,7 @@ export function createConfiguration(
     async stop() {
       await watch.stop();
       await turns.over();
+      await d.judge.stop();
       if (later !== undefined) d.clock.clearTimeout(later);
     },
   };

@@ -147,14 +147,7 @@ function parseSource(file: SourceFile, problems: ConfigProblem[]): Parsed | unde
       report(pos[0], `the key "${key}" a second time`, `each key once; the first one is at ${first.line}:${first.col}`);
     } else report(pos[0], message.replace(/\s+/g, ' '), 'valid YAML');
   }
-  const aliases = first === undefined ? document : null;
-  visit(aliases, {
-    Alias(_, alias) {
-      if (alias.resolve(document) === undefined) {
-        report(alias.range?.[0] ?? 0, `the alias *${alias.source}`, `an anchor &${alias.source} before it`);
-      }
-    },
-  });
+  if (first === undefined) checkAliases(document, report);
   const root = document.contents;
   if (problems.length > before || root === null) return undefined;
   if (!isMap(root)) {
@@ -163,6 +156,26 @@ function parseSource(file: SourceFile, problems: ConfigProblem[]): Parsed | unde
     return undefined;
   }
   return { file: file.name, text: file.text, document, root, lines };
+}
+
+/** Each alias has its anchor before it; there are not so many that resolving them would take long. */
+function checkAliases(document: Document.Parsed, report: (at: number, found: string, expected: string) => void): void {
+  const anchors = new Set<string>();
+  let aliases = 0;
+  visit(document, {
+    Node(_, node) {
+      if (!isAlias(node)) {
+        if (node.anchor !== undefined) anchors.add(node.anchor);
+        return undefined;
+      }
+      aliases += 1;
+      const at = node.range?.[0] ?? 0;
+      if (!anchors.has(node.source)) report(at, `the alias *${node.source}`, `an anchor &${node.source} before it`);
+      if (aliases <= ALIASES_MAX) return undefined;
+      report(at, `more than ${ALIASES_MAX} aliases`, `at most ${ALIASES_MAX} in a file`);
+      return visit.BREAK;
+    },
+  });
 }
 
 /** The key that stands at an offset a second time, and where it stands first. */

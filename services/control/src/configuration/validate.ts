@@ -23,9 +23,21 @@ export function validateConfiguration(
     if (!parsed.success) problems.push(...problemsOf(parsed.error, ConfigurationSchema, merged));
     problems.push(...crossCheck(merged, models, checkRules));
   }
-  if (problems.length > 0 || !parsed.success) return { ok: false, problems: inOrder(problems, files) };
+  if (problems.length > 0 || !parsed.success) return { ok: false, problems: firstOf(inOrder(problems, files)) };
   const configuration = parsed.data;
   return { ok: true, published: { revision: revisionOf(configuration), configuration } };
+}
+
+/** Nobody reads more, and a file can have a million. */
+const PROBLEMS_MAX = 200;
+
+function firstOf(problems: ConfigProblem[]): ConfigProblem[] {
+  const [last] = problems.slice(PROBLEMS_MAX);
+  if (last === undefined) return problems;
+  const more = problems.length - PROBLEMS_MAX;
+  const { file, line, column } = last;
+  const rest = { file, line, column, path: '', found: `${more} more problems`, expected: 'none of them' };
+  return [...problems.slice(0, PROBLEMS_MAX), rest];
 }
 
 function inOrder(problems: readonly ConfigProblem[], files: readonly SourceFile[]): ConfigProblem[] {

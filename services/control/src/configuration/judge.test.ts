@@ -1,0 +1,78 @@
+import { systemClock } from '@brink/runtime';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { createJudge, type Judge } from './judge.ts';
+
+const none = { dir: 'models', versions: new Map(), all: new Map() };
+const small = [{ name: 'site.yaml', text: 'version: 1\n' }];
+
+let judge: Judge;
+beforeAll(() => started().then((it) => (judge = it)));
+afterAll(() => judge.stop());
+
+/** One that is past its first files, which it looks at itself. */
+async function started(msMax?: number): Promise<Judge> {
+  const it = createJudge(msMax === undefined ? {} : { msMax }, { clock: systemClock });
+  await it.judge({ files: small, models: none });
+  return it;
+}
+
+const lol = (levels: number, of: number) =>
+  Array.from({ length: levels }, (_, level) => {
+    const item = level === 0 ? '"lol"' : `*l${level - 1}`;
+    return `  l${level}: &l${level} [${Array.from({ length: of }, () => item).join(', ')}]`;
+  }).join('\n');
+
+// https://en.wikipedia.org/wiki/Billion_laughs_attack, and other files that are small to send and large to read.
+const BOMBS: Record<string, string> = {
+  'a billion laughs': `version: 1\nsite:\n${lol(9, 9)}\n`,
+  'a quadratic blow-up': `version: 1\nsite:\n  a: &a "${'x'.repeat(100_000)}"\n  b: [${'*a, '.repeat(20_000)}*a]\n`,
+  'an alias of itself': 'version: 1\nsite: &s\n  name: *s\n',
+  'two hundred thousand brackets': `site: ${'['.repeat(200_000)}`,
+  'fifty thousand mappings in each other': `site: ${'{a: '.repeat(50_000)}`,
+  'question marks': `site: ${'? '.repeat(80_000)}`,
+  'tags of other languages': 'version: 1\nsite: !!python/object/apply:os.system ["touch /tmp/evil"]\n',
+  'a merge key': 'version: 1\nsite:\n  <<: { name: other }\n',
+  'a key that is a prototype':
+    'version: 1\nsite:\n  __proto__: { name: x }\n  constructor: { prototype: { name: x } }\n',
+};
+
+describe('a YAML bomb', () => {
+  test.each(Object.entries(BOMBS))('%s is a problem of its file, and nobody waits', async (_, text) => {
+    const began = performance.now();
+    let last = began;
+    let longestMs = 0;
+    const beat = setInterval(() => {
+      longestMs = Math.max(longestMs, performance.now() - last);
+      last = performance.now();
+    }, 5);
+    const validation = await judge.judge({ files: [{ name: 'bomb.yaml', text }], models: none });
+    clearInterval(beat);
+    const tookMs = performance.now() - began;
+    expect(validation.ok).toBe(false);
+    expect(validation.ok ? [] : validation.problems.length).toBeLessThanOrEqual(201);
+    // Whoever else uses this thread went on meanwhile. Of short ones there is nothing to see.
+    if (tookMs > 300) expect(longestMs).toBeLessThan(tookMs * 0.6);
+    expect(Object.prototype).not.toHaveProperty('name');
+  });
+});
+
+test('what takes too long is given up, and the next one is judged', async () => {
+  const keys = Array.from({ length: 200_000 }, (_, index) => `k${index}: 1`).join('\n');
+  const impatient = await started(1500);
+  const slow = await impatient.judge({ files: [{ name: 'keys.yaml', text: keys }], models: none });
+  expect(slow).toMatchObject({
+    ok: false,
+    problems: [{ file: 'keys.yaml', found: expect.stringContaining('1500 ms') }],
+  });
+  expect(await impatient.judge({ files: small, models: none })).toMatchObject({ ok: true });
+  await impatient.stop();
+});
+
+test('of many problems the first are told', async () => {
+  const text = `version: 1\nstreams:\n${Array.from({ length: 600 }, (_, i) => `  s${i}: { formt: image }`).join('\n')}\n`;
+  const validation = await judge.judge({ files: [{ name: 'site.yaml', text }], models: none });
+  expect(validation.ok).toBe(false);
+  const problems = validation.ok ? [] : validation.problems;
+  expect(problems).toHaveLength(201);
+  expect(problems.at(-1)?.found).toMatch(/^\d+ more problems$/);
+});
