@@ -160,7 +160,7 @@ async function tried(control: Control) {
   };
   const broken = stricter.replace('decision.label', 'decision.lable');
   expect(await wrong({ files: [{ name: 'new.yaml', text: broken }] })).toEqual([
-    ...[422, 'E_CONFIG', expect.stringContaining('new.yaml:4:11: rules.cat-at-the-flap.when')],
+    ...[422, 'E_CONFIG', expect.stringContaining('new.yaml:4:20: rules.cat-at-the-flap.when')],
   ]);
   expect((await wrong({ since: '2099-01-01T00:00:00Z' })).slice(0, 2)).toEqual([400, 'E_BAD_REQUEST']);
   expect((await wrong({ rules: ['nobody'] })).slice(0, 2)).toEqual([404, 'E_NOT_FOUND']);
