@@ -5,7 +5,7 @@ import { type Expression, ExpressionError, type Variables } from './expression.t
 import { holdingIn, type Step } from './machine.ts';
 import type { Arming, Cooldown, EngineState, KeyState, Trigger } from './state.ts';
 import type { Json } from './template.ts';
-import { agreeing } from './votes.ts';
+import { agreeing, NO_VOTES } from './votes.ts';
 
 // What a step that fired leads to: actions with their reasons, and the cooldown that they reserve.
 
@@ -230,7 +230,7 @@ function circumstancesOf(rule: CompiledRule, { votes }: KeyState): Pick<Because,
       : {
           quorum: {
             ...{ of: quorum.of, at_least: quorum.atLeast, within_ms: quorum.withinMs },
-            agree: agreeing(votes ?? {}),
+            agree: agreeing(votes ?? NO_VOTES),
           },
         }),
   };

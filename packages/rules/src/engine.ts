@@ -14,7 +14,7 @@ import {
   moveTimer,
 } from './state.ts';
 import { fireTest, type TestFire } from './test-fire.ts';
-import { addVote, agreeing, newestVoteMs, shiftVotes } from './votes.ts';
+import { addVote, countAgreeing, NO_VOTES, shiftVotes } from './votes.ts';
 
 /** One entry of the ordered log. `nowMs` is the log's clock when the entry was written; ages are taken against it. */
 export type RuleEvent =
@@ -150,15 +150,15 @@ function judge(
   let holds = open && evaluate(context, rule.when, 'when', variables);
   let state = now;
   if (quorum !== undefined) {
-    const votes = addVote(now.votes ?? {}, decision[quorum.of], receivedMs, holds, quorum.withinMs);
+    const votes = addVote(now.votes ?? NO_VOTES, decision[quorum.of], receivedMs, holds, quorum.withinMs);
     state = { ...now, votes };
-    holds = agreeing(votes).length >= quorum.atLeast;
+    holds = countAgreeing(votes) >= quorum.atLeast;
   }
   const ends = absentMs === undefined ? !holds : holds;
   const releases =
     active && (releaseWhen === undefined ? ends : evaluate(context, releaseWhen, 'release.when', variables));
   const read = active ? (releaseWhen ?? rule.when) : rule.when;
-  const trigger = triggerOf(rule, decision, receivedMs, read, variables);
+  const trigger = () => triggerOf(rule, decision, receivedMs, read, variables);
   return { state, seen: { kind: 'decision', atMs: receivedMs, holds, releases, trigger } };
 }
 
@@ -168,7 +168,7 @@ function judge(
  */
 function rebase(before: KeyState, nowMs: number): KeyState {
   const { dueMs, cooldown, trigger, votes } = before;
-  const knownMs = Math.max(before.sinceMs, trigger?.receivedMs ?? 0, newestVoteMs(votes) ?? 0);
+  const knownMs = Math.max(before.sinceMs, trigger?.receivedMs ?? 0, votes?.newestMs ?? 0);
   const backMs = knownMs - nowMs;
   if (backMs <= CLOCK_BACK_MS) return before;
   return {

@@ -107,6 +107,7 @@ export function compileExpression(text: string, scope: ExpressionScope = NOWHERE
   checkNode(program.ast, { loops: 0, elements: new Map(), scope });
   const checked = program.check();
   if (!checked.valid) throw translate(checked.error);
+  const guards = guardsOf(program.ast);
   const listMax = listMaxOf(program.ast);
   if (listMax === 0) {
     throw new ExpressionError(`too costly: more than ${STEPS_MAX} steps for a decision with 16 objects`, 1);
@@ -117,11 +118,43 @@ export function compileExpression(text: string, scope: ExpressionScope = NOWHERE
     type: checked.type ?? 'dyn',
     evaluate: (variables) =>
       attempt(() => {
+        for (const guard of guards) if (guard(variables)) return false;
         if (listMax !== Number.POSITIVE_INFINITY) refuseMore(variables, listMax);
         zonesInUse = scope.zones[variables.pipeline] ?? {};
         return program(variables) as unknown;
       }),
   };
+}
+
+/** Whether it can be told without evaluating: the condition does not hold. */
+type Guard = (variables: Variables) => boolean;
+
+const GUARDED: Record<string, (variables: Variables) => unknown> = {
+  device: ({ device }) => device,
+  stream: ({ stream }) => stream,
+  pipeline: ({ pipeline }) => pipeline,
+  'decision.label': ({ decision }) => decision.label,
+  'decision.device': ({ decision }) => decision.device,
+};
+
+/**
+ * Of `device == "cam-7" && …`: where the device is another one, the whole is false, whatever the rest says (in CEL, false
+ * && an error is false). A site has many rules that are for one device or one label each.
+ */
+function guardsOf(node: ASTNode): Guard[] {
+  if (node.op === '&&') return node.args.flatMap(guardsOf);
+  if (node.op !== '==') return [];
+  const [left, right] = node.args;
+  const [path, literal] = right.op === 'value' ? [pathOf(left), right] : [pathOf(right), left];
+  const read = GUARDED[path ?? ''];
+  if (read === undefined || literal.op !== 'value' || typeof literal.args !== 'string') return [];
+  const wanted = literal.args;
+  return [
+    (variables) => {
+      const found = read(variables);
+      return typeof found === 'string' && found !== wanted;
+    },
+  ];
 }
 
 function refuseMore({ decision, previous }: Variables, listMax: number): void {

@@ -9,7 +9,8 @@ type KeyFields = Pick<Decision, 'device' | 'stream' | 'pipeline'> & { readonly l
 export function keyOf(rule: CompiledRule, decision: KeyFields): string {
   const by = rule.config.by;
   if (by.length === 1 && by[0] === 'device') return decision.device;
-  const key = by.map((field) => encodeKeyPart((field === 'label' ? decision.label : decision[field]) ?? '')).join(':');
+  // Names are what ids may hold; only labels may be anything.
+  const key = by.map((field) => (field === 'label' ? encodeKeyPart(decision.label ?? '') : decision[field])).join(':');
   if (key.length <= KEY_CHARS_MAX) return key;
   return `${key.slice(0, KEY_CHARS_MAX - 9)}-${fnv1a(key)}`;
 }

@@ -20,7 +20,8 @@ export type Observation =
       readonly holds: boolean;
       /** Whether the release condition holds; only asked while active or releasing. */
       readonly releases: boolean;
-      readonly trigger: Trigger;
+      /** Made only where it is kept or fires. */
+      readonly trigger: () => Trigger;
     }
   | { readonly kind: 'timer'; readonly dueMs: number };
 
@@ -48,9 +49,9 @@ export function step(rule: MachineRule, before: KeyState, seen: Observation): St
       return arm(rule, counted, seen);
     case 'active':
       if (!seen.releases) return { after: before, fired: undefined };
-      if (rule.releaseMs === 0) return release(before, seen.atMs, seen.trigger);
+      if (rule.releaseMs === 0) return release(before, seen.atMs, seen.trigger());
       return {
-        after: { ...move(before, 'releasing', seen.atMs), dueMs: seen.atMs + rule.releaseMs, trigger: seen.trigger },
+        after: { ...move(before, 'releasing', seen.atMs), dueMs: seen.atMs + rule.releaseMs, trigger: seen.trigger() },
         fired: undefined,
       };
     case 'releasing':
@@ -74,7 +75,7 @@ function outside(rule: MachineRule, window: Window, before: KeyState, dueMs: num
 }
 
 function watch(absentMs: number, before: KeyState, seen: Seen): Step {
-  const watched = { dueMs: seen.atMs + absentMs, trigger: seen.trigger };
+  const watched = { dueMs: seen.atMs + absentMs, trigger: seen.trigger() };
   if (before.state === 'idle') return { after: { ...move(before, 'arming', seen.atMs), ...watched }, fired: undefined };
   if (before.state === 'arming') {
     // Out of order: the newest one counts.
@@ -84,7 +85,7 @@ function watch(absentMs: number, before: KeyState, seen: Seen): Step {
   // Late: it was received before its absence was noted, and came after.
   if (seen.atMs < before.sinceMs || !seen.releases) return { after: before, fired: undefined };
   const after = { ...move(before, 'arming', seen.atMs), ...watched };
-  return { after, fired: 'on_release', trigger: seen.trigger };
+  return { after, fired: 'on_release', trigger: seen.trigger() };
 }
 
 type Seen = Observation & { kind: 'decision' };
@@ -92,19 +93,19 @@ type Seen = Observation & { kind: 'decision' };
 function arm(rule: MachineRule, before: KeyState, seen: Seen): Step {
   if (rule.for === undefined) {
     if (!seen.holds) return { after: before, fired: undefined };
-    return { after: enter(before, seen.atMs), fired: 'then', trigger: seen.trigger };
+    return { after: enter(before, seen.atMs), fired: 'then', trigger: seen.trigger() };
   }
   if ('ms' in rule.for) {
     if (!seen.holds)
       return { after: before.state === 'idle' ? before : move(before, 'idle', seen.atMs), fired: undefined };
-    if (before.state === 'arming') return { after: { ...before, trigger: seen.trigger }, fired: undefined };
-    const armed = { ...move(before, 'arming', seen.atMs), dueMs: seen.atMs + rule.for.ms, trigger: seen.trigger };
+    if (before.state === 'arming') return { after: { ...before, trigger: seen.trigger() }, fired: undefined };
+    const armed = { ...move(before, 'arming', seen.atMs), dueMs: seen.atMs + rule.for.ms, trigger: seen.trigger() };
     return { after: armed, fired: undefined };
   }
   const holding = holdingIn(before);
   // Only a decision on which the condition holds may fire: a late one may have completed the count before.
   if (seen.holds && holding >= rule.for.at_least) {
-    return { after: enter(before, seen.atMs), fired: 'then', trigger: seen.trigger };
+    return { after: enter(before, seen.atMs), fired: 'then', trigger: seen.trigger() };
   }
   const state = holding > 0 ? 'arming' : 'idle';
   return { after: state === before.state ? before : move(before, state, seen.atMs), fired: undefined };

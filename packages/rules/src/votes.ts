@@ -1,41 +1,50 @@
 // Agreement of several pipelines, or devices, within one key: each one's last decision is its vote.
 
-/** By voter: when its last decision was received, and whether the condition held on it. */
-export type Votes = Readonly<Record<string, readonly [atMs: number, holds: boolean]>>;
+type Vote = readonly [voter: string, atMs: number, holds: boolean];
+
+export interface Votes {
+  /** When the newest vote was received. */
+  readonly newestMs: number;
+  /** Per voter one: when its last decision was received, and whether the condition held on it. */
+  readonly list: readonly Vote[];
+}
+
+export const NO_VOTES: Votes = { newestMs: 0, list: [] };
 
 /** Of a quorum of devices: more than these are not remembered at once. */
 const VOTERS_MAX = 256;
 
 /** Votes that are older than the newest by more than `withinMs` are gone: they can never count again. */
 export function addVote(votes: Votes, voter: string, atMs: number, holds: boolean, withinMs: number): Votes {
-  const before = Object.hasOwn(votes, voter) ? votes[voter] : undefined;
+  const place = votes.list.findIndex(([name]) => name === voter);
+  const before = votes.list[place];
   // What it said later stands.
-  if (before !== undefined && before[0] > atMs) return votes;
-  const all = Object.entries({ ...votes, [voter]: [atMs, holds] as const });
-  const newestMs = Math.max(...all.map(([, [votedMs]]) => votedMs));
-  const fresh = all.filter(([, [votedMs]]) => votedMs >= newestMs - withinMs);
-  if (fresh.length <= VOTERS_MAX) return Object.fromEntries(fresh);
-  const [first] = fresh.map(([name, [votedMs, held]]) => ({ name, votedMs, held })).sort(leastUseful);
-  return Object.fromEntries(fresh.filter(([name]) => name !== first?.name));
+  if (before !== undefined && before[1] > atMs) return votes;
+  const newestMs = Math.max(votes.newestMs, atMs);
+  const list = votes.list.slice();
+  list[before === undefined ? list.length : place] = [voter, atMs, holds];
+  const oldestMs = newestMs - withinMs;
+  const fresh = list.some((vote) => vote[1] < oldestMs) ? list.filter((vote) => vote[1] >= oldestMs) : list;
+  return { newestMs, list: fresh.length > VOTERS_MAX ? withoutLeast(fresh) : fresh };
 }
 
-type Listed = { readonly name: string; readonly votedMs: number; readonly held: boolean };
-const leastUseful = (a: Listed, b: Listed) =>
-  Number(a.held) - Number(b.held) || a.votedMs - b.votedMs || (a.name < b.name ? -1 : 1);
+function withoutLeast(list: readonly Vote[]): readonly Vote[] {
+  const [least] = [...list].sort(
+    ([a, atA, heldA], [b, atB, heldB]) => Number(heldA) - Number(heldB) || atA - atB || (a < b ? -1 : 1),
+  );
+  return list.filter((vote) => vote !== least);
+}
+
+export const countAgreeing = ({ list }: Votes): number => list.reduce((count, [, , holds]) => count + Number(holds), 0);
 
 /** Who agrees, in order of name. */
-export function agreeing(votes: Votes): string[] {
-  return Object.keys(votes)
-    .filter((voter) => votes[voter]?.[1])
+export const agreeing = ({ list }: Votes): string[] =>
+  list
+    .filter(([, , holds]) => holds)
+    .map(([voter]) => voter)
     .sort();
-}
 
-/** Undefined where nobody voted. */
-export function newestVoteMs(votes: Votes | undefined): number | undefined {
-  const times = Object.values(votes ?? {}).map(([atMs]) => atMs);
-  return times.length === 0 ? undefined : Math.max(...times);
-}
-
-export function shiftVotes(votes: Votes, backMs: number): Votes {
-  return Object.fromEntries(Object.entries(votes).map(([voter, [atMs, holds]]) => [voter, [atMs - backMs, holds]]));
-}
+export const shiftVotes = ({ newestMs, list }: Votes, backMs: number): Votes => ({
+  newestMs: newestMs - backMs,
+  list: list.map(([voter, atMs, holds]) => [voter, atMs - backMs, holds]),
+});
