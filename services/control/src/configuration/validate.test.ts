@@ -71,7 +71,7 @@ describe('each mistake is named with file, line, column, path, what was found an
       'a key with a typo',
       withChange('model: cifar-net', 'model: cifar-net, prioritty: 8'),
       'a.yaml:8:33: streams.front.pipelines.pets.prioritty: found the unknown key "prioritty"; ' +
-        'expected one of model, priority, deadline_ms, every_ms; did you mean "priority"? (example: priority: 5)',
+        'expected one of model, priority, deadline_ms, every_ms, keep; did you mean "priority"? (example: priority: 5)',
     ],
     [
       'a top-level key with a typo',
@@ -290,7 +290,7 @@ test('a pipeline name in two streams names both', () => {
   expect(problemsOf(GOOD, { 'b.yaml': second })).toEqual([
     'b.yaml:2:39: streams.back.pipelines.pets: found the pipeline name "pets" a second time; ' +
       'expected names that are unique in the site; it is also in a.yaml:8:7' +
-      ' (example: pets: { model: cifar-net, priority: 5, deadline_ms: 200, every_ms: 1000 })',
+      ' (example: pets: { model: cifar-net, priority: 5, deadline_ms: 200, every_ms: 1000, keep: { every_ms: 60000 } })',
   ]);
 });
 
