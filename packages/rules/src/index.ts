@@ -30,3 +30,4 @@ export {
   type Trigger,
 } from './state.ts';
 export { TEST_KEY, type TestFire } from './test-fire.ts';
+export { agreeing } from './votes.ts';

@@ -32,7 +32,15 @@ test.each<[string, Record<string, unknown>, Partial<KeyState>, string]>([
   [
     'the others of a quorum',
     { quorum: { pipelines: 2, within_ms: 2000 } },
-    { votes: { a: [T0, true], b: [T0, false] } },
+    {
+      votes: {
+        newestMs: T0,
+        list: [
+          ['b', T0, false],
+          ['a', T0, true],
+        ],
+      },
+    },
     `when: ${CAT}; on 2 pipelines within 2000 ms, a agrees`,
   ],
   [

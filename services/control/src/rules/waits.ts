@@ -1,5 +1,5 @@
 import type { RuleConfig } from '@brink/protocol';
-import { holdingIn, type KeyState } from '@brink/rules';
+import { agreeing, holdingIn, type KeyState } from '@brink/rules';
 
 /**
  * What one state machine waits for, and until when, in a sentence. Times are rule time (received_at).
@@ -50,11 +50,9 @@ function idle(rule: RuleConfig, { votes }: KeyState): string {
   if (rule.quorum === undefined) return when;
   const [kind, needed] =
     'pipelines' in rule.quorum ? ['pipelines', rule.quorum.pipelines] : ['devices', rule.quorum.devices];
-  const agree = Object.entries(votes ?? {}).flatMap(([voter, [, holds]]) => (holds ? [voter] : []));
+  const agree = votes === undefined ? [] : agreeing(votes);
   const who =
-    agree.length === 0
-      ? 'none agrees'
-      : `${agree.sort().slice(0, 10).join(', ')} agree${agree.length === 1 ? 's' : ''}`;
+    agree.length === 0 ? 'none agrees' : `${agree.slice(0, 10).join(', ')} agree${agree.length === 1 ? 's' : ''}`;
   return `${when}; on ${needed} ${kind} within ${rule.quorum.within_ms} ms, ${who}`;
 }
 
