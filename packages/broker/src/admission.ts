@@ -39,6 +39,7 @@ interface AdmissionOptions {
 }
 interface AdmissionDeps {
   users: () => UserTable;
+  recheckUsers?: (() => void) | undefined;
   sessions: Sessions;
   throttle: Throttle;
   /** Who is connected under this client id. */
@@ -69,7 +70,7 @@ export function createAdmission(o: AdmissionOptions, d: AdmissionDeps): Admissio
   return {
     admit(connect, from) {
       const { clientId } = from;
-      const identity = identify(from, d.users(), { anonymous: o.anonymous, throttle: d.throttle });
+      const identity = identify(from, { ...d, anonymous: o.anonymous });
       if ('reason' in identity) return identity;
       const rights = createRights(identity, { ...o, foreign: d.foreign });
       const refusal =
@@ -145,7 +146,10 @@ function noSession(
 
 export const ownerOf = (identity: Identity) => (identity.anonymous ? 'anonymous' : `user ${identity.name}`);
 
-function identify(from: From, users: UserTable, o: { anonymous: boolean; throttle: Throttle }): Identity | Refused {
+function identify(
+  from: From,
+  o: Pick<AdmissionDeps, 'users' | 'recheckUsers' | 'throttle'> & { anonymous: boolean },
+): Identity | Refused {
   if (from.username === undefined || from.username === '') {
     if (o.anonymous && from.loopback) return { role: 'operator', name: from.clientId, anonymous: true };
     return refused('auth_none', NOT_AUTHORISED, 'E_UNAUTHORISED', 'no user name; this broker asks for credentials');
@@ -154,7 +158,12 @@ function identify(from: From, users: UserTable, o: { anonymous: boolean; throttl
   if (o.throttle.isBlocked(source)) {
     return refused('auth_throttled', NOT_AUTHORISED, 'E_UNAUTHORISED', 'too many wrong passwords; try again later');
   }
-  const user = users.verify(from.username, from.password ?? new Uint8Array());
+  const { username, password = new Uint8Array() } = from;
+  let user = o.users().verify(username, password);
+  if (user === undefined && o.recheckUsers !== undefined) {
+    o.recheckUsers();
+    user = o.users().verify(username, password);
+  }
   if (user !== undefined) return { role: user.role, name: user.username, anonymous: false };
   o.throttle.failed(source);
   return refused('auth_failed', NOT_AUTHORISED, 'E_UNAUTHORISED', 'unknown user or wrong password');

@@ -37,6 +37,8 @@ interface BrokerDeps {
   logger: Logger;
   clock: Clock;
   registry: Registry;
+  /** Called before somebody is refused: who is known may have changed since `setUsers`. */
+  recheckUsers?: (() => void) | undefined;
 }
 
 export interface Broker extends Part {
@@ -98,7 +100,7 @@ function createHouse(config: BrokerConfig, limits: BrokerLimits, d: BrokerDeps &
   const holder = (id: string) => connections.holder(id)?.admitted?.identity;
   const admission = createAdmission(
     { ...limits, root, anonymous: anonymous === 'loopback', noSubscribe },
-    { users, sessions, throttle, holder, foreign: foreign.topics },
+    { users, recheckUsers: d.recheckUsers, sessions, throttle, holder, foreign: foreign.topics },
   );
   const delayed = (reason: 'accept_rate' | 'publish_rate') => () => metrics.delayed.inc({ reason });
   const congestion = createCongestion({ clock: d.clock, delayed: delayed('publish_rate') });

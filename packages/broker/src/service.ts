@@ -28,13 +28,14 @@ export function createService(
         queueBytesMax: settings.BRINK_BROKER_QUEUE_BYTES_MAX,
       },
     },
-    { ...d, registry },
+    { ...d, registry, recheckUsers: () => watch.look() },
   );
+  const watch = createUsersWatch(files, { ...d, broker });
   const ops = createOps(
     { host: settings.BRINK_OPS_HOST, port: settings.BRINK_OPS_PORT },
     { registry, problems: () => [], logger: d.logger },
   );
-  const parts: Part[] = [broker, ops, createUsersWatch(files, { ...d, broker })];
+  const parts: Part[] = [broker, ops, watch];
   return {
     broker,
     async start(signal) {

@@ -29,12 +29,19 @@ export function readUserFiles({ users, devices }: UserFiles): User[] {
 }
 
 /** Reads them again when they change. Looks at time and size: events of the file system are missed on some volumes. */
-export function createUsersWatch(files: UserFiles, d: { broker: Broker; clock: Clock; logger: Logger }): Part {
+export function createUsersWatch(
+  files: UserFiles,
+  d: { broker: Pick<Broker, 'setUsers'>; clock: Clock; logger: Logger },
+): Part & { look(): void } {
   let timer: Timer | undefined;
   let seen = stamps(files);
 
+  function again(): void {
+    timer = d.clock.setTimeout(again, LOOK_EVERY_MS);
+    look();
+  }
+
   function look(): void {
-    timer = d.clock.setTimeout(look, LOOK_EVERY_MS);
     const now = stamps(files);
     if (now === seen) return;
     seen = now;
@@ -49,8 +56,10 @@ export function createUsersWatch(files: UserFiles, d: { broker: Broker; clock: C
   }
 
   return {
+    /** Now: somebody is not known who may have become so since. */
+    look,
     async start() {
-      timer = d.clock.setTimeout(look, LOOK_EVERY_MS);
+      timer = d.clock.setTimeout(again, LOOK_EVERY_MS);
     },
     async stop() {
       if (timer !== undefined) d.clock.clearTimeout(timer);

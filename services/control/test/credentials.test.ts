@@ -23,7 +23,7 @@ async function startEmbedded(): Promise<CredentialsFixture & { readonly folder: 
   await writeFile(files.users, JSON.stringify({ users: [{ username: 'watcher', role: 'control', sha256 }] }));
   const broker = createBroker(
     { host: '127.0.0.1', port: 0, users: readUserFiles(files) },
-    { ...deps, registry: createRegistry('broker') },
+    { ...deps, registry: createRegistry('broker'), recheckUsers: () => watch.look() },
   );
   const watch = createUsersWatch(files, { ...deps, broker });
   await broker.start(new AbortController().signal);

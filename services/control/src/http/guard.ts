@@ -113,7 +113,7 @@ export function createGuard(
 
 export type Guard = ReturnType<typeof createGuard>;
 
-export const has = ({ scopes }: Pick<Caller, 'scopes'>, scope: Scope): boolean =>
+const has = ({ scopes }: Pick<Caller, 'scopes'>, scope: Scope): boolean =>
   scopes.includes('admin') || scopes.includes(scope);
 
 const rightFor = ({ method, is404, routeOptions }: FastifyRequest) =>
