@@ -109,7 +109,7 @@ async function bounded(response: Dispatcher.ResponseData<unknown>): Promise<stri
   return Buffer.concat(parts).toString('utf8');
 }
 
-function queryText(query: Query | undefined): string {
+export function queryText(query: Query | undefined): string {
   const pairs = new URLSearchParams();
   for (const [name, value] of Object.entries(query ?? {})) if (value !== undefined) pairs.set(name, String(value));
   const text = pairs.toString();

@@ -46,6 +46,8 @@ const VERBS = [
   ['send'],
   ['watch'],
   ['status'],
+  ['doctor'],
+  ['completion'],
   ['devices'],
   ['devices', 'list'],
   ['devices', 'add'],
@@ -123,6 +125,10 @@ test.each([
   [['tokens', 'add', 'me']],
   [['tokens', 'add', 'Me', '--scope', 'admin']],
   [['tokens', 'add', 'me', '--scope', 'everything']],
+  [['completion']],
+  [['completion', 'tcsh']],
+  [['decisions', '--by', '90s']],
+  [['watch', '--outcome', 'maybe']],
   [['tokens', 'add', 'me', '--scope', 'admin', '--days', '9999']],
 ])('%j is bad usage: exit 2 and a line that says why', async (argv) => {
   const { code, err } = await brink(argv);
@@ -268,7 +274,7 @@ const healthy = {
   services: [{ service: 'control', instance: 'control-1', state: 'online', ready: true }] as object[],
   laws: { streams: law, pipelines: law },
   ledger: { n: 1, lag_ms: null, queued: 0, problem: null },
-  ...{ actions: {}, dead: [] as object[], disk: null },
+  ...{ actions: {}, dead: [] as object[], disk: null, outbox: { oldest_ms: null }, rules: { set_aside: [] } },
 };
 
 async function statusOf(change: Partial<typeof healthy>, discovered: object[] = []) {

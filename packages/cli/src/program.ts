@@ -5,10 +5,12 @@ import type { Edge, ExitCode } from './verb.ts';
 import { addBackup } from './verbs/backup.ts';
 import { addCheck } from './verbs/check.ts';
 import { addConfig } from './verbs/config.ts';
+import { addCompletion } from './verbs/completion.ts';
 import { addDead, addDiscovered } from './verbs/dead.ts';
 import { addDecisions } from './verbs/decisions.ts';
 import { addDevices } from './verbs/devices.ts';
 import { addExplain } from './verbs/explain.ts';
+import { addDoctor } from './verbs/doctor.ts';
 import { addInit, addToken } from './verbs/init.ts';
 import { addModels } from './verbs/models.ts';
 import { addRules } from './verbs/rules.ts';
@@ -25,6 +27,7 @@ const VERBS = [
   addWatch,
   addStatus,
   addDevices,
+  addDoctor,
   addModels,
   addRules,
   addDecisions,
@@ -41,6 +44,7 @@ const VERBS = [
   addInit,
 ];
 
+  addCompletion,
 /**
  * Runs one command line.
  * @param argv without `node` and the script

@@ -68,6 +68,9 @@ export const StatusSchema = z
         .describe('disarmed or snoozed: what they lead to is recorded as suppressed'),
     }),
     actions: z.partialRecord(ActionStateSchema, z.number().int()),
+    outbox: z.strictObject({
+      oldest_ms: z.number().nullable().describe('age of the oldest action that has not ended; null: there is none'),
+    }),
     dead: z.array(z.strictObject({ code: z.string(), count: z.number().int() })),
     disk: z.strictObject({ path: z.string(), free_bytes: z.number(), total_bytes: z.number() }).nullable(),
   })

@@ -25,11 +25,12 @@ export function createStatus(
     const { active, problem } = d.configuration;
     const services = d.services();
     const problems = [...d.problems(), ...problemsOf(services)];
-    const [committed, actions, dead, setAside, disk] = await Promise.all([
+    const [committed, actions, dead, setAside, oldest, disk] = await Promise.all([
       d.ledger.read.counts(),
       d.ledger.read.actionCounts(),
       d.ledger.read.deadCounts(),
       d.ledger.read.setAside(d.clock.now()),
+      d.ledger.read.oldestOpenAction(),
       diskOf(o.dataDir),
     ]);
     const linked = d.linked();
@@ -68,6 +69,7 @@ export function createStatus(
       },
       rules: { set_aside: setAside },
       actions,
+      outbox: { oldest_ms: oldest === undefined ? null : Math.max(0, d.clock.now() - oldest) },
       dead,
       disk,
     };

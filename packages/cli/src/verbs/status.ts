@@ -39,8 +39,7 @@ function statusLines(status: Status, undeclared: number, paint: Paint): string[]
   lines.push('', `ledger         ${ledger.n} decisions, ${lag}, ${ledger.queued} waiting`);
   if (ledger.problem !== null) lines.push(`  ${paint('red', '!')} ${printable(ledger.problem)}`);
   for (const { rule, ...arming } of status.rules.set_aside) lines.push(`rule ${rule}  ${armingText(arming, paint)}`);
-  const actions = Object.entries(status.actions).map(([state, count]) => `${count} ${state}`);
-  lines.push(`actions        ${actions.length === 0 ? 'none' : actions.join(', ')}`);
+  lines.push(`actions        ${actionText(status)}`);
   const dead = status.dead.map(({ code, count }) => `${count} ${code}`);
   lines.push(`dead letters   ${dead.length === 0 ? 'none' : `${dead.join(', ')} (brink dead)`}`);
   if (undeclared > 0)
@@ -48,6 +47,12 @@ function statusLines(status: Status, undeclared: number, paint: Paint): string[]
   if (status.disk !== null)
     lines.push(`disk           ${gigabytes(status.disk.free_bytes)} of ${gigabytes(status.disk.total_bytes)} GB free`);
   return lines;
+}
+
+function actionText({ actions, outbox: { oldest_ms } }: Status): string {
+  const counts = Object.entries(actions).map(([state, count]) => `${count} ${state}`);
+  const oldest = oldest_ms === null ? '' : `; the oldest open one is ${Math.round(oldest_ms / 1000)} s old`;
+  return (counts.length === 0 ? 'none' : counts.join(', ')) + oldest;
 }
 
 /** What keeps a service from being ready stands at the top, and what is wrong with the files under the configuration. */
