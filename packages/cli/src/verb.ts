@@ -117,6 +117,12 @@ export function wholeNumber(min: number, max: number): (text: string) => number 
   };
 }
 
+/** For commander: a code of the error table, as far as its form goes, else exit 2. */
+export function errorCode(text: string): string {
+  if (!/^E_[A-Z_]{1,40}$/.test(text)) throw new InvalidArgumentError('expected a code, as E_IMAGE_TYPE');
+  return text;
+}
+
 /** For commander: a number within limits, else exit 2. */
 export function number(min: number, max: number): (text: string) => number {
   return (text) => {

@@ -135,6 +135,7 @@ export function planProcesses(o: UpOptions, place: Place, root: string): Process
       BRINK_DEVICES_FILE: place.devicesFile,
       BRINK_DEVICES_CREDENTIALS: o.lan ? 'required' : 'optional',
       BRINK_INFERENCE_URL: oip,
+      BRINK_SECRETS_DIR: join(place.data, 'secrets'),
       ...(o.lan
         ? { BRINK_HTTP_TOKEN_FILE: place.tokenFile, BRINK_MQTT_PUBLIC_URL: publicUrl('mqtt', o.mqttPort) }
         : {}),

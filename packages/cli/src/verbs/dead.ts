@@ -1,8 +1,9 @@
 import type { DeadRecord, Discovered } from '@brink/protocol';
-import { type Command, InvalidArgumentError } from 'commander';
+import type { Command } from 'commander';
 import { deadLine, discoveredLine } from '../show.ts';
 import { printable } from '../terminal.ts';
-import { type Edge, usingApi, type VerbOptions, verb, wholeNumber, withApi } from '../verb.ts';
+import { type Edge, errorCode, usingApi, type VerbOptions, verb, wholeNumber, withApi } from '../verb.ts';
+import { addRetry } from './actions.ts';
 
 interface DeadOptions extends VerbOptions {
   device?: string;
@@ -11,12 +12,15 @@ interface DeadOptions extends VerbOptions {
   limit: number;
 }
 
-/** `brink dead [list]`: frames that were refused by name, newest first. Exit 1 when there is none. */
+/** `brink dead [list]`: frames that were refused by name, newest first; exit 1 when there is none. `brink dead retry`: of actions. */
 export function addDead(program: Command, edge: Edge): void {
   const dead = program
     .command('dead')
-    .description('frames that were refused, and why')
-    .addHelpText('after', '\nExamples:\n  $ brink dead\n  $ brink dead --device cam-9');
+    .description('frames that were refused, and why; actions that are dead, to send them again')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  $ brink dead\n  $ brink dead --device cam-9\n  $ brink dead retry --target duty',
+    );
   const command = withApi(dead.command('list', { isDefault: true }))
     .description('list them, newest first')
     .option('--device <name>')
@@ -33,6 +37,7 @@ export function addDead(program: Command, edge: Edge): void {
       return page.items.length === 0 ? 1 : 0;
     }),
   );
+  addRetry(dead, edge);
 }
 
 /** `brink discovered`: frames that no stream takes, as YAML to paste. Exit 1 when there is none. */
@@ -65,9 +70,4 @@ function discoveredLines(items: readonly Discovered[]): string[] {
   ];
   const block = streams.length === 0 ? [] : [...how, HEAD, ...streams];
   return [...items.map(discoveredLine), ...[...others, ...block].map(printable)];
-}
-
-function errorCode(text: string): string {
-  if (!/^E_[A-Z_]{1,40}$/.test(text)) throw new InvalidArgumentError('expected a code, as E_IMAGE_TYPE');
-  return text;
 }
