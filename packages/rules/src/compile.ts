@@ -64,7 +64,7 @@ export interface CompiledAction {
   readonly template: Template;
 }
 
-export interface Quorum {
+interface Quorum {
   /** Whose votes are counted. */
   readonly of: 'pipeline' | 'device';
   readonly atLeast: number;

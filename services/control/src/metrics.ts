@@ -91,6 +91,7 @@ function observeLedger(gauge: MakeGauge, ledger: Ledger): void {
     unkept: 'decisions that keep left out, since start',
     refusedFull: 'operations refused because the disk is full',
     diskPercent: 'how full the disk of the ledger is, percent',
+    hangs: 'evaluations of rules that did not end, since start; each rule rests until it is changed',
     copies: 'copies of the ledger made since start',
     copiesFailed: 'copies of the ledger that could not be made, since start',
     copiedAt: 'when the newest copy of the ledger was made, seconds since 1970; 0: there is none',

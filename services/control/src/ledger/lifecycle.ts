@@ -92,9 +92,14 @@ export function createLifecycle(d: LifecycleDeps): Part & { suspect(detail: stri
       throw new BrinkError('E_CANCELLED', 'stopped while starting');
     },
     async stop() {
-      if (reopening !== undefined) d.clock.clearTimeout(reopening);
-      reopening = undefined;
+      const stay = () => {
+        if (reopening !== undefined) d.clock.clearTimeout(reopening);
+        reopening = undefined;
+      };
+      stay();
       await close('the ledger was stopped');
+      // A thread that ended meanwhile is not started again.
+      stay();
     },
   };
 }
