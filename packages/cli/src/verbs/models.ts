@@ -5,6 +5,7 @@ import { checkModel } from '../models/check.ts';
 import { installModel } from '../models/install.ts';
 import type { ModelProblem } from '../models/passport.ts';
 import { removeModel } from '../models/remove.ts';
+import { repairModel } from '../models/repair.ts';
 import { checkLines, installedLines } from '../models/report.ts';
 import { lowerVersion, type ModelItem, modelRows, servesLine, serveVersion, servingVersion } from '../models/served.ts';
 import { belongs, withoutVersion } from '../models/store.ts';
@@ -47,16 +48,22 @@ function addCheck(models: Command, edge: Edge): void {
   const command = models
     .command('check')
     .description('passport, hashes and the ONNX file against each other; runs nothing. Exit 1 when something is wrong')
-    .argument('<model>', 'models/<name>/<version>, or an .onnx file');
+    .argument('<model>', 'models/<name>/<version>, or an .onnx file')
+    .option('--write', 'put into model.json what is beyond doubt: hashes, sizes, name, version, what the graph fixes');
   withFolder(command);
-  const examples = ['brink models check models/cifar-net/1', 'brink models check yolo11n.onnx'];
-  verb<FolderOptions>(edge, command, examples, async (context, options, given = '.') => {
-    const checked = await checkModel(given);
+  const examples = ['brink models check models/cifar-net/1', 'brink models check models/cats/2 --write'];
+  verb<FolderOptions & { write?: boolean }>(edge, command, examples, async (context, options, given = '.') => {
+    const { check: checked, written } =
+      options.write === true ? await repairModel(given) : { check: await checkModel(given), written: [] };
     const result = {
       ...checked,
       problems: [...checked.problems, ...misplaced(checked.folder, modelsDir(context, options))],
     };
-    context.show({ ok: result.problems.length === 0, ...result }, checkLines(result, context.paint));
+    const lines = written.map((path) => `written  ${path}`);
+    context.show({ ok: result.problems.length === 0, ...result, ...(options.write === true ? { written } : {}) }, [
+      ...lines,
+      ...checkLines(result, context.paint),
+    ]);
     return result.problems.length === 0 ? 0 : 1;
   });
 }
