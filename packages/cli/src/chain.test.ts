@@ -49,6 +49,15 @@ test('what was fired as a test says by whom, and that a sample is no decision', 
   expect(lines.at(-1)).toBe('    filled from    a sample; there was no decision');
 });
 
+test('agreement, absence and times of day are said', () => {
+  const quorum = { of: 'device' as const, at_least: 2, within_ms: 2000, agree: ['cam-1', 'cam-2'] };
+  const around = { ...because, quorum, absent_ms: 60_000, between: '22:00-06:00' };
+  const lines = actionChain(chain({ cause: 'rule', because: around }), plain);
+  expect(lines).toContain('    quorum         cam-1, cam-2; needed 2 devices within 2000 ms');
+  expect(lines).toContain('    absent         nothing came for 60000 ms');
+  expect(lines).toContain('    between        22:00-06:00');
+});
+
 test('a decision that is no longer kept is said to be gone', () => {
   const { action } = chain({});
   const gone = chain({

@@ -96,9 +96,21 @@ function ruleRows(because: NonNullable<ActionExplanation['because']>): string[] 
       row('for', `${history.holding} of the last ${history.seen}; needed ${history.at_least} of ${history.of}`),
     );
   }
+  lines.push(...circumstanceRows(because));
   if (because.timer_due !== undefined) lines.push(row('timer', `due at ${because.timer_due}`));
   lines.push(row('age', `${round(because.age_ms)} ms old when evaluated; stale after ${because.stale_ms_max} ms`));
   lines.push(row('configuration', because.revision));
+  return lines;
+}
+
+function circumstanceRows({ quorum, absent_ms, between }: NonNullable<ActionExplanation['because']>): string[] {
+  const lines: string[] = [];
+  if (quorum !== undefined) {
+    const needed = `needed ${quorum.at_least} ${quorum.of}s within ${quorum.within_ms} ms`;
+    lines.push(row('quorum', `${quorum.agree.map(printable).join(', ')}; ${needed}`));
+  }
+  if (absent_ms !== undefined) lines.push(row('absent', `nothing came for ${absent_ms} ms`));
+  if (between !== undefined) lines.push(row('between', between));
   return lines;
 }
 
