@@ -1,10 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { type Control, startBroker, startControl } from '@brink/test/control';
 import { type Dialled, dial } from '@brink/test/link';
 import type { Bench, BenchResult } from './bench.ts';
 import { startChild } from './child.ts';
-import { type Control, outcomeBytes, startBroker, startControl } from './control.ts';
+import { writeTinyModel } from './durable.ts';
 import { temporaryFolder } from './folder.ts';
 import type { LedgerLoopReply, LedgerLoopRequest } from './ledger-loop-child.ts';
+import { outcomeBytes } from './outcomes.ts';
 import { measureRounds } from './rounds.ts';
 
 const BAR = 0.35;
@@ -23,6 +25,7 @@ export const ledger: Bench = {
   what: `outcomes/s over the link into COMMIT with ${RULES} rules ÷ a bare SQLite loop of the same rows, as many per COMMIT, each synced`,
   async run(report): Promise<BenchResult> {
     using folder = temporaryFolder();
+    writeTinyModel(folder.path);
     await using broker = await startBroker(folder.path, site());
     await using control = await startControl({ folder: folder.path, url: broker.url, data: 'data' });
     await using gateway = await dial(control.socket);

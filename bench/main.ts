@@ -13,10 +13,12 @@ import { mfcc } from './mfcc.ts';
 import { noisyNeighbour } from './noisy-neighbour.ts';
 import { oip } from './oip.ts';
 import { overload } from './overload.ts';
+import { query } from './query.ts';
 import { reloadMemory } from './reload-memory.ts';
 import { machine } from './rounds.ts';
 import { rules } from './rules.ts';
 import { singleStream } from './single-stream.ts';
+import { start } from './start.ts';
 import { swap } from './swap.ts';
 
 const benches: Record<string, Bench> = {
@@ -38,6 +40,8 @@ const benches: Record<string, Bench> = {
   durable,
   rules,
   ledger,
+  query,
+  start,
 };
 
 const [name] = process.argv.slice(2);

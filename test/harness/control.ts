@@ -1,18 +1,16 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { end, freePorts, untilReady } from '@brink/test/up';
-import { writeTinyModel } from './durable.ts';
+import { end, freePorts, untilReady } from './up.ts';
 
-// Control and its broker, as processes; the bench is the gateway: what it sends over the link is counted when it is committed.
+// Control and its broker as processes of their own, without gateway and inference.
 
-const PASSWORD = 'for-the-time-of-a-bench';
-const root = join(import.meta.dirname, '..');
+const PASSWORD = 'for-the-time-of-a-test';
+const root = join(import.meta.dirname, '../..');
 
-/** @param site the configuration, as one file (JSON is YAML); its models are `tiny` */
+/** @param site the configuration, as one file: JSON is YAML */
 export async function startBroker(folder: string, site: object) {
   const [mqtt, ops] = (await freePorts(2)) as [number, number];
-  writeTinyModel(folder);
   mkdirSync(join(folder, 'config'), { recursive: true });
   writeFileSync(join(folder, 'config/site.yaml'), JSON.stringify(site));
   const users = [{ username: 'control', role: 'control', password: PASSWORD }];
@@ -40,6 +38,7 @@ export async function startControl(o: { folder: string; url: string; data: strin
     BRINK_SECRETS_DIR: join(o.folder, 'secrets'),
     BRINK_LINK_LISTEN: `unix:${socket}`,
     BRINK_HTTP_PORT: String(http),
+    BRINK_HTTP_RATE_MAX: '1000000',
     BRINK_OPS_PORT: String(ops),
     BRINK_MQTT_URL: o.url,
     BRINK_MQTT_USERNAME: 'control',
@@ -63,32 +62,6 @@ export async function startControl(o: { folder: string; url: string; data: strin
   };
 }
 export type Control = Awaited<ReturnType<typeof startControl>>;
-
-/** One outcome as a gateway sends it. */
-export function outcomeBytes(o: {
-  device: string;
-  seq: number;
-  pipeline: string;
-  score: number;
-  durable: boolean;
-}): Buffer {
-  const { device, seq, pipeline, score, durable } = o;
-  const label = score > 0.5 ? 'cat' : 'dog';
-  return Buffer.from(
-    JSON.stringify({
-      ...{ device, stream: `of-${pipeline}`, boot: 'k3v9', seq, part: 0, pipeline, outcome: 'decided' },
-      result: { task: 'classification', label, score, classes: [{ label, score }] },
-      frames: { boot: 'k3v9', first: seq, last: seq, received: 1 },
-      ...{ model: { name: 'tiny', version: 1 }, received_ms: Date.now(), latency_ms: 8.4, durable },
-      evidence: {
-        frame: { sha256: 'f'.repeat(64), bytes: 4096, type: 'image/jpeg', width: 640, height: 480 },
-        model: { passport_sha256: 'a'.repeat(64), model_sha256: 'b'.repeat(64), provider: 'cpu' },
-        transform: { scale: [0.05, 0.067], offset: [0, 0], fit: 'stretch', width: 32, height: 32 },
-        ...{ batch: 2, ms: { queue: 1, infer: 4 }, top: [{ label, raw: 4.2 }], attempts: 1, gateway: 'gateway-1' },
-      },
-    }),
-  );
-}
 
 function start(module: string, env: Record<string, string>): ChildProcess {
   return spawn(process.execPath, ['--disable-warning=ExperimentalWarning', join(root, module)], {
