@@ -222,6 +222,17 @@ describe('a backtest of a changed rule', () => {
     expect(rules[0]).toMatchObject({ before: 0, after: 1, fires: 1 });
   });
 
+  it('lets time pass where nothing comes, up to `until`', async () => {
+    await using stored = await storedSite({});
+    stored.see([sees(1, 0, 'cat'), sees(2, 5000, 'dog', 0.9, 'cam-2')]);
+    const then = { held: { for: { ms: 500 } }, silent: { when: undefined, absent_ms: 60_000 } };
+    const { differences } = stored.backtest(then, { untilMs: FIRST_MS + 62_000 });
+    expect(differences.map(({ rule, key, at }) => [rule, key, Date.parse(at) - FIRST_MS])).toEqual([
+      ['held', 'cam-1', 500],
+      ['silent', 'cam-1', 60_000],
+    ]);
+  });
+
   it('counts evaluations that fail, and triggers that were too old', async () => {
     await using stored = await storedSite({ flap: {} });
     stored.see([sees(1, 60_000, 'cat', 0.9, 'cam-2'), sees(2, 0, 'cat', 0.9)]);
