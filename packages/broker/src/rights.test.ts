@@ -55,6 +55,7 @@ describe('publishing', () => {
 
   test('only control commands, decides and configures, and reaches foreign topics', () => {
     expect(table(rightsOf('control'), TOPICS)).toEqual([
+      'brink/cam-1/up/status',
       'brink/cam-1/down/commands/open',
       'brink/cam-1/down/decisions/front',
       'brink/cam-1/state',

@@ -65,6 +65,8 @@ function publishes(role: Role, name: string, root: string): Rule[] {
         { filter: `${root}/+/down/commands/+` },
         { filter: `${root}/+/down/decisions/+` },
         { filter: `${root}/+/state`, retain: true },
+        // To clear what a device left retained, when it is forgotten.
+        { filter: `${root}/+/up/status`, retain: true },
         { filter: `${root}/fleet/config`, retain: true },
         fleet,
         { filter: FOREIGN, retain: true },

@@ -44,3 +44,13 @@ export const BackupManifestSchema = z.strictObject({
   models: z.array(BackedUpModelSchema).max(10_000),
 });
 export type BackupManifest = z.infer<typeof BackupManifestSchema>;
+
+/** DELETE /v1/devices/{id}?forget=true */
+export const ForgottenDeviceSchema = z.strictObject({
+  device: z.string(),
+  done: z.boolean().describe('false: it goes on, ask again later'),
+  rows: z.number().int().min(0).describe('of the ledger, that were deleted'),
+  recordings: z.number().int().min(0),
+  left: z.array(z.string()).describe('what could not be reached, or is for people to delete'),
+});
+export type ForgottenDevice = z.infer<typeof ForgottenDeviceSchema>;

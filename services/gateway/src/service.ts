@@ -77,6 +77,7 @@ export function createService(config: GatewayConfig, deps: Deps) {
       handlers: {
         postFrame: createPostFrame({ ingest: path.ingest, clock }),
         record: async (request) => ({ body: { case: 'recorded', value: await path.recorder.record(request) } }),
+        forget: async ({ device }) => ({ body: { case: 'forgotten', value: await forgetDevice(path, device) } }),
       },
       // The link takes requests as soon as this returns, not before.
       onUp: () => queueMicrotask(() => path.outbox.linkUp()),
@@ -137,6 +138,12 @@ export function createService(config: GatewayConfig, deps: Deps) {
     },
     ...forTests(path),
   };
+}
+
+/** Its frames of the last seconds, and what was recorded of it. */
+async function forgetDevice({ keeper, recorder }: DataPath, device: string): Promise<{ recordings: number }> {
+  keeper.forgetDevice(device);
+  return { recordings: await recorder.forgetDevice(device) };
 }
 
 /** What tests look at, and where they put frames in that no broker here can bring. */

@@ -72,6 +72,8 @@ function serviceRoles(root: string): Role[] {
       send(`${root}/+/down/commands/+`),
       send(`${root}/+/down/decisions/+`),
       send(`${root}/+/state`),
+      // To clear what a device left retained, when it is forgotten.
+      send(`${root}/+/up/status`),
       send(`${root}/fleet/control/+`),
       send(`${root}/fleet/config`),
       // `mqtt` actions go to other systems' topics, which site.mqtt_allow lists; under its own root control has only the above.

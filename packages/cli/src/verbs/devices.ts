@@ -4,18 +4,19 @@ import {
   type Credentials,
   createTopics,
   type DeviceRecord,
+  type ForgottenDevice,
   isName,
   type StreamConfig,
 } from '@brink/protocol';
 import { type Command, InvalidArgumentError } from 'commander';
 import type { Api } from '../api.ts';
-import { table } from '../terminal.ts';
+import { printable, table } from '../terminal.ts';
 import { type Context, type Edge, filled, usingApi, type VerbOptions, verb, withApi } from '../verb.ts';
 
 type DeviceItem = DeviceRecord & { waiting?: boolean };
 type StreamItem = StreamConfig & { name: string };
 
-/** `brink devices list|add|approve|rotate|show|revoke`. Without a word: list. */
+/** `brink devices list|add|approve|rotate|show|revoke|forget`. Without a word: list. */
 export function addDevices(program: Command, edge: Edge): void {
   const devices = program
     .command('devices')
@@ -26,6 +27,7 @@ export function addDevices(program: Command, edge: Edge): void {
   addApprove(devices, edge);
   addShow(devices, edge);
   addRevoke(devices, edge);
+  addForget(devices, edge);
 }
 
 function addList(devices: Command, edge: Edge): void {
@@ -159,6 +161,25 @@ function addRevoke(devices: Command, edge: Edge): void {
     usingApi(context, options, async (api) => {
       await api.send('DELETE', `/v1/devices/${device}/credentials`);
       context.show({ revoked: device }, [`${device} is out; \`brink devices rotate ${device}\` lets it in again`]);
+      return 0;
+    }),
+  );
+}
+
+function addForget(devices: Command, edge: Edge): void {
+  const command = withApi(devices.command('forget'))
+    .description(
+      'remove a device and all that it left: decisions, actions, dead letters, recordings, retained messages',
+    )
+    .argument('<device>', 'its name', deviceName);
+  verb<VerbOptions>(edge, command, ['brink devices forget cam-9'], async (context, options, device = '') =>
+    usingApi(context, options, async (api) => {
+      const forgotten = await api.send<ForgottenDevice>('DELETE', `/v1/devices/${device}?forget=true`);
+      const { done, rows, recordings, left } = forgotten;
+      const what = done
+        ? `${device} is forgotten: ${rows} rows of the ledger, ${recordings} recordings`
+        : `${device} has left much: it is being forgotten, see \`brink devices\``;
+      context.show(forgotten, [what, ...left.map((line) => `  not reached: ${printable(line)}`)]);
       return 0;
     }),
   );

@@ -30,7 +30,12 @@ export function createDeviceStates(
     read: () => LedgerReads;
     configuration: () => Configuration | undefined;
   },
-): Part & { take(decisions: readonly Decision[]): void; all(): void; of(device: string): Promise<DeviceState> } {
+): Part & {
+  take(decisions: readonly Decision[]): void;
+  all(): void;
+  of(device: string): Promise<DeviceState>;
+  forget(device: string): void;
+} {
   /** device → pipeline → its latest decision */
   const latest = new Map<string, Map<string, Decision>>();
   const changed = new Set<string>();
@@ -104,6 +109,11 @@ export function createDeviceStates(
     all() {
       for (const device of latest.keys()) changed.add(device);
       schedule();
+    },
+    /** Nothing of it is held, or published, until it decides something again. */
+    forget(device) {
+      latest.delete(device);
+      changed.delete(device);
     },
     of: async (device) => stateOf(device, await d.read().ruleStates()),
     async start() {

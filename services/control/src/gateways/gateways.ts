@@ -20,6 +20,8 @@ const FRAME_BYTES_MAX = 32 * 1024 * 1024;
 const GATEWAYS_MAX = 100;
 /** To write down what is in memory. */
 const RECORD_MS_MAX = 5000;
+/** To look through a folder of recordings. */
+const FORGET_MS_MAX = 15_000;
 
 export interface ReportedGateway {
   readonly report: GatewayReport;
@@ -48,6 +50,11 @@ export interface Gateways extends Part {
    * @throws BrinkError E_UNAVAILABLE without a gateway; E_NOT_FOUND where none keeps anything of the stream
    */
   record(asked: AskedRecording): Promise<void>;
+  /**
+   * Has every gateway that is linked forget a device: its frames of the last seconds and its recordings.
+   * @returns how many recordings went, and how many gateways that report are not linked and keep theirs
+   */
+  forget(device: string): Promise<{ recordings: number; absent: number }>;
 }
 
 interface PostOptions {
@@ -154,8 +161,20 @@ export function createGateways(
     throw refusal;
   }
 
+  async function forget(device: string): Promise<{ recordings: number; absent: number }> {
+    let recordings = 0;
+    const linked = peers();
+    for (const peer of linked) {
+      const reply = await peer.request({ case: 'forget', value: { device } }, [], { timeoutMs: FORGET_MS_MAX });
+      if (reply.body.case === 'forgotten') recordings += reply.body.value.recordings;
+    }
+    const names = new Set(linked.map(({ info }) => info.instance));
+    return { recordings, absent: [...reports.keys()].filter((name) => !names.has(name)).length };
+  }
+
   return {
     record,
+    forget,
     get address() {
       return server.address;
     },

@@ -17,6 +17,7 @@ import { createCare } from './care.ts';
 import { commitOperation, committedOf } from './commits.ts';
 import type { DevicePatch } from './devices.ts';
 import { createDisk, type Disk, type DiskLimits, type DiskState, type DiskUse } from './disk.ts';
+import type { ForgetPiece } from './forgetting.ts';
 import { createLifecycle } from './lifecycle.ts';
 import { createLog, type Log } from './log.ts';
 import type { CommitReply, Failure, Group, GroupReply, Operation, Testing, WorkerData } from './messages.ts';
@@ -154,13 +155,19 @@ export interface Ledger extends Part {
   /** Removes the device's row. @returns whether there was one */
   deleteDevice(name: string): Promise<boolean>;
 
+  /** The device and all that it left, in pieces. @returns how many rows that were */
+  forget(name: string): Promise<number>;
+
+  /** Looks after the disk now: the log goes into the file, and is emptied. */
+  look(): Promise<void>;
+
   /** Tokens and the audit. Resolves with what the change made (access.ts). Rejects E_NOT_FOUND, E_CONFLICT. */
   access<T>(change: AccessChange): Promise<T>;
 
   /** Deletes at most `rows` rows that are past their age. Runs by itself once a minute. */
   retain(rows: number): Promise<{ deleted: number }>;
-  /** A copy in backups/, now. Rejects E_STORAGE_FULL, E_STORAGE_CORRUPT. */
-  copy(): Promise<LedgerCopy>;
+  /** A copy in backups/, now. @param keep copies that stay, this one with them. Rejects E_STORAGE_FULL, E_STORAGE_CORRUPT. */
+  copy(keep?: number): Promise<LedgerCopy>;
   /** Those that there are, newest first. */
   copies(): LedgerCopy[];
   /** Somebody has taken note of what was lost. @returns how many sentences that were */
@@ -407,6 +414,13 @@ function createOperations(perform: Perform) {
     deviceStatus: (device, state) => perform({ op: 'deviceStatus', device, state }, false),
     putDevice: (name, patch) => perform({ op: 'putDevice', name, patch }),
     deleteDevice: (name) => perform({ op: 'deleteDevice', name }),
+    look: () => perform({ op: 'look' }, false),
+    async forget(device) {
+      let deleted = 0;
+      for (let piece: ForgetPiece = { from: 0, deleted: 0, done: false }; !piece.done; deleted += piece.deleted)
+        piece = await perform<ForgetPiece>({ op: 'forget', device, from: piece.from });
+      return deleted;
+    },
     access: (change) => perform({ op: 'access', change }, change.change !== 'useTokens'),
   } satisfies Partial<Ledger>;
 }

@@ -42,6 +42,8 @@ export type Operation =
   | { readonly op: 'retain'; readonly rows: number }
   /** Compares pages with their checksums, between transactions. */
   | { readonly op: 'scrub'; readonly from: number; readonly pages: number }
+  /** A piece of forgetting a device; the first from 0. */
+  | { readonly op: 'forget'; readonly device: string; readonly from: number }
   /** Somebody has taken note of what was lost. */
   | { readonly op: 'acceptDamage' }
   /** Looks after the disk: the WAL is emptied, room kept for bad times. */

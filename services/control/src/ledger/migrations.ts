@@ -141,4 +141,8 @@ CREATE INDEX action_due ON action (outlet, next_ms) WHERE next_ms IS NOT NULL;
 -- How long the oldest open action has waited, without looking at all of them.
 CREATE INDEX action_open ON action (created_ms) WHERE next_ms IS NOT NULL;
 `,
+  `
+-- Devices that somebody had forgotten: what of them is received before then, and comes late, is not taken up again.
+CREATE TABLE forgotten (device TEXT PRIMARY KEY, at_ms REAL NOT NULL) STRICT, WITHOUT ROWID;
+`,
 ];

@@ -3,6 +3,7 @@ import type { EmittedAction } from '@brink/rules';
 import { createAccess } from './access.ts';
 import { createDeadLetters } from './dead-letters.ts';
 import { createDevices } from './devices.ts';
+import { createForgetting } from './forgetting.ts';
 import { createKeeping } from './keeping.ts';
 import type { CommitReply, Operation, WorkerData } from './messages.ts';
 import { createMinutes } from './minutes.ts';
@@ -16,6 +17,9 @@ import { createUnits } from './units.ts';
 import { createUnkept } from './unkept.ts';
 import { acceptDamage } from './upkeep.ts';
 import { createRuleWatch } from './watchdog.ts';
+
+/** How long a device that was forgotten may still say that it is gone. */
+const LAST_WILL_MS = 5000;
 
 /** What a transaction led to, besides the results of its operations. */
 export interface Made {
@@ -39,6 +43,7 @@ export function createParts(store: Store, config: WorkerData) {
   const rulebook = createRulebook(store, createRuleWatch(config.watch, config.testing.hangOnRule));
   const outbox = createOutbox({ store, rulebook, startedMs: config.nowMs });
   const retention = createRetention(store, { seen, unkept, units, minutes, triggers: rulebook.triggers }, config);
+  const forgetting = createForgetting(store, { units, devices, cached: [seen, unkept, minutes, units, rulebook] });
   // Written before COMMIT, read anew after a ROLLBACK.
   const cached = [
     seen,
@@ -49,10 +54,11 @@ export function createParts(store: Store, config: WorkerData) {
     rulebook,
     { flush() {}, forget: devices.forget },
     { flush() {}, forget: access.forget },
+    { flush() {}, forget: forgetting.forget },
     { flush() {}, forget: outbox.forget },
     { flush() {}, forget: () => keeping.configure(loadPublished(store)?.configuration) },
   ];
-  return { store, seen, devices, access, keeping, units, deadLetters, rulebook, outbox, retention, cached };
+  return { store, seen, devices, access, forgetting, keeping, units, deadLetters, rulebook, outbox, retention, cached };
 }
 export type Parts = ReturnType<typeof createParts>;
 
@@ -88,6 +94,8 @@ export function perform(parts: Parts, operation: Operation, nowMs: number, made:
     case 'fire':
       return emit(parts, rulebook.fire(operation, nowMs), nowMs, made);
     case 'deviceStatus':
+      // Its last will, which the broker sends when its credentials are revoked.
+      if (parts.forgetting.covers(operation.device, nowMs - LAST_WILL_MS)) return undefined;
       return devices.status(operation, nowMs);
     case 'putDevice':
       return devices.put(operation);
@@ -97,6 +105,8 @@ export function perform(parts: Parts, operation: Operation, nowMs: number, made:
       return parts.access.apply(operation.change, nowMs);
     case 'retain':
       return { deleted: retention.run(nowMs, operation.rows) };
+    case 'forget':
+      return parts.forgetting.run(operation.device, operation.from, nowMs);
     case 'acceptDamage':
       return acceptDamage(parts.store, nowMs);
     // Done between transactions.
@@ -116,7 +126,7 @@ function commit(parts: Parts, { texts, dead }: Operation & { op: 'commit' }, now
   };
   for (const [index, text] of texts.entries()) {
     const inserted = dead[index]
-      ? parts.deadLetters.add(JSON.parse(text) as DeadLetter, text)
+      ? refuse(parts, JSON.parse(text) as DeadLetter, text)
       : decide(parts, JSON.parse(text) as Outcome, nowMs, made);
     if (inserted === undefined || inserted === false) reply.duplicates += 1;
     reply.ns.push(typeof inserted === 'object' ? inserted.decision.n : 0);
@@ -126,9 +136,14 @@ function commit(parts: Parts, { texts, dead }: Operation & { op: 'commit' }, now
   return reply;
 }
 
+function refuse({ deadLetters, forgetting }: Parts, letter: DeadLetter, text: string): boolean {
+  return !forgetting.covers(letter.device, letter.received_ms) && deadLetters.add(letter, text);
+}
+
 /** Decision, rule state and outbox: one transaction. */
 function decide(parts: Parts, outcome: Outcome, nowMs: number, made: Made) {
-  const { units, rulebook } = parts;
+  const { units, rulebook, forgetting } = parts;
+  if (forgetting.covers(outcome.device, outcome.received_ms)) return undefined;
   const inserted = units.add(outcome, nowMs, rulebook.revision);
   if (inserted === undefined) return undefined;
   const { n } = inserted.decision;

@@ -1,4 +1,10 @@
-import { BrinkError, type Credentials, type DeviceRecord, type GatewayReport } from '@brink/protocol';
+import {
+  BrinkError,
+  type Credentials,
+  type DeviceRecord,
+  type ForgottenDevice,
+  type GatewayReport,
+} from '@brink/protocol';
 import type { Clock, Logger } from '@brink/runtime';
 import type { DevicePatch } from '../ledger/devices.ts';
 import type { Ledger } from '../ledger/ledger.ts';
@@ -22,6 +28,8 @@ export interface DevicesDeps {
   readonly reports: () => readonly GatewayReport[];
   /** What devices call the broker. */
   readonly publicUrl?: string | undefined;
+  /** All that it left but its credentials. */
+  readonly forget: (device: string) => Promise<ForgottenDevice>;
   /** Of the site, now. */
   readonly join: () => 'open' | 'approve';
 }
@@ -70,6 +78,15 @@ export function createDevices(d: DevicesDeps) {
         await d.ledger.deleteDevice(name);
         d.approvals.set(name, false);
         notices.removed(name);
+      }),
+    /** It, its credentials and all that it left. What of it comes late is not taken up again. @throws BrinkError E_NAME, E_NOT_FOUND */
+    forget: (name: string): Promise<ForgottenDevice> =>
+      inTurn(name, async () => {
+        await known(name);
+        await d.credentials.revoke(name);
+        d.approvals.set(name, false);
+        notices.removed(name);
+        return await d.forget(name);
       }),
     /** A device that nobody added is added by this. @throws BrinkError E_NAME, and what the store of credentials throws */
     createCredentials: (name: string): Promise<Credentials> =>

@@ -38,7 +38,6 @@ export function createKeeper(config: { sourceBytesMax: number; bytesMax: number 
   const ring = new Ring(config, d);
   const pending = new Map<string, Frame>();
   let decoding = false;
-
   function add(frame: Frame, type: string, bytes: Uint8Array, rateHz?: number): void {
     const { device, stream, boot, seq } = frame.id;
     const kept: KeptFrame = { device, stream, boot, seq, receivedMs: frame.receivedMs, type, bytes, rateHz };
@@ -136,17 +135,33 @@ export function createKeeper(config: { sourceBytesMax: number; bytesMax: number 
       if (kept !== undefined) add(frame, 'image/jpeg', kept);
     },
 
-    /** These streams are masked otherwise from now on, or are no more. To be called when the new configuration is in force. */
-    forget(streams: Iterable<string>): void {
-      for (const stream of streams) {
-        ring.forget(stream);
-        for (const [key, frame] of pending) if (frame.id.stream === stream) pending.delete(key);
-      }
-    },
+    ...createForgetting(ring, pending),
 
     stop(): void {
       pending.clear();
       ring.stop();
+    },
+  };
+}
+
+function createForgetting(ring: Ring, pending: Map<string, Frame>) {
+  function drop(unwanted: (frame: Frame) => boolean): void {
+    for (const [key, frame] of pending) if (unwanted(frame)) pending.delete(key);
+  }
+
+  return {
+    /** These streams are masked otherwise from now on, or are no more. To be called when the new configuration is in force. */
+    forget(streams: Iterable<string>): void {
+      for (const stream of streams) {
+        ring.forget(stream);
+        drop(({ id }) => id.stream === stream);
+      }
+    },
+
+    /** Its frames of the last seconds. */
+    forgetDevice(device: string): void {
+      ring.forgetDevice(device);
+      drop(({ id }) => id.device === device);
     },
   };
 }

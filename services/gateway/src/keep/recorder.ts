@@ -128,6 +128,14 @@ export class Recorder {
     }
   }
 
+  /** All that was recorded of a device, and is being recorded. @returns how many recordings that were */
+  async forgetDevice(device: string): Promise<number> {
+    const active = [...this.#active.values()].filter(({ recording }) => recording.device === device);
+    for (const one of active) void this.#end(one, 'cut');
+    await Promise.all(this.#ending);
+    return this.shelf.forget(device);
+  }
+
   #begin({ id, device, stream, decision, atMs, beforeMs, afterMs }: Asked, plan: StreamPlan): Active {
     const { clock, ring } = this.#d;
     const [fromMs, untilMs] = [atMs - beforeMs, atMs + afterMs];

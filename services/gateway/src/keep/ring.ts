@@ -96,6 +96,16 @@ export class Ring {
     this.#all = this.#all.filter(({ gone }) => !gone);
   }
 
+  /** Nothing of this device is kept any longer. */
+  forgetDevice(device: string): void {
+    for (const [key, { rows }] of this.#sources) {
+      if (rows[0]?.frame.device !== device) continue;
+      for (const row of [...rows]) this.#remove(row);
+      this.#sources.delete(key);
+    }
+    this.#all = this.#all.filter(({ gone }) => !gone);
+  }
+
   stop(): void {
     if (this.#timer !== undefined) this.#d.clock.clearTimeout(this.#timer);
     this.#timer = undefined;

@@ -6,6 +6,8 @@ import { writeWhole } from './files.ts';
 
 const MANIFEST = 'manifest.json';
 
+export type RemovedWhy = 'age' | 'bytes' | 'forgotten';
+
 interface Entry {
   readonly bytes: number;
   readonly atMs: number;
@@ -14,7 +16,7 @@ interface Entry {
 /** The folder of recordings: which there are, and the oldest of them gone where they are too many or too old. */
 export function createShelf(
   config: { dir: string; gateway: string; bytesMax: number; ageMsMax: number },
-  d: { clock: Clock; logger: Logger; onRemoved(why: 'age' | 'bytes'): void },
+  d: { clock: Clock; logger: Logger; onRemoved(why: RemovedWhy): void },
 ) {
   const known = new Map<string, Entry>();
   let bytes = 0;
@@ -32,7 +34,7 @@ export function createShelf(
     known.set(id, { bytes: size, atMs: Date.parse(at) });
   }
 
-  async function remove(id: string, why: 'age' | 'bytes'): Promise<void> {
+  async function remove(id: string, why: RemovedWhy): Promise<void> {
     bytes -= known.get(id)?.bytes ?? 0;
     known.delete(id);
     await rm(join(config.dir, id), { recursive: true, force: true });
@@ -69,6 +71,17 @@ export function createShelf(
           d.logger.warn({ err: reason, recording: id }, 'a recording could not be removed'),
         );
       }
+    },
+
+    /** Those of a device. @returns how many that were */
+    async forget(device: string): Promise<number> {
+      let removed = 0;
+      for (const id of [...known.keys()]) {
+        if ((await read(id))?.device !== device) continue;
+        await remove(id, 'forgotten');
+        removed += 1;
+      }
+      return removed;
     },
 
     get bytes() {

@@ -6,6 +6,8 @@ import {
   DeviceRecordSchema,
   type DeviceState,
   DeviceStateSchema,
+  type ForgottenDevice,
+  ForgottenDeviceSchema,
   NameSchema,
   StreamCountsSchema,
 } from '@brink/protocol';
@@ -27,9 +29,13 @@ const Changes = z
     registered: z.boolean().optional().describe('true approves it; false takes that back'),
     note: z.string().max(500).nullable().optional(),
   })
-  .refine((changes) => Object.keys(changes).length > 0, 'expected registered or note');
+  .refine((changes) => Object.keys(changes).length > 0, 'expected registered or note')
+  .meta({ minProperties: 1 });
 const Order = CommandActionSchema.omit({ device: true });
 const params = z.strictObject({ id: NameSchema });
+
+/** Below what a request may take at all. */
+const FORGET_WAIT_MS = 12_000;
 
 export function addDevices(
   app: App,
@@ -102,19 +108,40 @@ export function addDevices(
     '/v1/devices/:id',
     {
       schema: {
-        summary: 'Remove it and revoke its credentials',
+        summary: 'Remove it and revoke its credentials; with forget=true also all that it left',
         tags,
         params,
-        response: { 204: z.undefined(), ...problems },
+        querystring: z.strictObject({
+          forget: z
+            .enum(['true', 'false'])
+            .optional()
+            .describe('its decisions, evidence, actions, dead letters, recordings and retained messages go too'),
+        }),
+        response: { 200: ForgottenDeviceSchema, 202: ForgottenDeviceSchema, 204: z.undefined(), ...problems },
       },
     },
-    async ({ params: { id } }, reply) => {
+    async ({ params: { id }, query: { forget } }, reply) => {
+      if (forget === 'true') {
+        const forgotten = await withinTime(id, devices.forget(id));
+        return reply.code(forgotten.done ? 200 : 202).send(forgotten);
+      }
       await devices.remove(id);
       return reply.code(204).send();
     },
   );
   addCredentials(app, devices, tags);
   addCommands(app, d.ledger, tags);
+}
+
+/** Who left very much takes longer than a request may: it goes on without one. */
+function withinTime(device: string, forgetting: Promise<ForgottenDevice>): Promise<ForgottenDevice> {
+  const waited = Promise.withResolvers<ForgottenDevice>();
+  const timer = setTimeout(
+    () => waited.resolve({ device, done: false, rows: 0, recordings: 0, left: [] }),
+    FORGET_WAIT_MS,
+  );
+  forgetting.then(waited.resolve, waited.reject).finally(() => clearTimeout(timer));
+  return waited.promise;
 }
 
 function addCommands(app: App, ledger: Ledger, tags: string[]): void {

@@ -17,8 +17,8 @@ export interface Backups {
   start(): void;
   /** Waits for the copy that is being made. */
   stop(): Promise<void>;
-  /** Now, however young the last one is. @throws BrinkError E_STORAGE_FULL, E_STORAGE_CORRUPT */
-  make(): Promise<LedgerCopy>;
+  /** Now, however young the last one is. @param keep fewer than usually. @throws BrinkError E_STORAGE_FULL, E_STORAGE_CORRUPT */
+  make(keep?: number): Promise<LedgerCopy>;
   readonly stats: { readonly made: number; readonly failed: number; readonly lastMs: number | undefined };
 }
 
@@ -28,16 +28,16 @@ export function createBackups(
   d: { clock: Clock; logger: Logger; onCorrupt: (detail: string) => void },
 ): Backups {
   let timer: Timer | undefined;
-  let running: Promise<LedgerCopy> | undefined;
+  let running: Promise<unknown> | undefined;
   let active = false;
   let made = 0;
   let failed = 0;
   let lastMs: number | undefined;
 
-  async function copy(): Promise<LedgerCopy> {
+  async function copy(keep: number): Promise<LedgerCopy> {
     try {
       checkRoom(o.folder);
-      const done = await copyInThread(o.folder, { keep: o.keep, nowMs: d.clock.now() });
+      const done = await copyInThread(o.folder, { keep, nowMs: d.clock.now() });
       made += 1;
       lastMs = done.made_ms;
       return done;
@@ -49,11 +49,18 @@ export function createBackups(
     }
   }
 
-  function make(): Promise<LedgerCopy> {
-    running ??= copy().finally(() => {
-      running = undefined;
-    });
-    return running;
+  /** One after the other: who asks for one while another is being made wants what is there now. */
+  function make(keep = o.keep): Promise<LedgerCopy> {
+    const turn = (running ?? Promise.resolve()).then(
+      () => copy(keep),
+      () => copy(keep),
+    );
+    running = turn;
+    const over = () => {
+      if (running === turn) running = undefined;
+    };
+    turn.then(over, over);
+    return turn;
   }
 
   function next(waitMs: number): void {

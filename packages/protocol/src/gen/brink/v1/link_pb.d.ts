@@ -135,6 +135,12 @@ export declare type Request = Message<"brink.v1.Request"> & {
      */
     value: Record;
     case: "record";
+  } | {
+    /**
+     * @generated from field: brink.v1.Forget forget = 11;
+     */
+    value: Forget;
+    case: "forget";
   } | { case: undefined; value?: undefined };
 };
 
@@ -204,6 +210,12 @@ export declare type Reply = Message<"brink.v1.Reply"> & {
      */
     value: Recorded;
     case: "recorded";
+  } | {
+    /**
+     * @generated from field: brink.v1.Forgotten forgotten = 11;
+     */
+    value: Forgotten;
+    case: "forgotten";
   } | { case: undefined; value?: undefined };
 };
 
@@ -806,6 +818,40 @@ export declare type Recorded = Message<"brink.v1.Recorded"> & {
  * Use `create(RecordedSchema)` to create a new message.
  */
 export declare const RecordedSchema: GenMessage<Recorded>;
+
+/**
+ * control → gateway: nothing of this device is kept any longer, in memory or in recordings. The reply comes when it is gone.
+ *
+ * @generated from message brink.v1.Forget
+ */
+export declare type Forget = Message<"brink.v1.Forget"> & {
+  /**
+   * @generated from field: string device = 1;
+   */
+  device: string;
+};
+
+/**
+ * Describes the message brink.v1.Forget.
+ * Use `create(ForgetSchema)` to create a new message.
+ */
+export declare const ForgetSchema: GenMessage<Forget>;
+
+/**
+ * @generated from message brink.v1.Forgotten
+ */
+export declare type Forgotten = Message<"brink.v1.Forgotten"> & {
+  /**
+   * @generated from field: uint32 recordings = 1;
+   */
+  recordings: number;
+};
+
+/**
+ * Describes the message brink.v1.Forgotten.
+ * Use `create(ForgottenSchema)` to create a new message.
+ */
+export declare const ForgottenSchema: GenMessage<Forgotten>;
 
 /**
  * gateway → decode child. Payload: the file's bytes.
