@@ -73,7 +73,7 @@ describe('a model that is uploaded', () => {
     expect(await versions()).toMatchObject([{ version: 1, running: [{ state: 'ready', serving: true }] }]);
   });
 
-  it('and is right is loaded, tested, listed and serves; the configuration can go back to the one before', async () => {
+  it('and is right is loaded, tested, listed and serves', async () => {
     const answer = await upload(tarOf(modelFiles()));
     expect(answer.status, answer.text).toBe(201);
     expect(answer.json).toMatchObject({ name: 'cifar-net', version: 2, passport: true, state: 'ready' });
@@ -82,6 +82,9 @@ describe('a model that is uploaded', () => {
       { version: 1, running: [{ state: 'ready', serving: false }] },
       { version: 2, running: [{ state: 'ready', serving: true }] },
     ]);
+    const { host, port } = fleet.control.addresses.ops;
+    const metrics = await (await fetch(`http://${host}:${port}/metrics`)).text();
+    expect(metrics).toMatch(/^brink_control_model_not_served\{[^}]*model="cifar-net"[^}]*\} 0$/m);
     const taken = await upload(tarOf(modelFiles()), '?version=2');
     expect([taken.status, taken.json]).toMatchObject([409, { code: 'E_CONFLICT' }]);
   });

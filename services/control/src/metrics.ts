@@ -65,6 +65,7 @@ export function createMetrics(registry: Registry) {
       );
     },
     observeLedger: (ledger: Ledger) => observeLedger(gauge, ledger),
+    observeModels: (read: () => ReadonlyMap<string, boolean>) => observeModels(registers, read),
     attempts: counter('action_attempts_total', 'attempts at actions, by kind and by what became of them', [
       'kind',
       'result',
@@ -106,6 +107,20 @@ function observeLedger(gauge: MakeGauge, ledger: Ledger): void {
   });
   gauge('ledger_disk_state', '0: there is room; 1: the disk is low; 2: nothing new is taken in', function collect() {
     this.set(['ok', 'low', 'full'].indexOf(ledger.stats.diskState));
+  });
+}
+
+/** @param read the models that pipelines and masks name, and whether they are served */
+function observeModels(registers: Registry[], read: () => ReadonlyMap<string, boolean>): void {
+  const unserved = new Gauge({
+    name: 'brink_control_model_not_served',
+    help: '1: a pipeline or a mask names this model, and a gateway has none to work with',
+    labelNames: ['model'],
+    registers,
+    collect() {
+      unserved.reset();
+      for (const [model, served] of read()) unserved.labels(model).set(served ? 0 : 1);
+    },
   });
 }
 

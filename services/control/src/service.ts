@@ -34,16 +34,18 @@ import { createGateways } from './gateways/gateways.ts';
 import { createHttp } from './http/http.ts';
 import { createLedger } from './ledger/ledger.ts';
 import { createMetrics } from './metrics.ts';
+import { boundModels } from './models/bound.ts';
 import { createModelUploads } from './models/uploads.ts';
 import { createRecordings } from './recordings/recordings.ts';
 import { createApprovals } from './registry/approvals.ts';
 import { type CredentialStore, createNoCredentials } from './registry/credentials.ts';
 import { createDevices } from './registry/devices.ts';
-import { createForgetDevice } from './registry/forget.ts';
 import { createDynsec, type Dynsec } from './registry/dynsec.ts';
 import { createDynsecCredentials } from './registry/dynsec-credentials.ts';
 import { createFileCredentials } from './registry/file-credentials.ts';
 import { createForeignRights } from './registry/foreign-rights.ts';
+import { createForgetDevice } from './registry/forget.ts';
+import { createOnline } from './registry/online.ts';
 import { createRules } from './rules/rules.ts';
 import { brokenLaws, createStatus, problemsOf } from './status.ts';
 
@@ -109,6 +111,7 @@ export function createService(o: ControlConfig, d: ServiceDeps): ControlService 
     presence,
     gateways,
     entrances.uploads,
+    entrances.online,
     http,
     alarms,
   ];
@@ -250,6 +253,7 @@ function createEntrances(
     forget: createForgetDevice({ topics, dataDir: o.dataDir }, { ...d, ledger, gateways, mqtt, states }),
     publicUrl: o.publicUrl,
   });
+  metrics.observeModels(() => boundModels(configuration.current?.configuration ?? { streams: {} }, services.list()));
   metrics.observeLaws(() => brokenLaws(gateways.reports()));
   const newest = { n: 0, lagMs: null as number | null };
   const asked = { ...d, ledger, configuration, services: services.list };
@@ -297,8 +301,11 @@ function createEntrances(
       (error: unknown) => d.logger.debug({ err: error }, 'action not shown'),
     );
   };
-  listenToFleet({ topics }, { mqtt, logger: d.logger, metrics, ledger, services, onAck: (key) => showAction(key) });
-  return { gateways, http, showAction, services, uploads };
+  const online = createOnline({}, { ...d, ledger });
+  mqtt.onConnect(() => online.connected());
+  const onAck = (key: string) => showAction(key);
+  listenToFleet({ topics }, { mqtt, logger: d.logger, metrics, ledger, services, online, onAck });
+  return { gateways, http, showAction, services, uploads, online };
 }
 
 /** Where actions go out. */
