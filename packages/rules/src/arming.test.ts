@@ -86,6 +86,37 @@ describe('a rule that is disarmed', () => {
   });
 });
 
+describe('a rule that hung', () => {
+  const hung: Arming = { state: 'hung', sinceMs: T0 + 5, by: 'brink' };
+  const changed = compileRules({ flap: flapRule({ when: 'decision.score > 0.5' }) }, CONTEXT);
+
+  it('and had been disarmed is disarmed again when it is changed', () => {
+    const flap = play();
+    flap.arm(off);
+    flap.arm(hung);
+    flap.arm(hung);
+    expect(flap.state.arming.flap).toEqual({ ...hung, under: off });
+    expect(adoptState(flap.state, flap.compiled, flap.compiled).arming.flap?.state).toBe('hung');
+    expect(adoptState(flap.state, flap.compiled, changed).arming).toEqual({ flap: off });
+  });
+
+  it('stays hung when it is disarmed, and is disarmed when it is changed', () => {
+    const flap = play();
+    flap.arm(hung);
+    flap.arm(off);
+    expect(flap.state.arming.flap?.state).toBe('hung');
+    expect(adoptState(flap.state, flap.compiled, changed).arming).toEqual({ flap: off });
+  });
+
+  it('is evaluated again when a person arms it', () => {
+    const flap = play();
+    flap.arm(off);
+    flap.arm(hung);
+    flap.arm();
+    expect(fates(flap.see(10, 'cat'))).toEqual([['pending', undefined]]);
+  });
+});
+
 describe('a rule that is snoozed', () => {
   it('acts again from `until` on, by rule time', () => {
     const flap = play({ cooldown_ms: 0 });

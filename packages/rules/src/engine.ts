@@ -96,12 +96,11 @@ export function adoptState(state: EngineState, before: CompiledRules | undefined
     if (rule === undefined || (before !== undefined && before.byName.get(name)?.shape !== rule.shape)) continue;
     kept.rules[name] = memory;
   }
-  kept.arming = Object.fromEntries(
-    Object.entries(state.arming).filter(
-      ([name, { state: how }]) =>
-        how !== 'hung' || before === undefined || textOf(before, name) === textOf(after, name),
-    ),
-  );
+  for (const [name, arming] of Object.entries(state.arming)) {
+    const same = before === undefined || textOf(before, name) === textOf(after, name);
+    const left = arming.state === 'hung' && !same ? arming.under : arming;
+    if (left !== undefined) kept.arming[name] = left;
+  }
   kept.timers = state.timers.filter(([, rule]) => Object.hasOwn(kept.rules, rule));
   return kept;
 }
@@ -286,10 +285,16 @@ function idlest(keys: Readonly<Record<string, KeyState>>): string | undefined {
 
 function setArming(state: EngineState, { rule, arming }: RuleEvent & { kind: 'arm' }, effects: Effect[]): void {
   if (arming === undefined) delete state.arming[rule];
-  // Disarmed, it would be evaluated again.
-  else if (!isHung(state, rule)) state.arming[rule] = arming;
+  else state.arming[rule] = over(state.arming[rule], arming);
   if (arming?.state === 'hung') forgetRule(state, rule, arming.note ?? 'it hung', effects);
   effects.push({ kind: 'arming', rule, arming: state.arming[rule] });
+}
+
+/** Disarmed, a rule that hung would be evaluated again; so it stays hung, and what a person wants waits under it. */
+function over(before: Arming | undefined, arming: Arming): Arming {
+  const wanted = before?.state === 'hung' ? before.under : before;
+  if (arming.state === 'hung') return wanted === undefined ? arming : { ...arming, under: wanted };
+  return before?.state === 'hung' ? { ...before, under: arming } : arming;
 }
 
 /** Its timers would fire what cannot be evaluated; without them its machines mean nothing. */

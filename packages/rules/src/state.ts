@@ -74,6 +74,8 @@ export interface Arming {
   readonly sinceMs: number;
   readonly by: string;
   readonly note?: string;
+  /** Of hung: what a person had wanted, or wants since. It holds again when the rule is evaluated again. */
+  readonly under?: Arming;
 }
 
 /** All that the engine remembers. JSON. Owned by `reduce`, which changes it in place: keep a copy, not a reference. */

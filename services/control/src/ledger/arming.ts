@@ -4,7 +4,7 @@ import { iso } from './rows.ts';
 import type { Store } from './store.ts';
 
 /** What a person asks for; when it began is the log's to say. */
-export type ArmingOrder = Omit<Arming, 'sinceMs'>;
+export type ArmingOrder = Omit<Arming, 'sinceMs' | 'under'>;
 
 /** @throws BrinkError E_BAD_REQUEST where it would be over at once */
 export function armingOf(order: ArmingOrder, nowMs: number): Arming {

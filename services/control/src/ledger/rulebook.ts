@@ -87,7 +87,7 @@ export function createRulebook(store: Store, watch: RuleWatch = createRuleWatch(
       state = adoptState(state, compiled, next);
       compiled = next;
       watch.names(next.byName.keys());
-      for (const rule of aside) if (!Object.hasOwn(state.arming, rule)) dirty.arming.add(rule);
+      for (const rule of aside) dirty.arming.add(rule);
       for (const rule of before) if (!Object.hasOwn(state.rules, rule)) deleteRule(store, rule);
       savePublished(store, published, { ...activation, nowMs });
     },

@@ -35,13 +35,13 @@ describe('a rule whose evaluation does not end', () => {
     const [decision] = (await ledger.read.decisions({ limit: 1 })).items;
     const order = { rule: 'endless', phase: 'then', decision: decision!, sample: false, by: 'me' } as const;
     expect(await codeOf(ledger.fire(order))).toContain('E_CONFLICT');
-    // Disarmed it would be evaluated; it goes on resting, and wakes up when it is changed.
+    // Disarmed it would be evaluated; it goes on resting, and wakes up when it is changed, disarmed as somebody wanted.
     await ledger.arm('endless', { state: 'disarmed', by: 'me' });
     expect((await ledger.read.ruleStates('endless'))[0]?.arming.state).toBe('hung');
     await ledger.configure(published(site(rules), 'c7f1a2000001'));
     expect((await ledger.read.ruleStates('endless'))[0]?.arming.state).toBe('hung');
     await ledger.configure(published(site({ ...rules, endless: { when: 'decision.score > 0.6' } }), 'c7f1a2000002'));
-    expect((await ledger.read.ruleStates('endless'))[0]?.arming.state).toBe('armed');
+    expect((await ledger.read.ruleStates('endless'))[0]?.arming.state).toBe('disarmed');
   });
 });
 
