@@ -13,18 +13,22 @@ export function listenToFleet(
     mqtt: Mqtt;
     logger: Logger;
     metrics: Metrics;
-    ledger: Ledger;
+    ledger: Pick<Ledger, 'ack'>;
+    online: { heard(device: string, state: 'online' | 'offline', retained: boolean): void };
     services: Services;
     onAck: (key: string) => void;
   },
 ): void {
-  const take = (handle: (topic: ReturnType<Topics['parse']>, payload: Buffer) => void, onBad?: () => void) => {
-    return (message: { topic: string; payload: Buffer }): void => {
+  const take = (
+    handle: (topic: ReturnType<Topics['parse']>, payload: Buffer, retained: boolean) => void,
+    onBad?: () => void,
+  ) => {
+    return (message: { topic: string; payload: Buffer; retain: boolean }): void => {
       try {
         if (message.payload.length > PAYLOAD_BYTES_MAX) {
           throw new BrinkError('E_TOO_LARGE', `${message.payload.length} bytes; expected at most ${PAYLOAD_BYTES_MAX}`);
         }
-        handle(o.topics.parse(message.topic), message.payload);
+        handle(o.topics.parse(message.topic), message.payload, message.retain);
       } catch (reason) {
         const error = BrinkError.from(reason, 'E_BAD_REQUEST');
         onBad?.();
@@ -38,11 +42,11 @@ export function listenToFleet(
   d.mqtt.subscribe(
     o.topics.filters.status,
     { qos: 1 },
-    take((topic, payload) => {
+    take((topic, payload, retained) => {
       // An empty payload deletes the retained status: it says nothing about the device.
       if (topic.kind !== 'status' || payload.length === 0) return;
       const { state } = DeviceStatusSchema.parse(json(payload));
-      d.ledger.deviceStatus(topic.device, state).catch(failed('status'));
+      d.online.heard(topic.device, state, retained);
     }),
   );
   d.mqtt.subscribe(

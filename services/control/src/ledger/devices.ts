@@ -34,13 +34,17 @@ export function createDevices(store: Store) {
       written.set(device, nowMs);
     },
 
-    status({ device, state }: Of<'deviceStatus'>, nowMs: number): void {
+    status({ device, state, retained }: Of<'deviceStatus'>, nowMs: number): void {
+      if (state === 'unknown') {
+        store.sql("UPDATE device SET state = 'unknown' WHERE name = ?").run(device);
+        return;
+      }
       store
         .sql(
           `INSERT INTO device (name, state, first_ms, last_ms) VALUES (?1, ?2, ?3, ?3)
-           ON CONFLICT DO UPDATE SET state = ?2, first_ms = coalesce(first_ms, ?3), last_ms = ?3`,
+           ON CONFLICT DO UPDATE SET state = ?2, first_ms = coalesce(first_ms, ?3), last_ms = coalesce(?3, last_ms)`,
         )
-        .run(device, state, nowMs);
+        .run(device, state, retained ? null : nowMs);
     },
 
     /** @throws BrinkError E_NAME */

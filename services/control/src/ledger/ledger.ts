@@ -149,7 +149,12 @@ export interface Ledger extends Part {
   fire(order: FireOrder): Promise<ActionRecord[]>;
 
   // devices
-  deviceStatus(device: string, state: 'online' | 'offline'): Promise<void>;
+  /** `retained`: how it is, and nothing of when it was seen. `unknown`: of one that is there. */
+  deviceStatus(
+    device: string,
+    state: 'online' | 'offline' | 'unknown',
+    options?: { readonly retained: boolean },
+  ): Promise<void>;
   /** Adds or changes. Fields that are not given stay. */
   putDevice(name: string, patch: DevicePatch): Promise<DeviceRecord>;
   /** Removes the device's row. @returns whether there was one */
@@ -411,7 +416,8 @@ function createOperations(perform: Perform) {
     cancel: (id) => perform({ op: 'cancel', id }),
     arm: (rule, order) => perform({ op: 'arm', rule, order }),
     fire: (order) => perform({ op: 'fire', ...order }),
-    deviceStatus: (device, state) => perform({ op: 'deviceStatus', device, state }, false),
+    deviceStatus: (device, state, { retained } = { retained: false }) =>
+      perform({ op: 'deviceStatus', device, state, retained }, false),
     putDevice: (name, patch) => perform({ op: 'putDevice', name, patch }),
     deleteDevice: (name) => perform({ op: 'deleteDevice', name }),
     look: () => perform({ op: 'look' }, false),

@@ -31,7 +31,12 @@ export type Operation =
   /** Without an order: armed again. */
   | { readonly op: 'arm'; readonly rule: string; readonly order?: ArmingOrder | undefined }
   | ({ readonly op: 'fire' } & FireOrder)
-  | { readonly op: 'deviceStatus'; readonly device: string; readonly state: 'online' | 'offline' }
+  | {
+      readonly op: 'deviceStatus';
+      readonly device: string;
+      readonly state: 'online' | 'offline' | 'unknown';
+      readonly retained: boolean;
+    }
   | {
       readonly op: 'putDevice';
       readonly name: string;
