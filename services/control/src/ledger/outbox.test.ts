@@ -8,11 +8,15 @@ import { FIRST_MS, items, openLedger, outcome, published, site } from './ledger.
 
 function shiftedClock(atMs = FIRST_MS + 1000) {
   let shiftMs = atMs - Date.now();
+  let passedMs = 0;
   return {
     ...systemClock,
     now: () => Date.now() + shiftMs,
+    monotonic: () => performance.now() + passedMs,
+    /** Time passes: had only the wall clock moved, it would have been set. */
     shift(ms: number) {
       shiftMs += ms;
+      passedMs += ms;
     },
   };
 }
@@ -153,6 +157,19 @@ describe('an action', () => {
 
 describe('the cooldown', () => {
   const cooled = { flap: { cooldown_ms: 60_000 } };
+
+  it('counts from when its first action really left', async () => {
+    await using opened = await openSite(cooled);
+    await opened.ledger.commit(items(cat(1)));
+    const until = async () => (await opened.ledger.read.ruleStates('flap'))[0]?.keys[0]?.cooldown_until;
+    expect(await until()).toBe(new Date(FIRST_MS + 1 + 60_000).toISOString());
+    opened.clock.shift(4000);
+    await opened.ledger.lease(lease);
+    await opened.ledger.settle([{ id: id(1), attempt: 1, result: 'sent', retryMs: opened.clock.now() + 60_000 }]);
+    const movedMs = Date.parse((await until()) ?? '') - (FIRST_MS + 1 + 60_000);
+    expect(movedMs).toBeGreaterThanOrEqual(4000);
+    expect(movedMs).toBeLessThan(20_000);
+  });
 
   it('holds back what follows an action that was sent', async () => {
     await using opened = await openSite(cooled);
