@@ -173,3 +173,52 @@ describe('a test fire', () => {
     expect(play().run(fire({ rule: 'other' }))).toEqual([]);
   });
 });
+
+describe('a log in which rules are set aside', () => {
+  /** 400 entries, the same in every run: decisions of two devices, ticks, and rules that are set aside and armed again. */
+  function someLog(): RuleEvent[] {
+    let at = 0;
+    let seed = 5;
+    const next = (below: number) => {
+      seed = (Math.imul(seed, 1_103_515_245) + 12_345) >>> 0;
+      return (seed >>> 8) % below;
+    };
+    return Array.from({ length: 400 }, (_, index): RuleEvent => {
+      at += next(400);
+      const nowMs = T0 + at;
+      const kind = next(20);
+      if (kind === 0) return { kind: 'arm', rule: 'flap', arming: { ...off, sinceMs: nowMs } };
+      if (kind === 1)
+        return {
+          kind: 'arm',
+          rule: 'flap',
+          arming: { ...off, state: 'snoozed', sinceMs: nowMs, untilMs: nowMs + 3000 },
+        };
+      if (kind < 5) return { kind: 'arm', rule: 'flap', arming: undefined };
+      if (kind < 7) return { kind: 'tick', dueMs: nowMs, nowMs };
+      const decision = { ...seen(index + 1, next(3) === 0 ? 'dog' : 'cat'), device: `cam-${next(2)}` };
+      return { kind: 'decision', decision, receivedMs: nowMs, nowMs };
+    });
+  }
+
+  const compiled = compileRules({ flap: flapRule({ for: { ms: 300 }, cooldown_ms: 1000 }) }, CONTEXT);
+  const runOn = (state: ReturnType<typeof emptyState>, log: readonly RuleEvent[]) =>
+    log.flatMap((event) => reduce(state, event, compiled).effects);
+
+  it('leads to the same wherever it is split and the state restored from what was saved', () => {
+    const log = someLog();
+    const whole = runOn(emptyState(), log);
+    const fatesSeen = new Set(whole.map((effect) => (effect.kind === 'action' ? effect.action.fate : effect.kind)));
+    expect([...fatesSeen].sort()).toEqual(['arming', 'pending', 'save', 'suppressed']);
+    for (let split = 0; split <= log.length; split += 13) {
+      const first = emptyState();
+      const before = runOn(first, log.slice(0, split));
+      const saved = JSON.parse(JSON.stringify(first)) as typeof first;
+      const rows = Object.entries(saved.rules).flatMap(([rule, { keys }]) =>
+        Object.entries(keys).map(([key, state]) => ({ rule, key, state })),
+      );
+      const second = restoreState(rows, [], Object.entries(saved.arming));
+      expect([...before, ...runOn(second, log.slice(split))]).toEqual(whole);
+    }
+  });
+});
