@@ -47,21 +47,57 @@ export function editFiles(
   edits: readonly Edit[],
   pathOf: (name: string) => string,
 ): FileChange[] {
+  const first = new Map(files.map(({ name, text }) => [name, text]));
+  let now = files;
+  const wanted = edits.filter(({ value, effective }) => value === undefined || !isDeepStrictEqual(value, effective));
+  for (const edit of wanted) {
+    const changed = editOne(now, edit, pathOf);
+    if (changed !== undefined) now = afterChanges(now, [changed]);
+  }
+  const changes = now
+    .map(({ name, text }) => ({ name, before: first.get(name), after: text }))
+    .filter(({ before, after }) => before !== after);
+  refuseSideEffects(files, changes, edits);
+  return changes;
+}
+
+function editOne(files: readonly SourceFile[], edit: Edit, pathOf: (name: string) => string): FileChange | undefined {
   const open: Open[] = files.map(({ name, text }) => ({ name, before: text, document: parseDocument(text) }));
   const broken = open.find(({ document }) => document.errors.length > 0);
   if (broken !== undefined) throw new BrinkError('E_CONFLICT', `${broken.name} is no valid YAML; put it right by hand`);
-  const touched = new Set<Open>();
-  for (const edit of edits) {
-    const home = homeOf(open, edit, pathOf);
-    if (home !== undefined && apply(home, edit)) touched.add(home);
-  }
-  const changes = [...touched].map(({ name, before, document }) => ({
-    name,
-    before,
-    after: document.toString({ lineWidth: 0 }),
-  }));
-  refuseSideEffects(files, changes, edits);
-  return changes;
+  const home = homeOf(open, edit, pathOf);
+  if (home === undefined) return undefined;
+  const { name, before, document } = home;
+  const style = styleOf(before ?? HEADER);
+  const old = document.toString(style);
+  apply(home, edit);
+  const after = document.toString(style);
+  return after === old ? undefined : { name, before, after: spliced(before ?? HEADER, old, after) };
+}
+
+/** How deep each level of a file is indented, and whether lists are. */
+function styleOf(text: string): { lineWidth: 0; indent: number; indentSeq: boolean } {
+  const [, spaces = '  '] = /^( {1,8})[^\s#-]/m.exec(text) ?? [];
+  return { lineWidth: 0, indent: Math.max(1, spaces.length), indentSeq: !/^( *)[^\s#-][^\n]*:[ ]*\n\1- /m.test(text) };
+}
+
+/**
+ * The library writes a whole document, in its own way of spacing. Lines outside of what changed are taken from the file as they were.
+ * @param old the document before as the library writes it @param after the same after the edit
+ */
+function spliced(text: string, old: string, after: string): string {
+  const end = text.includes('\r\n') ? '\r\n' : '\n';
+  const [was, before, next] = [text, old, after].map((one) => one.replace(/\r?\n?$/, '').split(/\r?\n/));
+  if (was === undefined || before === undefined || next === undefined || was.length !== before.length) return after;
+  const shorter = Math.min(before.length, next.length);
+  let head = 0;
+  while (head < shorter && before[head] === next[head]) head += 1;
+  let tail = 0;
+  while (tail < shorter - head && before.at(-1 - tail) === next.at(-1 - tail)) tail += 1;
+  const lines = [...was.slice(0, head), ...next.slice(head, next.length - tail), ...was.slice(was.length - tail)];
+  const whole = `${lines.join(end)}${end}`;
+  const read = parseDocument(whole);
+  return read.errors.length === 0 && isDeepStrictEqual(read.toJS(), parseDocument(after).toJS()) ? whole : after;
 }
 
 /** The files as they will be. */
@@ -93,15 +129,12 @@ function homeOf(open: Open[], { section, name, value }: Edit, pathOf: (name: str
   return made;
 }
 
-/** @returns whether anything is different now */
-function apply({ document, name: file }: Open, { section, name, value, effective }: Edit): boolean {
-  const before = document.toString();
+function apply({ document, name: file }: Open, { section, name, value, effective }: Edit): void {
   if (!isMap(document.contents)) document.contents = document.createNode({}) as never;
   const root = document.contents as unknown as YAMLMap;
   const entries = mappingAt(document, root, section, file);
   if (value === undefined) remove(entries, name);
   else assign(document, entries, name, value, effective);
-  return document.toString() !== before;
 }
 
 /** The mapping under a key; made where nothing stands behind it. @throws BrinkError E_CONFLICT */
@@ -144,6 +177,8 @@ function assigned(document: Document, node: unknown, value: unknown, effective: 
   if (isScalar(node) && made instanceof Scalar) {
     const { comment, commentBefore, spaceBefore } = node;
     Object.assign(made, { comment, commentBefore, spaceBefore });
+    // Quotes stay the ones that were there.
+    if (node.type !== undefined && typeof node.value === 'string' && typeof value === 'string') made.type = node.type;
   }
   return made;
 }
