@@ -48,6 +48,8 @@ export interface Context {
 }
 
 const VALUE_CHARS_MAX = 500;
+/** Of an action whose templates are filled in: it is kept, and sent whole. */
+const FILLED_CHARS_MAX = 65_536;
 
 /** Emits what a step fired, and reserves the cooldown. */
 export function settle(
@@ -169,7 +171,12 @@ export function render(
 ): { config: ActionConfig; error?: EmittedAction['error'] } {
   const { config, template } = action;
   try {
-    return { config: withRendered(config, template.render(variables)) };
+    const filled = template.render(variables);
+    if (template.constant) return { config: withRendered(config, filled) };
+    const chars = JSON.stringify(filled).length;
+    if (chars <= FILLED_CHARS_MAX) return { config: withRendered(config, filled) };
+    const detail = `filled in it has ${chars} characters as JSON; expected at most ${FILLED_CHARS_MAX}`;
+    return { config, error: { code: 'E_TOO_LARGE', detail } };
   } catch (error) {
     if (!(error instanceof ExpressionError)) throw error;
     return { config, error: { code: 'E_RULE', detail: `a template has no value: ${error.message}` } };

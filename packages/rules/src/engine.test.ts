@@ -317,6 +317,18 @@ describe('what cannot be evaluated', () => {
     expect(play(rule({ when: 'decision.outcome == "expired"' })).run(event)).toHaveLength(1);
   });
 
+  it('records an action as dead that would be larger than what can be sent', () => {
+    const args = { many: '${decision.objects.map(a, decision.objects.map(b, b.label))}' };
+    const flap = play(rule({ does: [{ command: { ...open.command, args } }] }));
+    const objects = Array.from({ length: 200 }, () => ({ label: 'cat', score: 0.9, box: [0, 0, 1, 1] as never }));
+    const seen = decision(1, 0, { objects });
+    const [action] = flap.run({ kind: 'decision', decision: seen, receivedMs: T0, nowMs: T0 });
+    expect([action?.fate, action?.error?.code, action?.config]).toEqual([
+      ...['dead', 'E_TOO_LARGE'],
+      { command: expect.objectContaining({ args }) },
+    ]);
+  });
+
   it('records an action whose template has no value as dead', () => {
     const command = { device: 'feeder-1', name: 'open', args: { t: '${decision.values.t}' } };
     const flap = play(rule({ does: [{ command }, shut] }));

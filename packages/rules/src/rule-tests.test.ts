@@ -1,6 +1,6 @@
 import { RuleSchema, type RuleTest } from '@brink/protocol';
 import { describe, expect, it } from 'vitest';
-import { runRuleTests } from './rule-tests.ts';
+import { checkRules, runRuleTests } from './rule-tests.ts';
 
 const context = { pipelines: ['people'], mqttAllow: [], streams: { people: 'front' } };
 
@@ -25,6 +25,23 @@ const twoFrames = [
   { at_ms: 0, decision: person },
   { at_ms: 200, repeat: 1 },
 ];
+
+describe('tests that would take too long', () => {
+  it('are refused before one is run', () => {
+    const objects = Array.from({ length: 400 }, () => ({ label: 'person', score: 0.9 }));
+    const test = { name: 'crowd', given: [{ at_ms: 0, decision: { objects }, repeat: 1000 }], expect: [] };
+    const rule = {
+      on: 'people',
+      when: 'decision.objects.exists(a, decision.objects.exists(b, a.score < b.score))',
+      tests: [test],
+    };
+    const config = RuleSchema.parse(Object.fromEntries([...Object.entries(rule), ['then', [{ record: {} }]]]));
+    const problems = checkRules({ crowd: config }, context);
+    expect(problems).toMatchObject([
+      { path: ['rules', 'crowd', 'tests'], found: '1 tests, with which all tests weigh 401000' },
+    ]);
+  });
+});
 
 describe('tests of a rule', () => {
   it('that say what happens hold', () => {

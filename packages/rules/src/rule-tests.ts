@@ -37,8 +37,10 @@ export interface RuleTestResult {
   readonly detail?: string;
 }
 
-/** More than this, repetitions counted, is no test: activation waits for it. */
+/** More decisions than these, repetitions counted, are no test: activation waits for it. */
 const DECISIONS_MAX = 10_000;
+/** Of all tests together. A decision with many objects counts for more, as its evaluation may take their square. */
+const WEIGHT_MAX = 200_000;
 
 /**
  * Runs every test of every rule, each alone and from the beginning. Actions count as sent at once; timers fire at their
@@ -61,6 +63,8 @@ export function checkRules(rules: Readonly<Record<string, RuleConfig>>, context:
   const problems = compileProblems(rules, context);
   const wrong = new Set(problems.map(({ path }) => path[1]));
   const right = Object.entries(rules).filter(([name]) => !wrong.has(name));
+  const heavy = tooHeavy(right);
+  if (heavy !== undefined) return [...problems, heavy];
   for (const { rule, index, test, ok, detail } of runRuleTests(Object.fromEntries(right), context)) {
     if (ok || detail === undefined) continue;
     const path = ['rules', rule, 'tests', index];
@@ -68,6 +72,28 @@ export function checkRules(rules: Readonly<Record<string, RuleConfig>>, context:
     problems.push({ code: 'E_RULE', path, found, detail: 'it fails', expected: 'a rule whose tests hold' });
   }
   return problems;
+}
+
+/** The rule with which there are too many. */
+function tooHeavy(rules: readonly (readonly [string, RuleConfig])[]): RuleProblem | undefined {
+  let weight = 0;
+  for (const [rule, { tests }] of rules) {
+    weight += tests.reduce((sum, test) => sum + weightOf(test), 0);
+    if (weight <= WEIGHT_MAX) continue;
+    const found = `${tests.length} tests, with which all tests weigh ${weight}`;
+    const expected = `at most ${WEIGHT_MAX} decisions in all tests together; one with 400 objects counts as 401`;
+    return { code: 'E_RULE', path: ['rules', rule, 'tests'], found, detail: 'too many', expected };
+  }
+  return undefined;
+}
+
+function weightOf({ given }: RuleTest): number {
+  let [weight, each] = [0, 1];
+  for (const { decision, repeat } of given) {
+    if (decision !== undefined) each = 1 + ((decision.objects?.length ?? 0) / 20) ** 2;
+    weight += (repeat ?? (decision === undefined ? 0 : 1)) * each;
+  }
+  return Math.ceil(weight);
 }
 
 interface Tested {

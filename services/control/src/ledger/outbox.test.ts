@@ -281,7 +281,7 @@ describe('rules in the ledger', () => {
     }
     await using opened = await openLedger({ folder, clock: shiftedClock(FIRST_MS + 3000) });
     await expect
-      .poll(() => opened.feed.flatMap(({ actions }) => actions.map((action) => action.id)))
+      .poll(() => opened.feed.flatMap(({ actions }) => actions.map((action) => action.id)), { timeout: 15_000 })
       .toEqual([`cam-1.front.k3v9.1.0.pets~flap~cam-1~${FIRST_MS + 2001}~0`]);
   });
 

@@ -7,6 +7,11 @@ const RETAIN_ROWS_AT_ONCE = 500;
 const RETAIN_AGAIN_MS = 100;
 /** setTimeout takes 2^31 ms; a due time may lie further off. */
 const TIMER_MS_MAX = 3_600_000;
+/**
+ * After a start nothing is due before the gateways have had time to bring what they hold: silence that was ours is not
+ * the devices'.
+ */
+const START_GRACE_MS = 2000;
 /** After a tick that could not be committed. */
 const TICK_AGAIN_MS = 1000;
 
@@ -31,12 +36,14 @@ export function createSchedule(
   let retainTimer: Timer | undefined;
   let lookTimer: Timer | undefined;
   let running = false;
+  let startedMs = Number.NEGATIVE_INFINITY;
 
   function nextTimer(dueMs: number | undefined, atLeastMs = 0): void {
     if (ruleTimer !== undefined) d.clock.clearTimeout(ruleTimer);
     ruleTimer = undefined;
     if (dueMs === undefined || !running) return;
-    const waitMs = Math.min(Math.max(atLeastMs, dueMs + config.graceMs - d.clock.now()), TIMER_MS_MAX);
+    const listenMs = startedMs + START_GRACE_MS - d.clock.monotonic();
+    const waitMs = Math.min(Math.max(atLeastMs, listenMs, dueMs + config.graceMs - d.clock.now()), TIMER_MS_MAX);
     ruleTimer = d.clock.setTimeout(() => {
       ruleTimer = undefined;
       d.tick(d.clock.now() - config.graceMs).catch(() => nextTimer(dueMs, TICK_AGAIN_MS));
@@ -68,6 +75,7 @@ export function createSchedule(
     lookSoon: () => nextLook(LOOK_AGAIN_MS),
     start(dueMs: number | undefined): void {
       running = true;
+      startedMs = d.clock.monotonic();
       nextLook(LOOK_FIRST_MS);
       nextTimer(dueMs);
       nextRetain(RETAIN_EVERY_MS);
