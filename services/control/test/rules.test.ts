@@ -64,6 +64,10 @@ describe('rules over HTTP', () => {
 type Control = Awaited<ReturnType<typeof startControl>>;
 
 async function snooze(control: Control) {
+  const made = await control.post('/v1/tokens', { name: 'carol', scopes: ['commands:write'] });
+  const headers = { authorization: `Bearer ${made.body.token}`, 'content-type': 'application/json' };
+  const said = await control.ask(`${RULE}/disarm`, { method: 'POST', headers, body: '{"by":"somebody else"}' });
+  expect(said.body.arming.by).toBe('carol');
   const before = Date.now();
   const { body } = await control.post(`${RULE}/snooze`, { for_ms: 3_600_000, by: 'bob' });
   expect(body.arming).toMatchObject({ state: 'snoozed', by: 'bob' });

@@ -12,6 +12,10 @@ import { openStore, openStoreForReading, type Store } from '../ledger/store.ts';
 import { type BacktestLimits, type BacktestOrder, runBacktest } from './backtest.ts';
 import { createBacktests } from './backtests.ts';
 
+const LONG = process.env['BRINK_TEST_SIZE'] === 'long';
+/** Each is several commits to the disk. */
+const LIVE = LONG ? 300 : 80;
+
 type Rules = Parameters<typeof site>[0];
 type Published = BacktestOrder['before'];
 
@@ -109,9 +113,12 @@ const firingsOf = ({ differences }: Backtest) =>
 describe('a backtest of the rules as they are', () => {
   it('gives exactly the actions that were recorded live', async () => {
     let nowMs = FIRST_MS;
-    await using live = await openLedger({ clock: { ...systemClock, now: () => nowMs }, timerGraceMs: 0 });
+    await using live = await openLedger({
+      clock: { ...systemClock, now: () => nowMs, monotonic: () => nowMs },
+      timerGraceMs: 0,
+    });
     await live.ledger.configure(published(site(WORKING)));
-    for (const one of someDay(300)) {
+    for (const one of someDay(LIVE)) {
       nowMs = Math.max(nowMs, one.received_ms + one.latency_ms);
       await live.ledger.commit(items(one));
       // As the dispatcher does: what is due leaves at once.
@@ -120,7 +127,7 @@ describe('a backtest of the rules as they are', () => {
       await live.ledger.settle(actions.map(({ id, attempt }) => ({ id, attempt, result: 'sent' as const })));
     }
     const actions = await allActions(live);
-    expect(actions.length).toBeGreaterThan(60);
+    expect(actions.length).toBeGreaterThan(LIVE / 5);
     // Against no rules at all everything is new.
     const order = orderOf(published(site({}), 'bbbbbbbbbbbb'), WORKING, { untilMs: nowMs });
     const store = openStoreForReading(live.folder);
@@ -133,7 +140,7 @@ describe('a backtest of the rules as they are', () => {
       ['held', 'added'],
       ['plain', 'added'],
     ]);
-    expect(backtest).toMatchObject({ complete: true, decisions: 300, approximate: [] });
+    expect(backtest).toMatchObject({ complete: true, decisions: LIVE, approximate: [] });
   });
 
   it('finds no difference', async () => {
@@ -311,8 +318,50 @@ describe('what may be wrong with the answer is said', () => {
   });
 });
 
+/** Before each window that is read: a commit by another connection, and whether a checkpoint then gets all of it. */
+async function checkpoints(inOneTransaction: boolean): Promise<boolean[]> {
+  const count = LONG ? 300_000 : 2000;
+  await using stored = await storedSite({ flap: {} });
+  stored.see(someDay(count));
+  // A second writer, or one that waits, would be refused at once.
+  stored.store.db.exec('PRAGMA busy_timeout = 0');
+  const reader = openStoreForReading(stored.folder);
+  const whole: boolean[] = [];
+  let n = count;
+  const store: Store = {
+    ...reader,
+    sql(text) {
+      if (text.includes('FROM decision WHERE n >')) {
+        n += 1;
+        stored.see([sees(n, 1e9, 'cat')], n);
+        const { log, checkpointed } = stored.store.sql('PRAGMA wal_checkpoint(PASSIVE)').get() ?? {};
+        whole.push(log === checkpointed);
+      }
+      return reader.sql(text);
+    },
+  };
+  if (inOneTransaction) reader.db.exec('BEGIN; SELECT count(*) FROM lane');
+  const order = orderOf(stored.active, { flap: { when: 'true' } }, { untilMs: FIRST_MS + count * 700 });
+  const { complete, decisions } = runBacktest(store, order, { windowRows: count / 10 });
+  reader.close();
+  expect([complete, decisions]).toEqual([true, count]);
+  return whole.slice(1);
+}
+
+describe('the WAL, while a backtest reads,', () => {
+  it('can be checkpointed after each of its statements, and commits go on', async () => {
+    const whole = await checkpoints(false);
+    expect(whole.length).toBeGreaterThan(5);
+    expect(whole).not.toContain(false);
+  });
+
+  it('would grow all the while, if it read in one transaction', async () => {
+    expect(await checkpoints(true)).not.toContain(true);
+  });
+});
+
 describe('a backtest in its thread', () => {
-  it('runs beside commits, one at a time, and ends when nobody waits', async () => {
+  it('is one at a time, and ends when nobody waits', async () => {
     await using stored = await storedSite({ flap: {} });
     stored.see(someDay(50));
     const backtests = createBacktests({ folder: stored.folder }, { clock: systemClock });
