@@ -8,10 +8,10 @@ const RETAIN_AGAIN_MS = 100;
 /** setTimeout takes 2^31 ms; a due time may lie further off. */
 const TIMER_MS_MAX = 3_600_000;
 /**
- * After a start nothing is due before the gateways have had time to bring what they hold: silence that was ours is not
- * the devices'.
+ * After a start the grace is so many times as long: the gateways connect again and bring what they hold. Silence that was
+ * ours is not the devices'.
  */
-const START_GRACE_MS = 2000;
+const START_GRACES = 10;
 /** After a tick that could not be committed. */
 const TICK_AGAIN_MS = 1000;
 
@@ -42,7 +42,7 @@ export function createSchedule(
     if (ruleTimer !== undefined) d.clock.clearTimeout(ruleTimer);
     ruleTimer = undefined;
     if (dueMs === undefined || !running) return;
-    const listenMs = startedMs + START_GRACE_MS - d.clock.monotonic();
+    const listenMs = startedMs + START_GRACES * config.graceMs - d.clock.monotonic();
     const waitMs = Math.min(Math.max(atLeastMs, listenMs, dueMs + config.graceMs - d.clock.now()), TIMER_MS_MAX);
     ruleTimer = d.clock.setTimeout(() => {
       ruleTimer = undefined;
