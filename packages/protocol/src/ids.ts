@@ -40,6 +40,16 @@ export function formatUnitId(unit: UnitId): string {
   return `${unit.device}.${unit.stream}.${unit.boot}.${unit.seq}.${unit.part}.${unit.pipeline}`;
 }
 
+/** A seq beyond 2^53 - 1 has this form too; it is nobody's. */
+export const UnitIdSchema = z
+  .string()
+  .max(400)
+  .regex(
+    /^[a-z0-9][a-z0-9-]{0,63}\.[a-z0-9][a-z0-9-]{0,63}\.[0-9a-z]{4,16}\.[1-9]\d{0,15}\.(0|[1-9]\d{0,8})\.[a-z0-9][a-z0-9-]{0,63}$/,
+    'expected device.stream.boot.seq.part.pipeline',
+  )
+  .meta({ examples: ['cam-1.front.k3v9.1042.0.pets'] });
+
 export function parseUnitId(text: string): UnitId {
   const [device, stream, boot, seq, part, pipeline, ...rest] = text.split('.');
   const valid =

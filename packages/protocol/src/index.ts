@@ -104,6 +104,7 @@ export {
   parseUnitId,
   SeqSchema,
   type UnitId,
+  UnitIdSchema,
 } from './ids.ts';
 export { DenoiseSchema, FaceMaskSchema, FieldMaskSchema, type MaskConfig, MaskSchema } from './mask.ts';
 export {

@@ -1,24 +1,28 @@
 import { z } from 'zod';
 import { ActionSchema } from './configuration.ts';
 import { ResultSchema } from './decision.ts';
-import { NameSchema } from './ids.ts';
+import { NameSchema, UnitIdSchema } from './ids.ts';
 import { ErrorCodeSchema } from './problem.ts';
 import { ActionRecordSchema, RuleArmingSchema } from './records.ts';
 
 // What people ask of rules over HTTP, and what they are told: set aside, test-fired, tested, run over what is stored.
 
 const Time = z.iso.datetime();
+/** Neither control characters nor such as steer a text unseen; written so that every engine of regular expressions reads it alike. */
+const VISIBLE =
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is kept out
+  /^[^\u0000-\u001f\u007f-\u009f\u00ad\u0600-\u0605\u061c\u06dd\u070f\u08e2\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\uf8ff\ufeff\ufff0-\uffff]+$/u;
 const By = z
   .string()
   .min(1)
   .max(100)
-  .regex(/^[^\p{C}]+$/u, 'text without control characters')
+  .regex(VISIBLE, 'text without control characters')
   .describe('who does it; where the request has a token of a name, the name of the token counts');
 const Note = z
   .string()
   .min(1)
   .max(300)
-  .regex(/^[^\p{C}]+$/u, 'text without control characters')
+  .regex(VISIBLE, 'text without control characters')
   .describe('why; it stands with what is suppressed');
 
 export const ArmRequestSchema = z.strictObject({ by: By.optional() });
@@ -33,7 +37,8 @@ export const SnoozeRequestSchema = z
   })
   .refine(({ until, for_ms }) => (until === undefined) !== (for_ms === undefined), {
     message: 'either until or for_ms',
-  });
+  })
+  .meta({ oneOf: [{ required: ['until'] }, { required: ['for_ms'] }] });
 
 /** What stands in for a decision where a rule is tried without one. */
 export const SampleSchema = ResultSchema.partial()
@@ -44,14 +49,15 @@ export type Sample = z.infer<typeof SampleSchema>;
 
 export const FireRequestSchema = z
   .strictObject({
-    decision: z.string().max(400).optional().describe('id; default: the newest on the pipelines of the rule'),
+    decision: UnitIdSchema.optional().describe('id; default: the newest on the pipelines of the rule'),
     sample: SampleSchema.optional(),
     phase: z.enum(['then', 'on_release']).default('then'),
     by: By.optional(),
   })
   .refine(({ decision, sample }) => decision === undefined || sample === undefined, {
     message: 'either decision or sample',
-  });
+  })
+  .meta({ not: { required: ['decision', 'sample'] } });
 
 /** A rule's own word on whether it is armed, as the requests above answer. */
 export const RuleArmedSchema = z.strictObject({ rule: NameSchema, arming: RuleArmingSchema });

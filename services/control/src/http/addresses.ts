@@ -11,9 +11,12 @@ export function createAddresses() {
       for (const method of methods) all.add(method);
       known.set(url, { path, methods: all });
     },
-    /** @returns sorted; empty where there is no such address */
+    /** Of an address that is written out (`/v1/rules/test`) before one with a name in it. @returns sorted; empty: there is no such */
     methodsOf(path: string): string[] {
-      const matching = [...known.values()].filter((one) => one.path.test(path)).map(({ methods }) => [...methods]);
+      const own = known.get(path);
+      const matching = (own === undefined ? [...known.values()].filter((one) => one.path.test(path)) : [own]).map(
+        ({ methods }) => [...methods],
+      );
       return [...new Set(matching.flat())].sort();
     },
   };

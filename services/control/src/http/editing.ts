@@ -18,31 +18,27 @@ export const IfMatchSchema = z.object({
     .max(1000)
     .optional()
     .describe(
-      'the ETag of the configuration that must be active still, else 412; without it the last one to write wins',
+      'the ETag of the configuration that must be active still, with its quotes, else 412; without it the last one to write wins',
     ),
 });
 
 /** Who sent a request, as the audit names them. */
 export type ByOf = (request: FastifyRequest) => string | undefined;
 
-/** @throws BrinkError E_BAD_REQUEST where If-Match is none */
 export function optionsOf(request: FastifyRequest, by: ByOf): EditOptions {
   const who = by(request);
   const expected = expectedIn(request.headers['if-match']);
   return { ...(who === undefined ? {} : { by: who }), ...(expected === undefined ? {} : { expected }) };
 }
 
-/** Weak tags match nothing here: the comparison is the strong one. */
+/** Weak tags match nothing here: the comparison is the strong one. What is no tag is none that is active, so that it refuses too. */
 function expectedIn(header: string | undefined): string[] | undefined {
   if (header === undefined || header.trim() === '*') return undefined;
-  const tags = header.split(',').map((tag) => /^(W\/)?"([\x21\x23-\x7e\x80-\xff]*)"$/.exec(tag.trim()));
-  if (tags.includes(null)) {
-    throw new BrinkError(
-      'E_BAD_REQUEST',
-      `If-Match: found ${header.slice(0, 100)}; expected "<revision>" with its quotes`,
-    );
-  }
-  return tags.flatMap((tag) => (tag?.[1] === undefined ? (tag?.[2] ?? []) : []));
+  return header.split(',').flatMap((text) => {
+    const tag = /^(W\/)?"([\x21\x23-\x7e\x80-\xff]*)"$/.exec(text.trim());
+    if (tag === null) return [`${text.trim().slice(0, 100)} (a revision stands in quotes)`];
+    return tag[1] === undefined ? (tag[2] ?? []) : [];
+  });
 }
 
 export function tagged(reply: FastifyReply, revision: string): void {

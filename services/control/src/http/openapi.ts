@@ -20,13 +20,13 @@ const BODY_OPTIONAL = 'x-body-optional';
 
 /**
  * One route. Adds what is true of every one of them: it may be refused with a problem document. @fastify/swagger writes that every
- * body is required; a schema that takes none says otherwise.
+ * body is required; a schema that is optional says otherwise.
  */
 export const openApiRoute: typeof jsonSchemaTransform = (document) => {
   const { schema } = document;
   if (schema === undefined || schema['hide'] === true) return jsonSchemaTransform(document);
   const body = schema.body as z.ZodType | undefined;
-  const optional = body?.safeParse(undefined).success === true;
+  const optional = body?._zod.optin === 'optional';
   const whole = {
     ...schema,
     response: { ...problems, ...(schema.response as object) },

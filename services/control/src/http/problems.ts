@@ -40,7 +40,7 @@ function invalidRequest(
   },
   instance: string,
 ): Problem {
-  const place = { querystring: 'query', params: 'path' }[reason.validationContext ?? ''] ?? 'body';
+  const place = { querystring: 'query', params: 'path', headers: 'header' }[reason.validationContext ?? ''] ?? 'body';
   const errors = reason.validation.flatMap(({ instancePath, message = 'is wrong', params }) => {
     const path = `${place}${instancePath === '/' ? '' : instancePath}`;
     const { keys } = params as { keys?: string[] };

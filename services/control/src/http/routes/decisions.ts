@@ -5,6 +5,7 @@ import {
   DecisionSummarySchema,
   NameSchema,
   parseUnitId,
+  UnitIdSchema,
 } from '@brink/protocol';
 import type { Clock } from '@brink/runtime';
 import { z } from 'zod';
@@ -41,16 +42,6 @@ const SummaryQuery = z.strictObject({
   until: time.optional().describe('received before; default now'),
 });
 
-/** The whole form, so that the document says it too; a seq beyond 2^53 is nobody's. */
-const DecisionId = z
-  .string()
-  .max(400)
-  .regex(
-    /^[a-z0-9][a-z0-9-]{0,63}\.[a-z0-9][a-z0-9-]{0,63}\.[0-9a-z]{4,16}\.[1-9]\d{0,15}\.(0|[1-9]\d{0,8})\.[a-z0-9][a-z0-9-]{0,63}$/,
-    'expected device.stream.boot.seq.part.pipeline',
-  )
-  .meta({ examples: ['cam-1.front.k3v9.1042.0.pets'] });
-
 export function addDecisions(app: App, d: { read: LedgerReads; clock: Clock }): void {
   app.get(
     '/v1/decisions',
@@ -85,7 +76,7 @@ export function addDecisions(app: App, d: { read: LedgerReads; clock: Clock }): 
       return d.read.summary({ ...of, bucket_s, since_ms: sinceMs, until_ms: untilMs });
     },
   );
-  const params = z.strictObject({ id: DecisionId });
+  const params = z.strictObject({ id: UnitIdSchema });
   app.get(
     '/v1/decisions/:id',
     {

@@ -29,7 +29,7 @@ const DAMAGED_BY =
   'it came as a form, as curl sends it: -d leaves out line breaks and zeros, so send files with --data-binary @file';
 
 // Checked where they are read; here for the document.
-const Bytes = z.any().meta({ type: 'string', format: 'binary' });
+const Bytes = z.any().meta({ type: 'string', format: 'binary', minLength: 1 });
 
 export interface FramesDeps {
   readonly configuration: () => Configuration;

@@ -45,6 +45,8 @@ const WAIT_MS_MAX = 60_000;
 /** Unpacking, checking and loading come on top of the waiting. */
 const HANDLER_MS_MAX = 180_000;
 const TAR = 'application/x-tar';
+/** Read as a stream; here for the document. */
+const Tar = z.any().meta({ type: 'string', format: 'binary', minLength: 1 });
 const params = z.strictObject({ name: NameSchema });
 const tags = ['models'];
 
@@ -129,6 +131,7 @@ function addUpload(app: App, d: ModelRoutesDeps): void {
           tags,
           consumes: [TAR],
           params,
+          body: Tar,
           querystring: z.strictObject({
             version: whole(1, 999_999_999).optional().describe("default: the passport's, or the next one"),
             wait_ms: whole(0, WAIT_MS_MAX)
