@@ -32,6 +32,7 @@ import { createServices } from './fleet/services.ts';
 import { createDeviceStates } from './fleet/states.ts';
 import { createGateways } from './gateways/gateways.ts';
 import { createHttp } from './http/http.ts';
+import { machineNow } from './ledger/integrity/mirror.ts';
 import { createLedger } from './ledger/ledger.ts';
 import { createMetrics } from './metrics.ts';
 import { boundModels } from './models/bound.ts';
@@ -95,7 +96,10 @@ export function createService(o: ControlConfig, d: ServiceDeps): ControlService 
     problems: () => [...problems(), ...problemsOf(entrances.services.list())],
   });
   const notes = () => [...(configuration.problem === undefined ? [] : [configuration.problem.detail]), ...ledger.notes];
-  const ops = createOps(o.ops, { registry, problems, notes, logger: d.logger });
+  let starting = true;
+  // A broker that is there at once makes nobody ready who does not listen yet.
+  const lacking = () => (starting ? ['starting', ...problems()] : problems());
+  const ops = createOps(o.ops, { registry, problems: lacking, notes, logger: d.logger });
   const parts: Part[] = [
     inDataFolder(o.dataDir),
     ops,
@@ -119,8 +123,11 @@ export function createService(o: ControlConfig, d: ServiceDeps): ControlService 
     get addresses() {
       return { http: http.address, ops: ops.address, link: gateways.address };
     },
-    problems,
-    start: (signal) => startAll(parts, signal),
+    problems: lacking,
+    async start(signal) {
+      await startAll(parts, signal);
+      starting = false;
+    },
     stop: () => stopAll(parts),
   };
 }
@@ -156,7 +163,7 @@ function createGround(o: ControlConfig, d: ServiceDeps) {
     { ...d, metrics: createMqttMetrics(registry) },
   );
   const dynsec = o.dynsec === undefined ? undefined : createDynsec({ url: o.mqtt.url, ...o.dynsec }, d);
-  const ledger = createLedger({ folder: o.dataDir, ...o.ledger }, d);
+  const ledger = createLedger({ folder: o.dataDir, ...o.ledger }, { ...d, machine: machineNow });
   metrics.observeLedger(ledger);
   const problems = (): string[] =>
     [ledger.problem, ...ledger.damage.map(lossOf), mqtt.problem, dynsec?.problem].filter(
