@@ -1,4 +1,5 @@
 import type { Decision } from '@brink/protocol';
+import { shiftClock } from './clock.ts';
 import type { CompiledRules } from './compile.ts';
 import { type Context, type Effect, pick, settle, triggerOf } from './emission.ts';
 import { type Expression, ExpressionError, type Variables } from './expression.ts';
@@ -33,6 +34,8 @@ export type RuleEvent =
     }
   /** A person set a rule aside, or armed it again (undefined). It holds from here on in the log. */
   | { readonly kind: 'arm'; readonly rule: string; readonly arming: Arming | undefined }
+  /** The clock that stamps decisions was set, by so much. */
+  | { readonly kind: 'clock'; readonly shiftMs: number }
   | TestFire;
 
 export interface Reduced {
@@ -73,6 +76,8 @@ export function reduce(
     tick(state, event, compiled, effects, evaluating);
   } else if (event.kind === 'arm') {
     setArming(state, event, effects);
+  } else if (event.kind === 'clock') {
+    effects.push(...shiftClock(state, event.shiftMs));
   } else if (event.kind === 'fire') {
     evaluating(event.rule);
     effects.push(...fireTest(state, event, compiled));

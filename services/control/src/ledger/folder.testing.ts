@@ -15,11 +15,15 @@ export async function folderForTest(): Promise<string> {
 /** Real time, moved: so that received_at and the ledger's clock belong together, and days can pass. */
 export function shiftedClock(atMs = FIRST_MS + 1000) {
   let shiftMs = atMs - Date.now();
+  let passedMs = 0;
   return {
     ...systemClock,
     now: () => Date.now() + shiftMs,
+    monotonic: () => performance.now() + passedMs,
+    /** Time passes: had only the wall clock moved, it would have been set. */
     shift(ms: number) {
       shiftMs += ms;
+      passedMs += ms;
     },
   };
 }

@@ -24,12 +24,13 @@ export interface OpenLedger extends AsyncDisposable {
 
 /** A started ledger in a folder of its own (or the one given), gone with the block. */
 export async function openLedger(
-  options: Partial<LedgerConfig> & Partial<Pick<LedgerDeps, 'clock' | 'use'>> = {},
+  options: Partial<LedgerConfig> & Partial<Pick<LedgerDeps, 'clock' | 'use' | 'machine'>> = {},
 ): Promise<OpenLedger> {
-  const { clock = systemClock, use, folder = await mkdtemp(join(tmpdir(), 'brink-ledger-')), ...config } = options;
+  const { clock = systemClock, use, machine, ...given } = options;
+  const { folder = await mkdtemp(join(tmpdir(), 'brink-ledger-')), ...config } = given;
   const ledger = createLedger(
     { groupMs: 0, ...config, folder },
-    { logger: silentLogger, clock, ...(use === undefined ? {} : { use }) },
+    { logger: silentLogger, clock, ...(use && { use }), ...(machine && { machine }) },
   );
   const feed: Committed[] = [];
   ledger.onCommitted((committed) => feed.push(committed));

@@ -14,6 +14,7 @@ import type { AccessChange } from './access.ts';
 import type { ArmingOrder } from './arming.ts';
 import { type LedgerCopy, listCopies } from './backup/copies.ts';
 import { createCare } from './care.ts';
+import type { MachineTime } from './clock-at-start.ts';
 import { commitOperation, committedOf } from './commits.ts';
 import type { DevicePatch } from './devices.ts';
 import { createDisk, type Disk, type DiskLimits, type DiskState, type DiskUse } from './disk.ts';
@@ -31,6 +32,7 @@ import type {
   CommittedDecision,
   FireOrder,
   Lease,
+  LeaseOptions,
   LedgerItem,
   LedgerReads,
 } from './records.ts';
@@ -67,6 +69,8 @@ export interface LedgerConfig {
 export interface LedgerDeps {
   readonly logger: Logger;
   readonly clock: Clock;
+  /** How long the machine runs: tells a clock that was set from time that passed while control was down. */
+  readonly machine?: () => MachineTime;
   /** How full the disk is; default: as the system says. */
   readonly use?: (folder: string) => Promise<DiskUse>;
 }
@@ -123,13 +127,10 @@ export interface Ledger extends Part {
   // outbox
   /**
    * Takes due rows, oldest due first of each outlet. Ends expired ones on the way.
-   * @param options rooms: how many each outlet may take, by its name; one that is not named: `limit`
+   * @param options rooms: how many each outlet may take, by its name; one that is not named: `limit`. holdUntilMs: a
+   * command that may have left before is not sent again until then, for its ack may be on its way
    */
-  lease(options: {
-    limit: number;
-    leaseMs: number;
-    rooms?: Readonly<Record<string, number>> | undefined;
-  }): Promise<Lease>;
+  lease(options: LeaseOptions): Promise<Lease>;
   settle(outcomes: readonly AttemptOutcome[]): Promise<void>;
   /** Called when rows may have become due: after a COMMIT with actions, a retry, an order. */
   onDue(listener: () => void): void;
@@ -210,7 +211,7 @@ export function createLedger(config: LedgerConfig, d: LedgerDeps): Ledger {
 
   const log = createLog(
     { groupMs: config.groupMs ?? GROUP_MS, queueMax: config.queueMax ?? QUEUE_MAX },
-    { clock: d.clock, events: { post: (group) => writer.post(group), onReply } },
+    { clock: d.clock, events: { post: (group) => writer.post(group), onReply, onClock: state.onClock } },
   );
   const disk = createDisk({ folder: config.folder, ...DISK, ...config.disk }, d);
   const { perform, commit, takeFresh } = createWrites(log, state, disk);
@@ -360,10 +361,10 @@ function createWrites(log: Log, state: LedgerState, disk: Disk) {
   };
 }
 
-function createThreads(config: LedgerConfig, { clock, logger }: LedgerDeps, state: LedgerState) {
+function createThreads(config: LedgerConfig, { clock, logger, machine }: LedgerDeps, state: LedgerState) {
   let deep = false;
   const data = (role: 'write' | 'read'): WorkerData => ({
-    ...{ role, folder: config.folder, nowMs: clock.now(), testing: config.testing ?? {}, deep },
+    ...{ role, folder: config.folder, nowMs: clock.now(), testing: config.testing ?? {}, deep, machine: machine?.() },
     ...{ retainDays: config.retainDays ?? RETAIN_DAYS, retainRows: config.retainRows ?? RETAIN_ROWS },
     retainBytes: Math.min(config.retainBytes ?? RETAIN_BYTES, halfOfDisk(config.folder)),
     // Queries by time find their way with them, so they live as long as the decisions at the least.
@@ -404,7 +405,7 @@ function createOperations(perform: Perform) {
     configure: (published, activation = {}) => perform({ op: 'configure', published, activation }),
     ack: (device, ack) => perform({ op: 'ack', device, ack }),
     // A lease is no promise: after a power cut the row is due again. The same goes for what was sent.
-    lease: ({ limit, leaseMs, rooms }) => perform({ op: 'lease', limit, leaseMs, rooms }, false),
+    lease: (options) => perform({ op: 'lease', ...options }, false),
     settle: (outcomes) =>
       perform(
         { op: 'settle', outcomes: [...outcomes] },
@@ -491,6 +492,9 @@ function createState(logger: Logger) {
       const problem = `${code}: ${detail}`;
       if (this.problem !== problem) logger.error({ code, detail }, 'the ledger cannot commit');
       this.problem = problem;
+    },
+    onClock(shiftMs: number): void {
+      logger.warn({ seconds: shiftMs / 1000 }, 'the clock was set; deadlines move along');
     },
     onCommitted: (listener: (committed: Committed) => void) => void committedListeners.push(listener),
     onDue: (listener: () => void) => void dueListeners.push(listener),

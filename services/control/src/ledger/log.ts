@@ -1,5 +1,6 @@
 import { type ActionRecord, BrinkError } from '@brink/protocol';
 import type { Clock, Timer } from '@brink/runtime';
+import { createClockWatch } from './clock-watch.ts';
 import type { Failure, Group, GroupReply, Operation } from './messages.ts';
 
 /** A transaction takes at most so many items: longer ones would make everyone wait. */
@@ -16,6 +17,8 @@ export interface LogEntry {
 
 export interface LogEvents {
   post(group: Group): void;
+  /** The wall clock was set, by so much. */
+  onClock(shiftMs: number): void;
   /** After the entries' own `done`, in order of COMMIT. */
   onReply(reply: GroupReply, actions: readonly ActionRecord[]): void;
 }
@@ -32,6 +35,7 @@ export function createLog(config: { groupMs: number; queueMax: number }, d: { cl
   let draining = false;
   let groups = 0;
   let idle: (() => void) | undefined;
+  const clockWatch = createClockWatch(d.clock, d.events.onClock);
   const turns = createTurns(config, { clock: d.clock, flush: () => flush() });
 
   function flush(): void {
@@ -49,7 +53,7 @@ export function createLog(config: { groupMs: number; queueMax: number }, d: { cl
     turns.began();
     d.events.post({
       id: groups,
-      nowMs: d.clock.now(),
+      ...clockWatch.now(),
       full: inFlight.some((entry) => entry.full),
       operations: inFlight.map((entry) => entry.operation),
     });

@@ -2,6 +2,7 @@ import type { Ack, ActionConfig, ActionRecord, PublishedConfiguration } from '@b
 import type { AccessChange } from './access.ts';
 import type { ArmingOrder } from './arming.ts';
 import type { LedgerCopy } from './backup/copies.ts';
+import type { MachineTime } from './clock-at-start.ts';
 import type { DevicePatch } from './devices.ts';
 import type { Activation, AttemptOutcome, FireOrder } from './records.ts';
 import type { HungRule } from './watchdog.ts';
@@ -22,6 +23,7 @@ export type Operation =
       readonly limit: number;
       readonly leaseMs: number;
       readonly rooms?: Readonly<Record<string, number>> | undefined;
+      readonly holdUntilMs?: number | undefined;
     }
   | { readonly op: 'settle'; readonly outcomes: AttemptOutcome[] }
   | { readonly op: 'order'; readonly id: string; readonly config: ActionConfig; readonly by: string }
@@ -49,6 +51,8 @@ export type Operation =
   | { readonly op: 'scrub'; readonly from: number; readonly pages: number }
   /** A piece of forgetting a device; the first from 0. */
   | { readonly op: 'forget'; readonly device: string; readonly from: number }
+  /** The wall clock was set. */
+  | { readonly op: 'clock'; readonly shiftMs: number; readonly why: string }
   /** Somebody has taken note of what was lost. */
   | { readonly op: 'acceptDamage' }
   /** Looks after the disk: the WAL is emptied, room kept for bad times. */
@@ -58,6 +62,8 @@ export type Operation =
 export interface Group {
   readonly id: number;
   readonly nowMs: number;
+  /** The wall clock was set since the last group, by so much; 0: it was not. */
+  readonly shiftMs: number;
   /** FULL: at least one of them is a promise to someone outside. */
   readonly full: boolean;
   readonly operations: Operation[];
@@ -122,6 +128,8 @@ export interface WorkerData {
   readonly keep?: number;
   readonly folder: string;
   readonly nowMs: number;
+  /** Of this start; absent: it is not asked whether the clock was set meanwhile. */
+  readonly machine?: MachineTime | undefined;
   /** A doubt came up while it ran: the whole store is checked before it is used again. */
   readonly deep?: boolean;
   readonly retainDays: number;
@@ -143,6 +151,8 @@ export interface Testing {
   readonly pagesMax?: number;
   /** Room that is kept for a full disk; default 16 MiB. */
   readonly ballastBytes?: number;
+  /** Negative control: a clock that is set moves no deadline. */
+  readonly ignoreClock?: boolean;
   /** A thread that ends: the status of this device ends the writer before it commits. */
   readonly exitOnDevice?: string;
   /** An evaluation that does not end: that of this rule. */

@@ -1,6 +1,7 @@
 import type { ActionRecord, DeadLetter, Outcome } from '@brink/protocol';
 import type { EmittedAction } from '@brink/rules';
 import { createAccess } from './access.ts';
+import { createClockChanges } from './clock-changes.ts';
 import { createDeadLetters } from './dead-letters.ts';
 import { createDevices } from './devices.ts';
 import { createForgetting } from './forgetting.ts';
@@ -43,6 +44,7 @@ export function createParts(store: Store, config: WorkerData) {
   const rulebook = createRulebook(store, createRuleWatch(config.watch, config.testing.hangOnRule));
   const outbox = createOutbox({ store, rulebook, startedMs: config.nowMs });
   const retention = createRetention(store, { seen, unkept, units, minutes, triggers: rulebook.triggers }, config);
+  const clocks = createClockChanges(store, { rulebook, monotonic: () => performance.now() });
   const forgetting = createForgetting(store, { units, devices, cached: [seen, unkept, minutes, units, rulebook] });
   // Written before COMMIT, read anew after a ROLLBACK.
   const cached = [
@@ -58,7 +60,21 @@ export function createParts(store: Store, config: WorkerData) {
     { flush() {}, forget: outbox.forget },
     { flush() {}, forget: () => keeping.configure(loadPublished(store)?.configuration) },
   ];
-  return { store, seen, devices, access, forgetting, keeping, units, deadLetters, rulebook, outbox, retention, cached };
+  return {
+    store,
+    seen,
+    devices,
+    access,
+    clocks,
+    forgetting,
+    keeping,
+    units,
+    deadLetters,
+    rulebook,
+    outbox,
+    retention,
+    cached,
+  };
 }
 export type Parts = ReturnType<typeof createParts>;
 
@@ -104,7 +120,10 @@ export function perform(parts: Parts, operation: Operation, nowMs: number, made:
     case 'access':
       return parts.access.apply(operation.change, nowMs);
     case 'retain':
-      return { deleted: retention.run(nowMs, operation.rows) };
+      return { deleted: retention.run(parts.clocks.oldTime(nowMs), operation.rows) };
+    case 'clock':
+      parts.forgetting.forget();
+      return parts.clocks.shift(operation.shiftMs, nowMs, operation.why);
     case 'forget':
       return parts.forgetting.run(operation.device, operation.from, nowMs);
     case 'acceptDamage':
@@ -142,12 +161,12 @@ function refuse({ deadLetters, forgetting }: Parts, letter: DeadLetter, text: st
 
 /** Decision, rule state and outbox: one transaction. */
 function decide(parts: Parts, outcome: Outcome, nowMs: number, made: Made) {
-  const { units, rulebook, forgetting } = parts;
+  const { units, rulebook, forgetting, clocks } = parts;
   if (forgetting.covers(outcome.device, outcome.received_ms)) return undefined;
   const inserted = units.add(outcome, nowMs, rulebook.revision);
   if (inserted === undefined) return undefined;
   const { n } = inserted.decision;
-  const emitted = rulebook.decision(inserted.decision, outcome.received_ms, nowMs);
+  const emitted = rulebook.decision(inserted.decision, clocks.ruleTime(outcome.received_ms, nowMs), nowMs);
   emit(parts, emitted, nowMs, made);
   units.settle(inserted, rulebook.refersTo(n) || emitted.some((action) => action.n === n), nowMs);
   return inserted;

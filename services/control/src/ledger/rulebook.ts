@@ -98,6 +98,8 @@ export function createRulebook(store: Store, watch: RuleWatch = createRuleWatch(
       return apply({ kind: 'decision', decision, receivedMs, nowMs });
     },
     tick: (dueMs: number, nowMs: number) => apply({ kind: 'tick', dueMs, nowMs }),
+    /** The clock was set: every machine's times move along. */
+    shift: (shiftMs: number) => void apply({ kind: 'clock', shiftMs }),
     /** @param nowMs when it was sent; default: as soon as it was emitted */
     action(rule: string, key: string, id: string, change: 'sent' | 'acked' | 'unsent', nowMs?: number): void {
       apply({ kind: 'action', rule, key, id, change, ...(nowMs === undefined ? {} : { nowMs }) });

@@ -57,11 +57,11 @@ export function createTransactions(store: Store, parts: Parts, config: WorkerDat
    * A group with an action is a promise as well, which is known only once its rules have run: SQLite fixes `synchronous`
    * before BEGIN. A small FULL commit behind it syncs the whole WAL, so what went before is on the disk too.
    */
-  function syncActions(nowMs: number): void {
+  function syncActions(): void {
     try {
       setSynchronous('FULL');
       units.saveNumbers();
-      integrity.synced(nowMs);
+      integrity.synced();
     } catch {
       // The disk became full in between. What was committed stands; the next FULL commit syncs it.
     }
@@ -89,7 +89,7 @@ export function createTransactions(store: Store, parts: Parts, config: WorkerDat
     if (operations.length === 0) return { results: [], made: nothingMade() };
     try {
       const done = transact(operations, nowMs, full);
-      if (!full && done.made.actions.length > 0) syncActions(nowMs);
+      if (!full && done.made.actions.length > 0) syncActions();
       return done;
     } catch (error) {
       if (isFull(error)) throw error;

@@ -1,6 +1,7 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { BrinkError } from '@brink/protocol';
 import { makeCopy } from './backup/copies.ts';
+import { clockSetWhileDown } from './clock-at-start.ts';
 import { createIntegrity } from './integrity/integrity.ts';
 import { openSound } from './integrity/recovery.ts';
 import type { Answer, CopyMade, Group, NotReady, Operation, Query, Ready, WorkerData } from './messages.ts';
@@ -30,7 +31,10 @@ async function write(port: Port): Promise<void> {
   const { store } = opened;
   const integrity = createIntegrity(config.folder, opened, config.nowMs);
   const writer = createWriter(store, config, integrity);
-  const warnings = [...opened.warnings, ...writer.start()];
+  const warnings = [
+    ...opened.warnings,
+    ...writer.start(clockSetWhileDown(opened.mirror, config.nowMs, config.machine)),
+  ];
   port.on('message', (message: Group | 'stop') => {
     if (message !== 'stop') {
       const fatal = (operation: Operation) =>

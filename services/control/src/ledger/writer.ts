@@ -51,10 +51,14 @@ export function createWriter(store: Store, config: WorkerData, integrity: Integr
   }
 
   return {
-    /** What was at work when the ledger was closed. @returns warnings */
-    start(): string[] {
+    /** What was at work when the ledger was closed. @param clockSetMs by how much the clock was set since @returns warnings */
+    start(clockSetMs = 0): string[] {
       if (config.testing.dropUniqueKey) store.db.exec('DROP INDEX IF EXISTS decision_unit');
       if (config.testing.pagesMax) store.db.exec(`PRAGMA max_page_count = ${config.testing.pagesMax}`);
+      if (clockSetMs !== 0) {
+        const why = 'the clock was set while control was down';
+        attempt([{ op: 'clock', shiftMs: clockSetMs, why }], config.nowMs, true);
+      }
       outbox.recover();
       parts.keeping.configure(loadPublished(store)?.configuration);
       const warning = rulebook.restore();
@@ -64,6 +68,9 @@ export function createWriter(store: Store, config: WorkerData, integrity: Integr
     },
     apply(group: Group): GroupReply {
       const started = performance.now();
+      const { shiftMs, nowMs } = group;
+      if (shiftMs !== 0 && config.testing.ignoreClock !== true)
+        attempt([{ op: 'clock', shiftMs, why: 'the clock was set' }], nowMs, true);
       const { results, made } = apply(group);
       const commitMs = performance.now() - started;
       lookAround(group.operations, results);

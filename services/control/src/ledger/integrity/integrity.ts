@@ -26,7 +26,6 @@ export function createIntegrity(folder: string, opened: SoundStore, nowMs: numbe
   let head: Head = opened.head;
   let next: Head = head;
   let changesBefore = 0;
-  let lastMs = nowMs;
 
   // Before the mirror forgets what was lost.
   writeDown(opened);
@@ -55,7 +54,7 @@ export function createIntegrity(folder: string, opened: SoundStore, nowMs: numbe
 
   function checkpoint(mode: 'passive' | 'truncate'): boolean {
     const whole = sums.checkpoint(mode);
-    if (whole) mirror.covered(lastMs);
+    if (whole) mirror.covered();
     return whole;
   }
 
@@ -71,15 +70,14 @@ export function createIntegrity(folder: string, opened: SoundStore, nowMs: numbe
     committed(atMs: number, full: boolean): void {
       if (next === head) return;
       head = next;
-      lastMs = atMs;
       mirror.committed(head, atMs, full);
-      if (sums.committed()) mirror.covered(atMs);
+      if (sums.committed()) mirror.covered();
     },
     rolledBack(): void {
       next = head;
     },
     /** A later sync made sure of all that was committed without one. */
-    synced: (atMs: number) => mirror.synced(atMs),
+    synced: () => mirror.synced(),
     checkpoint,
     scrub: (from: number, pages: number): ScrubReply => sums.scrub(from, pages),
     /** Sentences about what was lost and nobody has taken note of. */

@@ -94,11 +94,16 @@ export function createMirror(folder: string, from: Mirrored | undefined) {
   let covered = from?.covered ?? 0;
   let head: Head = from === undefined ? NO_HEAD : { commits: from.commits, n: from.n, hash: from.hash };
   let syncing = false;
+  /** One moment, by both clocks. */
+  let at = { wallMs: from?.at_ms ?? 0, upMs: from?.up_ms ?? 0 };
 
-  function write(atMs: number): void {
+  function now(wallMs: number): void {
+    at = { wallMs, upMs: Math.round(uptime() * 1000) };
+  }
+
+  function write(): void {
     turn += 1;
-    const up_ms = Math.round(uptime() * 1000);
-    const slot: Mirrored = { ...head, turn, promised, covered, at_ms: atMs, up_ms, machine };
+    const slot: Mirrored = { ...head, turn, promised, covered, at_ms: at.wallMs, up_ms: at.upMs, machine };
     writeSync(file, slotText(slot), (turn % 2) * SLOT_BYTES, 'latin1');
   }
 
@@ -116,27 +121,29 @@ export function createMirror(folder: string, from: Mirrored | undefined) {
     committed(next: Head, atMs: number, full: boolean): void {
       head = next;
       if (full) promised = next.commits;
-      write(atMs);
+      now(atMs);
+      write();
       if (next.commits % SYNC_EVERY === 0) syncSoon();
     },
     /** What was committed without a sync has been synced since. */
-    synced(atMs: number): void {
+    synced(): void {
       promised = head.commits;
-      write(atMs);
+      write();
     },
     /** ledger.db and its sums hold all that was committed. */
-    covered(atMs: number): void {
+    covered(): void {
       covered = head.commits;
-      write(atMs);
+      write();
     },
     /** A ledger as it was opened, checked and checkpointed: both slots say the same from now on. */
     adopt(next: Head, atMs: number): void {
       head = next;
       promised = next.commits;
       covered = next.commits;
+      now(atMs);
       writeSync(file, EMPTY_SLOT + EMPTY_SLOT, 0, 'latin1');
-      write(atMs);
-      write(atMs);
+      write();
+      write();
       fsyncSync(file);
     },
     close(): void {
