@@ -60,8 +60,6 @@ export function createTrial(compiled: CompiledRules, config: TrialConfig) {
   };
 }
 
-export type Trial = ReturnType<typeof createTrial>;
-
 /** Actions of one firing carry one id but for their index. */
 function together(actions: readonly EmittedAction[]): Fired[] {
   const byId = new Map<string, EmittedAction[]>();
