@@ -161,6 +161,8 @@ async function* answer(d: RulesDeps, prepared: PreparedTest, signal: AbortSignal
       return { ok, tests, backtest: null, error: { code, detail } };
     },
   );
+  // At once, so that whoever asks sees that it has begun.
+  yield '\n';
   for (;;) {
     let timer: Timer | undefined;
     const beat = new Promise<undefined>((resolve) => {
