@@ -22,15 +22,24 @@ const READY_MS = 60_000;
  * The four services in processes of their own, that are started again whenever they end: `brink up` gives one up that ends so
  * often.
  * @param o.script another program, with its command line, in place of a service
+ * @param o.only these services; default all four
+ * @param o.site more of the configuration: rules, targets
  */
 export async function startServices(o: {
   streams: object;
+  site?: object;
+  only?: readonly ServiceName[];
   env?: Record<string, string>;
   script?: Partial<Record<ServiceName, readonly string[]>>;
 }) {
   const folder = mkdtempSync(join(tmpdir(), 'brink-faults-'));
   const [mqttPort, httpPort, oipPort, grpcPort, ...opsPorts] = await freePorts(8);
-  const environment = environmentOf(folder, o.streams, { mqttPort, httpPort, oipPort, grpcPort });
+  const names = o.only ?? SERVICES;
+  const environment = environmentOf(
+    folder,
+    { streams: o.streams, ...o.site },
+    { mqttPort, httpPort, oipPort, grpcPort },
+  );
   const running = new Map<ServiceName, ChildProcess>();
   let stopping = false;
   const starts = new Map<ServiceName, number>();
@@ -56,7 +65,7 @@ export async function startServices(o: {
     running.set(name, child);
     child.once('exit', () => start(name));
   }
-  for (const name of SERVICES) start(name);
+  for (const name of names) start(name);
   const http = api(`http://127.0.0.1:${httpPort}`);
 
   const services = {
@@ -67,7 +76,7 @@ export async function startServices(o: {
     starts,
     async ready(): Promise<void> {
       const isReady = (status: { services: { ready?: boolean }[] }) =>
-        status.services.length >= 3 && status.services.every(({ ready }) => ready === true);
+        status.services.length >= names.length - 1 && status.services.every(({ ready }) => ready === true);
       await http.until('/v1/status', isReady, READY_MS);
     },
     /** `kill -9`, and another one in its place. */
@@ -105,12 +114,12 @@ export type Services = Awaited<ReturnType<typeof startServices>>;
 
 function environmentOf(
   folder: string,
-  streams: object,
+  site: object,
   port: Record<'mqttPort' | 'httpPort' | 'oipPort' | 'grpcPort', number | undefined>,
 ): Record<ServiceName, Record<string, string>> {
   const config = join(folder, 'config');
   mkdirSync(config);
-  writeFileSync(join(config, 'site.yaml'), JSON.stringify({ version: 1, streams }));
+  writeFileSync(join(config, 'site.yaml'), JSON.stringify({ version: 1, ...site }));
   const users = SERVICES.slice(1).map((name) => ({ username: `brink.${name}`, role: name, password: `of-${name}` }));
   writeFileSync(join(folder, 'users.json'), JSON.stringify({ users }));
   const socket = (name: string) => `unix:${join(folder, `${name}.sock`)}`;
@@ -119,6 +128,7 @@ function environmentOf(
     return {
       BRINK_DATA_DIR: join(folder, name),
       BRINK_MODELS_DIR: join(repository, 'models'),
+      BRINK_SECRETS_DIR: join(folder, 'secrets'),
       BRINK_MQTT_URL: `mqtt://127.0.0.1:${port.mqttPort}`,
       BRINK_MQTT_USERNAME: `brink.${name}`,
       BRINK_MQTT_PASSWORD_FILE: join(folder, `${name}.password`),

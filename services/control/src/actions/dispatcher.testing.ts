@@ -78,8 +78,8 @@ export async function openFleet(
   const { mqttAllow = ['zigbee2mqtt/'] } = o;
   let targets = o.targets ?? {};
   const clock = createHandClock(FIRST_MS + 1000);
-  // The ledger's own timers run on real time, its dates on the clock that is moved by hand.
-  const opened = await openLedger({ clock: { ...systemClock, now: clock.now } });
+  // The ledger's own timers run on real time, its dates and durations on the clock that is moved by hand.
+  const opened = await openLedger({ clock: { ...systemClock, now: clock.now, monotonic: clock.monotonic } });
   await opened.ledger.configure(published({ ...site(rules), targets }));
   const broker = createBroker();
   const dispatcher = createDispatcher(config, {

@@ -1,9 +1,10 @@
 import { type ActionKind, BrinkError, type TargetConfig } from '@brink/protocol';
-import type { Logger, Mqtt, Part, Timer } from '@brink/runtime';
+import type { Logger, Mqtt, Part } from '@brink/runtime';
 import type { Ledger } from '../ledger/ledger.ts';
 import type { AttemptOutcome, LeasedAction } from '../ledger/records.ts';
 import { type AttemptConfig, type AttemptDeps, attemptAction, HTTP_MS_MAX } from './attempts.ts';
 import { createOutlets, type TargetState } from './outlets.ts';
+import { createWaking } from './waking.ts';
 
 export interface DispatcherConfig extends AttemptConfig {
   /** Actions on their way at once; the rest waits in the ledger. */
@@ -37,9 +38,12 @@ export interface Dispatcher extends Part {
 
 const IN_FLIGHT_MAX = 100;
 const LEASE_MS = HTTP_MS_MAX + 5000;
-/** After a look that failed. */
-const LOOK_AGAIN_MS = 1000;
 const POLL_MS_MAX = 60_000;
+/**
+ * After the broker was away: it has kept the acks that came meanwhile, and hands them over now. Commands that may have left are
+ * not sent again before.
+ */
+const HOLD_MS = 1500;
 /** What is on its way over HTTP when control stops has so long to be answered: one more duplicate that need not be. */
 const STOP_MS = 3000;
 
@@ -53,54 +57,27 @@ export function createDispatcher(config: DispatcherConfig, d: DispatcherDeps): D
   const counters = { sent: 0, failed: 0, refused: 0 };
   const outlets = createOutlets({ inFlightMax }, d);
   let stopping = new AbortController();
-  let running = false;
+  let holdUntilMs: number | undefined;
+  // Every reason to look: a commit, a time, a slot that became free, the broker's return.
+  const waking = createWaking({ clock: d.clock, logger: d.logger, look });
   let subscribed = false;
-  let polling: Promise<void> | undefined;
-  let again = false;
-  let timer: Timer | undefined;
-
-  /** Every reason to look (a commit, a timer, a slot that became free, the broker's return) ends here. */
-  function wake(): void {
-    if (!running) return;
-    again = true;
-    polling ??= poll().finally(() => {
-      polling = undefined;
-      if (again) wake();
-    });
-  }
-
-  async function poll(): Promise<void> {
-    while (again && running) {
-      again = false;
-      const waitMs = await look().catch((reason: unknown) => {
-        const { code, detail } = BrinkError.from(reason);
-        if (running) d.logger.warn({ code, detail }, 'the dispatcher cannot read the outbox');
-        return LOOK_AGAIN_MS;
-      });
-      setTimer(waitMs);
-    }
-  }
 
   /** @returns when to look again; undefined: something will wake it */
   async function look(): Promise<number | undefined> {
     const { limit, rooms } = outlets.rooms(d.mqtt.connected);
     // A full house needs no look: the next slot that becomes free wakes it.
     if (limit === 0) return undefined;
-    const { actions, nextDueMs } = await d.ledger.lease({ limit, rooms, leaseMs: config.leaseMs ?? LEASE_MS });
+    const leaseMs = config.leaseMs ?? LEASE_MS;
+    const { actions, nextDueMs } = await d.ledger.lease({ limit, rooms, leaseMs, holdUntilMs });
     for (const action of actions) launch(action);
     return earliest(outlets.nextMs(), nextDueMs === undefined ? undefined : nextDueMs - d.clock.now());
-  }
-
-  function setTimer(waitMs: number | undefined): void {
-    if (timer !== undefined) d.clock.clearTimeout(timer);
-    timer = waitMs === undefined || !running ? undefined : d.clock.setTimeout(wake, waitMs);
   }
 
   function launch(action: LeasedAction): void {
     outlets.began(action);
     const attempt = dispatch(action).finally(() => {
       inFlight.delete(attempt);
-      wake();
+      waking.wake();
     });
     inFlight.add(attempt);
   }
@@ -123,19 +100,19 @@ export function createDispatcher(config: DispatcherConfig, d: DispatcherDeps): D
 
   return {
     async start() {
-      running = true;
       stopping = new AbortController();
       if (!subscribed) {
-        d.ledger.onDue(wake);
-        d.mqtt.onConnect(wake);
+        d.ledger.onDue(waking.wake);
+        d.mqtt.onConnect(() => {
+          holdUntilMs = d.clock.now() + HOLD_MS;
+          waking.wake();
+        });
       }
       subscribed = true;
-      wake();
+      waking.start();
     },
     async stop() {
-      running = false;
-      setTimer(undefined);
-      await polling;
+      await waking.stop();
       const late = d.clock.setTimeout(() => stopping.abort(), STOP_MS);
       await Promise.all(inFlight);
       d.clock.clearTimeout(late);

@@ -1,6 +1,6 @@
 import type { Because, ErrorCode } from '@brink/protocol';
 import { endAction, findAction, type OutboxContext, tellRule } from './outbox-rows.ts';
-import type { AttemptOutcome, Lease, LeasedAction } from './records.ts';
+import type { AttemptOutcome, Lease, LeasedAction, LeaseOptions } from './records.ts';
 import type { Row } from './store.ts';
 
 /** Expired and stale rows that one lease ends on the way. */
@@ -15,19 +15,14 @@ export function recoverLeases({ store, startedMs }: OutboxContext): void {
  * Ends what is over, and hands out what is due: oldest first of each outlet, one of each outlet in turn.
  * @param rooms how many each outlet may take; one that is not named: `limit`
  */
-export function leaseActions(
-  context: OutboxContext,
-  o: {
-    readonly limit: number;
-    readonly leaseMs: number;
-    readonly rooms?: Readonly<Record<string, number>> | undefined;
-  },
-  nowMs: number,
-): Lease {
+export function leaseActions(context: OutboxContext, o: LeaseOptions, nowMs: number): Lease {
   expire(context, nowMs);
   const roomOf = (outlet: string) => Math.min(o.rooms?.[outlet] ?? o.limit, o.limit);
   const open = outletsOf(context).filter((outlet) => roomOf(outlet) > 0);
-  const rows = inTurn(open.map((outlet) => fresh(context, outlet, roomOf(outlet), nowMs))).slice(0, o.limit);
+  const rows = inTurn(open.map((outlet) => fresh(context, outlet, { ...o, limit: roomOf(outlet) }, nowMs))).slice(
+    0,
+    o.limit,
+  );
   const actions = rows.map((row) => leaseRow(context, row, nowMs, o.leaseMs));
   return { actions, nextDueMs: nextDue(context, open) };
 }
@@ -44,15 +39,27 @@ function outletsOf({ store }: OutboxContext): string[] {
 }
 
 /** Due rows of an outlet that may still be sent; those that are too old by now are ended. */
-function fresh(context: OutboxContext, outlet: string, room: number, nowMs: number): Row[] {
+function fresh(context: OutboxContext, outlet: string, o: LeaseOptions, nowMs: number): Row[] {
   const due = context.store.sql('SELECT * FROM action WHERE outlet = ? AND next_ms <= ? ORDER BY next_ms LIMIT ?');
   const rows: Row[] = [];
-  for (const row of due.all(outlet, nowMs, room + ENDED_AT_ONCE_MAX) as Row[]) {
-    if (rows.length === room) break;
+  for (const row of due.all(outlet, nowMs, o.limit + ENDED_AT_ONCE_MAX) as Row[]) {
+    if (rows.length === o.limit) break;
     if (isLeftOver(context, row, nowMs)) suppress(context, row, nowMs);
+    else if (mayBeAcked(row, o.holdUntilMs, nowMs)) postpone(context, row, o.holdUntilMs);
     else rows.push(row);
   }
   return rows;
+}
+
+/** It left, or may have; who it was for may have answered while nobody here was listening. */
+function mayBeAcked(row: Row, holdUntilMs: number | undefined, nowMs: number): holdUntilMs is number {
+  if (holdUntilMs === undefined || holdUntilMs <= nowMs || row.kind !== 'command') return false;
+  return row.state === 'sent' || row.state === 'leased';
+}
+
+function postpone({ store }: OutboxContext, row: Row, untilMs: number): void {
+  const again = Math.min(untilMs, Number(row.expires_ms));
+  store.sql('UPDATE action SET next_ms = ? WHERE row = ?').run(again, row.row as number);
 }
 
 function inTurn(lists: readonly Row[][]): Row[] {

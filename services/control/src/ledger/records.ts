@@ -171,6 +171,14 @@ export interface LeasedAction {
   readonly leased_until_ms: number;
 }
 
+export interface LeaseOptions {
+  readonly limit: number;
+  readonly leaseMs: number;
+  /** By outlet. */
+  readonly rooms?: Readonly<Record<string, number>> | undefined;
+  readonly holdUntilMs?: number | undefined;
+}
+
 export interface Lease {
   readonly actions: LeasedAction[];
   /** When the next row is due that is not among these; undefined: nothing waits. */
