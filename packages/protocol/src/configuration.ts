@@ -279,7 +279,9 @@ export const RuleSchema = z
       .int()
       .min(1)
       .default(10_000)
-      .describe('an older trigger is recorded as suppressed, never sent'),
+      .describe(
+        'an older trigger is recorded as suppressed, never sent; the first younger one on which it still holds acts',
+      ),
     // biome-ignore lint/suspicious/noThenProperty: `then` is the word of the configuration; it is an array, never awaited
     then: z.array(ActionSchema).min(1).max(16).describe('on entering the active state'),
     on_release: z.array(ActionSchema).max(16).default([]).describe('on leaving it'),

@@ -62,6 +62,15 @@ describe('a quorum of pipelines', () => {
   });
 });
 
+describe('a rule with one machine for all', () => {
+  it('has a key that can be named', () => {
+    const flap = play(rule({ by: [] }));
+    flap.see(0, 'cat');
+    flap.see(1, 'cat', { device: 'cam-2' });
+    expect([...flap.saved.keys()]).toEqual(['*']);
+  });
+});
+
 describe('a quorum of devices', () => {
   const three = rule({ by: [], quorum: { devices: 3, within_ms: 1000 } });
 

@@ -81,6 +81,8 @@ export function settle(
   const { emitted: _, ...rest } = after;
   if (isCooling(rest.cooldown, atMs)) return rest;
   const pending = emit(context, 'then', rule.then, emission);
+  const ageMs = context.nowMs - (timerDueMs ?? trigger.receivedMs);
+  if (ageMs > rule.config.stale_ms_max) return { ...rest, missed: true };
   if (pending.length === 0) return rest;
   if (rule.config.cooldown_ms === 0) return { ...rest, emitted: true };
   const untilMs = atMs + rule.config.cooldown_ms;

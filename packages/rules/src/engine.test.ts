@@ -209,8 +209,20 @@ describe('an old trigger', () => {
     const seen = decision(1, 0);
     const [action] = flap.run({ kind: 'decision', decision: seen, receivedMs: T0, nowMs: T0 + 5001 });
     expect(action).toMatchObject({ fate: 'suppressed', error: { code: 'E_ACTION_STALE' }, because: { age_ms: 5001 } });
-    expect(flap.at()).toEqual({ state: 'active', sinceMs: T0 });
+    expect(flap.at()).toEqual({ state: 'active', sinceMs: T0, missed: true });
     expect(flap.see(1, 'dog')).toEqual([]);
+  });
+
+  it('is made up for by the first decision in time on which the condition still holds, once', () => {
+    const flap = play(rule({ stale_ms_max: 5000, cooldown_ms: 60_000, on_release: [shut] }));
+    const old = { kind: 'decision', decision: decision(1, 0), receivedMs: T0, nowMs: T0 + 20_000 } as const;
+    expect(flap.run(old).map((action) => action.fate)).toEqual(['suppressed']);
+    flap.see(14_000, 'cat', {}, 5001);
+    const seen = decision(7, 19_990);
+    const [made, ...more] = flap.run({ kind: 'decision', decision: seen, receivedMs: T0 + 19_990, nowMs: T0 + 20_000 });
+    expect([made?.id, made?.fate, made?.because.before, more]).toEqual([id(7), 'pending', 'active', []]);
+    expect(flap.see(20_100, 'cat')).toEqual([]);
+    expect(flap.see(20_200, 'dog')).toHaveLength(1);
   });
 
   it('may be as old as stale_ms_max', () => {

@@ -163,7 +163,8 @@ function judge(
     active && (releaseWhen === undefined ? ends : evaluate(context, releaseWhen, 'release.when', variables));
   const read = active ? (releaseWhen ?? rule.when) : rule.when;
   const trigger = () => triggerOf(rule, decision, receivedMs, read, variables);
-  return { state, seen: { kind: 'decision', atMs: receivedMs, holds, releases, trigger } };
+  const fresh = context.nowMs - receivedMs <= rule.config.stale_ms_max;
+  return { state, seen: { kind: 'decision', atMs: receivedMs, holds, releases, fresh, trigger } };
 }
 
 /**

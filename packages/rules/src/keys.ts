@@ -2,12 +2,15 @@ import type { Decision } from '@brink/protocol';
 import type { CompiledRule } from './compile.ts';
 
 const KEY_CHARS_MAX = 120;
+/** Of a rule with `by: []`. */
+const ONE_FOR_ALL = '*';
 
 type KeyFields = Pick<Decision, 'device' | 'stream' | 'pipeline'> & { readonly label?: string | undefined };
 
 /** Which machine of the rule a decision belongs to. Labels may be anything, so they are encoded; ids part at `~`. */
 export function keyOf(rule: CompiledRule, decision: KeyFields): string {
   const by = rule.config.by;
+  if (by.length === 0) return ONE_FOR_ALL;
   if (by.length === 1 && by[0] === 'device') return decision.device;
   // Names are what ids may hold; only labels may be anything.
   const key = by.map((field) => (field === 'label' ? encodeKeyPart(decision.label ?? '') : decision[field])).join(':');

@@ -20,6 +20,8 @@ export type Observation =
       readonly holds: boolean;
       /** Whether the release condition holds; only asked while active or releasing. */
       readonly releases: boolean;
+      /** Not older than stale_ms_max: what it leads to is sent. */
+      readonly fresh: boolean;
       /** Made only where it is kept or fires. */
       readonly trigger: () => Trigger;
     }
@@ -48,6 +50,7 @@ export function step(rule: MachineRule, before: KeyState, seen: Observation): St
     case 'arming':
       return arm(rule, counted, seen);
     case 'active':
+      if (before.missed && seen.holds && seen.fresh) return makeUp(before, seen);
       if (!seen.releases) return { after: before, fired: undefined };
       if (rule.releaseMs === 0) return release(before, seen.atMs, seen.trigger());
       return {
@@ -130,11 +133,18 @@ function enter(before: KeyState, atMs: number): KeyState {
   return rest;
 }
 
+/** It still holds, after an outage say, and nobody was told. */
+function makeUp(before: KeyState, seen: Seen): Step {
+  const { missed: _, ...after } = before;
+  return { after, fired: 'then', trigger: seen.trigger() };
+}
+
 function release(before: KeyState, atMs: number, trigger: Trigger | undefined): Step {
   return { after: move(before, 'idle', atMs), fired: 'on_release', ...(trigger === undefined ? {} : { trigger }) };
 }
 
 function move(before: KeyState, state: MachineState, sinceMs: number): KeyState {
-  const { dueMs: _due, trigger: _trigger, ...rest } = before;
-  return { ...rest, state, sinceMs };
+  const { dueMs: _due, trigger: _trigger, missed, ...rest } = before;
+  const stays = missed !== undefined && (state === 'active' || state === 'releasing');
+  return { ...rest, ...(stays ? { missed } : {}), state, sinceMs };
 }

@@ -46,6 +46,8 @@ export interface KeyState {
   readonly trigger?: Trigger;
   /** The fields of the last decision that the rule reads as `previous`. */
   readonly previous?: Partial<Decision>;
+  /** Its `then` was suppressed because what led to it was too old; a decision in time makes up for it. */
+  readonly missed?: true;
   /** `then` was really emitted when it became active, so `on_release` has something to undo. */
   readonly emitted?: boolean;
   readonly cooldown?: Cooldown;
