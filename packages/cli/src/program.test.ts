@@ -74,6 +74,10 @@ const VERBS = [
   ['explain'],
   ['dead'],
   ['dead', 'list'],
+  ['dead', 'retry'],
+  ['actions'],
+  ['actions', 'list'],
+  ['actions', 'cancel'],
   ['discovered'],
   ['check'],
   ['config'],
@@ -107,6 +111,9 @@ test.each([
   [['devices', 'add', 'Cam+9']],
   [['decisions', '--limit', '501']],
   [['dead', '--code', 'image']],
+  [['dead', 'retry', '--state', 'acked']],
+  [['actions', '--state', 'maybe']],
+  [['actions', 'cancel']],
   [['decisions', '--outcome', 'maybe']],
   [['up', '--port', '70000']],
   [['models', 'add']],
@@ -118,6 +125,10 @@ test.each([
   [['models', 'rollback', '../cats']],
   [['config', 'rollback', 'yesterday']],
   [['status', '--nope']],
+  [['completion']],
+  [['completion', 'tcsh']],
+  [['decisions', '--by', '90s']],
+  [['watch', '--outcome', 'maybe']],
   [['rules', 'snooze', 'night', 'soon']],
   [['rules', 'state', 'Night']],
   [['rules', 'test', '--since', 'yesterday']],
@@ -125,10 +136,6 @@ test.each([
   [['tokens', 'add', 'me']],
   [['tokens', 'add', 'Me', '--scope', 'admin']],
   [['tokens', 'add', 'me', '--scope', 'everything']],
-  [['completion']],
-  [['completion', 'tcsh']],
-  [['decisions', '--by', '90s']],
-  [['watch', '--outcome', 'maybe']],
   [['tokens', 'add', 'me', '--scope', 'admin', '--days', '9999']],
 ])('%j is bad usage: exit 2 and a line that says why', async (argv) => {
   const { code, err } = await brink(argv);
@@ -146,6 +153,15 @@ test('an entrance that does not answer is exit 1, and the line says what to star
   const { code, err } = await brink(['status', '--url', 'http://127.0.0.1:1']);
   expect(code).toBe(1);
   expect(err).toMatch(/^brink status: E_UNAVAILABLE: nothing answers at http:\/\/127\.0\.0\.1:1; start Brink/);
+});
+
+test('dead retry asks page by page until there are no more, and says how many are sent again', async () => {
+  const { asked, env } = await entrance({
+    'POST /v1/actions/retry': { body: { retried: 2, ids: ['a~r~0', 'b~r~0'] } },
+  });
+  const { code, out } = await brink(['dead', 'retry', '--target', 'duty'], env);
+  expect([code, out]).toEqual([0, '2 actions are sent again']);
+  expect(JSON.parse(asked[0]?.body ?? '')).toEqual({ state: 'dead', target: 'duty' });
 });
 
 test('with --json a failure is JSON on stdout', async () => {

@@ -2,15 +2,16 @@ import { BrinkError } from '@brink/protocol';
 import { Command, CommanderError } from 'commander';
 import { versionOf } from './up/version.ts';
 import type { Edge, ExitCode } from './verb.ts';
+import { addActions } from './verbs/actions.ts';
 import { addBackup } from './verbs/backup.ts';
 import { addCheck } from './verbs/check.ts';
-import { addConfig } from './verbs/config.ts';
 import { addCompletion } from './verbs/completion.ts';
+import { addConfig } from './verbs/config.ts';
 import { addDead, addDiscovered } from './verbs/dead.ts';
 import { addDecisions } from './verbs/decisions.ts';
 import { addDevices } from './verbs/devices.ts';
-import { addExplain } from './verbs/explain.ts';
 import { addDoctor } from './verbs/doctor.ts';
+import { addExplain } from './verbs/explain.ts';
 import { addInit, addToken } from './verbs/init.ts';
 import { addModels } from './verbs/models.ts';
 import { addRules } from './verbs/rules.ts';
@@ -26,11 +27,12 @@ const VERBS = [
   addSend,
   addWatch,
   addStatus,
-  addDevices,
   addDoctor,
+  addDevices,
   addModels,
   addRules,
   addDecisions,
+  addActions,
   addExplain,
   addDead,
   addDiscovered,
@@ -42,9 +44,9 @@ const VERBS = [
   addTokens,
   addAudit,
   addInit,
+  addCompletion,
 ];
 
-  addCompletion,
 /**
  * Runs one command line.
  * @param argv without `node` and the script
