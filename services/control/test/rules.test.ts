@@ -29,9 +29,10 @@ describe('a rule that a person sets aside', () => {
     const { body: rule } = await first.get(RULE);
     expect(rule.arming.state).toBe('disarmed');
 
-    const { revision } = (await first.get('/v1/config')).body;
-    await first.write('site.yaml', SITE.replace('>= 0.6', '>= 0.7'));
-    await until('the change', async () => (await first.get('/v1/config')).body.revision !== revision);
+    const changed = `{"on":"pets","when":"decision.label == 'cat' && decision.score >= 0.7","stale_ms_max":600000,
+      "cooldown_ms":60000,"then":[{"command":{"device":"feeder-1","name":"open"}}]}`;
+    const headers = { 'content-type': 'application/json' };
+    expect((await first.ask(RULE, { method: 'PUT', body: changed, headers })).status).toBe(200);
     await first.service.stop();
     await using second = await startControl({ folder: first.folder, files: {} });
     await second.commit(seen(3, 'cat'), seen(4, 'dog'));
