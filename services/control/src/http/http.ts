@@ -112,7 +112,7 @@ export function createHttp(o: HttpConfig, d: HttpDeps): Http {
     addConfiguration(to, { configuration: d.configuration, editor: d.editor, read, by });
     addFrames(to, { configuration, gateways: d.gateways, read, random: d.random, stopping: () => stopping.signal });
     addRecordings(to, d);
-    addEvents(to, { events });
+    addEvents(to, { events, guard });
     addTokens(to, { tokens });
     addAudit(to, { read });
     addLedger(to, { ledger });

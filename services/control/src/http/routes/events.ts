@@ -2,6 +2,7 @@ import { NameSchema } from '@brink/protocol';
 import { z } from 'zod';
 import { type App, problems } from '../app.ts';
 import type { Events } from '../events.ts';
+import type { Guard } from '../guard.ts';
 import { score, whole } from '../query.ts';
 
 const number = whole(0, Number.MAX_SAFE_INTEGER);
@@ -16,7 +17,7 @@ const Query = z.strictObject({
 });
 const Headers = z.looseObject({ 'last-event-id': number.optional() });
 
-export function addEvents(app: App, d: { events: Events }): void {
+export function addEvents(app: App, d: { events: Events; guard: Pick<Guard, 'keyOf'> }): void {
   app.get(
     '/v1/events',
     {
@@ -37,7 +38,7 @@ export function addEvents(app: App, d: { events: Events }): void {
       exposeHeadRoute: false,
     },
     (request, reply) => {
-      const caller = request.ip;
+      const caller = d.guard.keyOf(request);
       try {
         d.events.admit(caller);
       } catch (error) {
