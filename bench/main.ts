@@ -1,3 +1,4 @@
+import { actionLatency } from './action-latency.ts';
 import { batchGain } from './batch-gain.ts';
 import { batcher } from './batcher.ts';
 import type { Bench } from './bench.ts';
@@ -42,6 +43,7 @@ const benches: Record<string, Bench> = {
   ledger,
   query,
   start,
+  'action-latency': actionLatency,
 };
 
 const [name] = process.argv.slice(2);
