@@ -46,8 +46,10 @@ export interface Reduced {
   readonly nextDueMs: number | undefined;
 }
 
-/** State machines per rule. Beyond, the one idle for longest makes room. */
+/** State machines per rule. Beyond, those idle for longest make room. */
 export const KEYS_MAX = 10_000;
+/** Keys that make room together. */
+const KEYS_AT_ONCE = 100;
 /** A tick fires at most so many, so that one transaction stays short; `nextDueMs` then lies in the past. */
 const TIMERS_PER_TICK_MAX = 1000;
 /** Frames arrive out of order by seconds; what is older by more was stamped by a clock that was set back. */
@@ -266,27 +268,30 @@ function evaluate(context: Context, expression: Expression, field: string, varia
 function makeRoom({ state, rule, effects }: Context): boolean {
   const memory = memoryOf(state, rule.name);
   const idle = idlest(memory.keys);
-  if (idle !== undefined) {
-    delete memory.keys[idle];
-    memory.size -= 1;
-    effects.push({ kind: 'save', rule: rule.name, key: idle, state: undefined });
-    return true;
+  for (const key of idle) {
+    delete memory.keys[key];
+    effects.push({ kind: 'save', rule: rule.name, key, state: undefined });
   }
+  memory.size -= idle.length;
+  if (idle.length > 0) return true;
   memory.errors += 1;
   memory.lastError = `more than ${KEYS_MAX} keys at work; a decision was left out`;
   effects.push({ kind: 'health', rule: rule.name });
   return false;
 }
 
-/** By what the state says and then by name: in what order keys were first seen is not known after a restart. */
-function idlest(keys: Readonly<Record<string, KeyState>>): string | undefined {
-  let found: { key: string; atMs: number } | undefined;
-  for (const [key, { state, sinceMs, cooldown }] of Object.entries(keys)) {
-    if (state !== 'idle') continue;
-    const atMs = Math.max(sinceMs, cooldown?.untilMs ?? 0);
-    if (found === undefined || atMs < found.atMs || (atMs === found.atMs && key < found.key)) found = { key, atMs };
+/**
+ * By what the state says and then by name: in what order keys were first seen is not known after a restart. Several at once,
+ * so that not every new key has to look through all of them.
+ */
+function idlest(keys: Readonly<Record<string, KeyState>>): string[] {
+  const idle: { key: string; atMs: number }[] = [];
+  for (const key in keys) {
+    const { state, sinceMs, cooldown } = keys[key] as KeyState;
+    if (state === 'idle') idle.push({ key, atMs: Math.max(sinceMs, cooldown?.untilMs ?? 0) });
   }
-  return found?.key;
+  idle.sort((a, b) => a.atMs - b.atMs || (a.key < b.key ? -1 : 1));
+  return idle.slice(0, KEYS_AT_ONCE).map(({ key }) => key);
 }
 
 function setArming(state: EngineState, { rule, arming }: RuleEvent & { kind: 'arm' }, effects: Effect[]): void {
