@@ -234,7 +234,7 @@ export type ActionKind = (typeof ACTION_KINDS)[number];
 export const actionKind = (action: ActionConfig): ActionKind => Object.keys(action)[0] as ActionKind;
 
 /** Beyond it every one could not have a connection of its own at the same time. */
-export const TARGETS_MAX = 50;
+const TARGETS_MAX = 50;
 
 const Cel = z.string().min(1).max(2000).describe('CEL over decision, device, stream, pipeline, previous');
 

@@ -52,7 +52,7 @@ function targetOf(config: ActionConfig, decision: string): string {
 }
 
 /** What waits for one receiver, or for the broker, must not hold up what goes elsewhere. */
-export function outletOf(config: ActionConfig, target: string): string {
+function outletOf(config: ActionConfig, target: string): string {
   if ('webhook' in config || 'notify' in config) return `to:${target}`;
   return 'record' in config ? 'record' : 'mqtt';
 }
