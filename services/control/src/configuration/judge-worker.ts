@@ -8,3 +8,4 @@ import { validateConfiguration } from './validate.ts';
 parentPort?.on('message', ({ files, models }: Judgement) => {
   parentPort?.postMessage(validateConfiguration(files, models, checkRules));
 });
+parentPort?.postMessage('ready');

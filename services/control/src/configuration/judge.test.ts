@@ -3,18 +3,16 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createJudge, type Judge } from './judge.ts';
 
 const none = { dir: 'models', versions: new Map(), all: new Map() };
-const small = [{ name: 'site.yaml', text: 'version: 1\n' }];
+
+/** Smaller ones are judged without a thread. */
+const LARGE = `# ${'x'.repeat(17_000)}\n`;
+const right = [{ name: 'site.yaml', text: `${LARGE}version: 1\n` }];
 
 let judge: Judge;
-beforeAll(() => started().then((it) => (judge = it)));
+beforeAll(() => {
+  judge = createJudge({}, { clock: systemClock });
+});
 afterAll(() => judge.stop());
-
-/** One that is past its first files, which it looks at itself. */
-async function started(msMax?: number): Promise<Judge> {
-  const it = createJudge(msMax === undefined ? {} : { msMax }, { clock: systemClock });
-  await it.judge({ files: small, models: none });
-  return it;
-}
 
 const lol = (levels: number, of: number) =>
   Array.from({ length: levels }, (_, level) => {
@@ -45,7 +43,7 @@ describe('a YAML bomb', () => {
       longestMs = Math.max(longestMs, performance.now() - last);
       last = performance.now();
     }, 5);
-    const validation = await judge.judge({ files: [{ name: 'bomb.yaml', text }], models: none });
+    const validation = await judge.judge({ files: [{ name: 'bomb.yaml', text: LARGE + text }], models: none });
     clearInterval(beat);
     const tookMs = performance.now() - began;
     expect(validation.ok).toBe(false);
@@ -58,14 +56,30 @@ describe('a YAML bomb', () => {
 
 test('what takes too long is given up, and the next one is judged', async () => {
   const keys = Array.from({ length: 200_000 }, (_, index) => `k${index}: 1`).join('\n');
-  const impatient = await started(1500);
+  const impatient = createJudge({ msMax: 1500 }, { clock: systemClock });
   const slow = await impatient.judge({ files: [{ name: 'keys.yaml', text: keys }], models: none });
   expect(slow).toMatchObject({
     ok: false,
     problems: [{ file: 'keys.yaml', found: expect.stringContaining('1500 ms') }],
   });
-  expect(await impatient.judge({ files: small, models: none })).toMatchObject({ ok: true });
+  expect(await impatient.judge({ files: right, models: none })).toMatchObject({ ok: true });
   await impatient.stop();
+});
+
+test('small files are judged without a thread, and no bomb among them takes long', async () => {
+  const keys = Array.from({ length: 4000 }, (_, i) => `${i}:`)
+    .join('\n')
+    .slice(0, 16_000);
+  for (const text of [
+    keys,
+    '['.repeat(16_000),
+    '{a: '.repeat(4000),
+    `streams:\n${keys.replaceAll(/^/gm, ' ')}`.slice(0, 16_000),
+  ]) {
+    const began = performance.now();
+    expect(await judge.judge({ files: [{ name: 'bomb.yaml', text }], models: none })).toMatchObject({ ok: false });
+    expect(performance.now() - began).toBeLessThan(5000);
+  }
 });
 
 test('of many problems the first are told', async () => {

@@ -11,8 +11,8 @@ import { type Validation, validateConfiguration } from './validate.ts';
 
 const JUDGE_MS_MAX = 8000;
 const HEAP_MB_MAX = 256;
-/** The files that control starts with are judged here where they are small: no start should wait for a thread. */
-const FIRST_CHARACTERS_MAX = 64 * 1024;
+/** What is no larger cannot hold anybody up for long, whatever is in it, and most sites are: they need not wait for a thread to start. */
+const HERE_CHARACTERS_MAX = 16 * 1024;
 /** The thread waits so long for more; then its memory is given back. */
 const IDLE_MS = 20_000;
 
@@ -30,32 +30,28 @@ export interface Judge {
 /** One question at a time: whoever asks waits for those before. */
 export function createJudge(o: { readonly msMax?: number }, d: { readonly clock: Clock }): Judge {
   const msMax = o.msMax ?? JUDGE_MS_MAX;
-  let worker: Worker | undefined;
+  let thread: Thread | undefined;
   let idle: Timer | undefined;
   let last: Promise<unknown> = Promise.resolve();
-  let isFirst = true;
-
-  function start(): Worker {
-    const started = new Worker(new URL('./judge-worker.ts', import.meta.url), {
-      name: 'configuration',
-      env: {},
-      execArgv: ['--disable-warning=ExperimentalWarning'],
-      resourceLimits: { maxOldGenerationSizeMb: HEAP_MB_MAX },
-    });
-    // Keeps no process alive by itself.
-    started.unref();
-    return started;
-  }
 
   async function end(): Promise<void> {
-    const ended = worker;
-    worker = undefined;
-    await ended?.terminate();
+    const ended = thread;
+    thread = undefined;
+    await ended?.worker.terminate();
   }
 
-  function ask(of: Judgement): Promise<Validation> {
-    const asked = worker ?? start();
-    worker = asked;
+  async function ask(of: Judgement): Promise<Validation> {
+    thread ??= startThread();
+    const { worker: asked, ready } = thread;
+    try {
+      // Its start is none of the files' time.
+      await ready;
+    } catch (cause) {
+      await end();
+      throw new BrinkError('E_CRASHED', `no thread to check the configuration in: ${BrinkError.from(cause).detail}`, {
+        cause,
+      });
+    }
     return new Promise((resolve, reject) => {
       const settle = () => {
         d.clock.clearTimeout(timer);
@@ -87,10 +83,10 @@ export function createJudge(o: { readonly msMax?: number }, d: { readonly clock:
   }
 
   return {
-    judge(of) {
-      const here = isFirst && sizeOf(of) <= FIRST_CHARACTERS_MAX;
-      isFirst = false;
-      if (here) return Promise.resolve(validateConfiguration(of.files, of.models, checkRules));
+    async judge(of) {
+      if (sizeOf(of) <= HERE_CHARACTERS_MAX) {
+        return validateConfiguration(of.files, of.models, checkRules);
+      }
       if (idle !== undefined) d.clock.clearTimeout(idle);
       const turn = last.then(() => ask(of));
       last = turn
@@ -98,7 +94,7 @@ export function createJudge(o: { readonly msMax?: number }, d: { readonly clock:
         .then(() => {
           idle = d.clock.setTimeout(() => void end(), IDLE_MS);
         });
-      return turn;
+      return await turn;
     },
     async stop() {
       await last;
@@ -109,6 +105,30 @@ export function createJudge(o: { readonly msMax?: number }, d: { readonly clock:
 }
 
 const sizeOf = ({ files }: Judgement) => files.reduce((sum, { text }) => sum + text.length, 0);
+
+interface Thread {
+  readonly worker: Worker;
+  readonly ready: Promise<void>;
+}
+
+function startThread(): Thread {
+  const worker = new Worker(new URL('./judge-worker.ts', import.meta.url), {
+    name: 'configuration',
+    env: {},
+    execArgv: ['--disable-warning=ExperimentalWarning'],
+    resourceLimits: { maxOldGenerationSizeMb: HEAP_MB_MAX },
+  });
+  // Keeps no process alive by itself.
+  worker.unref();
+  const ready = new Promise<void>((resolve, reject) => {
+    worker.once('message', () => resolve());
+    worker.once('exit', (code) => reject(new Error(`it ended with ${code}`)));
+    // Stays: an error that nobody listens to would end the process.
+    worker.on('error', reject);
+  });
+  ready.catch(() => {});
+  return { worker, ready };
+}
 
 function tooMuch({ files }: Judgement, found: string) {
   const [largest] = [...files].sort((a, b) => b.text.length - a.text.length);
