@@ -8,7 +8,7 @@ import { configError } from '../configuration/problems.ts';
 import { mergeSources, type SourceFile } from '../configuration/sources.ts';
 import { type Validation, validateConfiguration } from '../configuration/validate.ts';
 import { candidateOf } from './candidate.ts';
-import { testsOf } from './testing-ground.ts';
+import { testsOf } from './carried-tests.ts';
 
 // node services/control/src/rules/test-rules.ts [file or folder] [--rule name]... [--config folder] [--models folder]
 // Runs the tests that rules carry, without control running, and prints them as JSON. Exit 0: all hold, 1: not, 2: called wrongly.

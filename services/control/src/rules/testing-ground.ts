@@ -5,16 +5,13 @@ import {
   type RuleTestReport,
   type RuleTestRequest,
 } from '@brink/protocol';
-import { ruleContextOf, runRuleTests } from '@brink/rules';
 import type { Clock } from '@brink/runtime';
 import type { ConfigurationKeeper } from '../configuration/active.ts';
 import type { ModelsOnDisk } from '../configuration/crosschecks.ts';
-import { configError } from '../configuration/problems.ts';
-import { mergeSources, type SourceFile } from '../configuration/sources.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import type { BacktestOrder } from './backtest.ts';
 import type { Backtests } from './backtests.ts';
-import { candidateOf } from './candidate.ts';
+import { inThread, type Tried } from './thread.ts';
 
 export interface TestingDeps {
   readonly ledger: Pick<Ledger, 'read'>;
@@ -31,14 +28,36 @@ export interface PreparedTest {
   readonly backtest: ((signal: AbortSignal) => Promise<Backtest>) | undefined;
 }
 
+/** Files are read, compiled and tested in so long, or they are none that a person could have written. */
+const TRY_MS_MAX = 8000;
+const TRIED_AT_ONCE_MAX = 2;
+
 /** Rules that are tried before they are at work: on the tests that they carry, and on what is stored. */
 export function createTestingGround(d: TestingDeps) {
+  let trying = 0;
+
   async function baseline(revision: string | undefined): Promise<PublishedConfiguration> {
     const { active } = d.configuration;
     if (revision === undefined || revision === active.revision) return active;
     const found = await d.ledger.read.configuration(revision);
     if (found === undefined) throw new BrinkError('E_NOT_FOUND', `there is no revision ${revision}`);
     return found;
+  }
+
+  /** In a thread: who sends a bomb holds up nobody. */
+  async function tryRules({ files, rules: names }: RuleTestRequest): Promise<Tried> {
+    const { revision, configuration } = d.configuration.active;
+    const active = { revision, configuration };
+    const idle = files === undefined && Object.values(configuration.rules).every(({ tests }) => tests.length === 0);
+    if (idle) return { published: active, tests: [] };
+    if (trying >= TRIED_AT_ONCE_MAX) throw new BrinkError('E_BUSY', `${trying} others try rules; as many at a time`);
+    trying += 1;
+    try {
+      const models = await d.models();
+      return await inThread({ job: 'try', files, active, models, names }, { msMax: TRY_MS_MAX, late }, d);
+    } finally {
+      trying -= 1;
+    }
   }
 
   function order(request: RuleTestRequest, before: PublishedConfiguration, after: PublishedConfiguration) {
@@ -55,18 +74,12 @@ export function createTestingGround(d: TestingDeps) {
   return {
     /**
      * Everything that may be refused is refused here, before an answer has begun. Rejects E_CONFIG (naming every problem of the
-     * files), E_NOT_FOUND, E_BAD_REQUEST, E_BUSY.
+     * files, or that they take too long), E_NOT_FOUND, E_BAD_REQUEST, E_BUSY.
      */
     async prepare(request: RuleTestRequest): Promise<PreparedTest> {
-      const { active } = d.configuration;
-      const { files } = request;
       const before = await baseline(request.against);
-      const candidate =
-        files === undefined ? ({ ok: true, published: active } as const) : candidateOf(files, active, await d.models());
-      if (!candidate.ok) throw configError(candidate.problems);
-      const { published: after } = candidate;
+      const { published: after, tests } = await tryRules(request);
       refuseUnknown(request.rules, [before, after]);
-      const tests = testsOf(after, request.rules, files);
       if (request.since === undefined) return { tests, backtest: undefined };
       const wanted = order(request, before, after);
       d.backtests.admit();
@@ -77,6 +90,12 @@ export function createTestingGround(d: TestingDeps) {
 
 export type TestingGround = ReturnType<typeof createTestingGround>;
 
+const late = () =>
+  new BrinkError(
+    'E_CONFIG',
+    `the rules take longer than ${TRY_MS_MAX} ms to read and test; expected some that take less`,
+  );
+
 /** @throws BrinkError E_NOT_FOUND */
 function refuseUnknown(names: readonly string[] | undefined, all: readonly PublishedConfiguration[]): void {
   const known = new Set(all.flatMap(({ configuration }) => Object.keys(configuration.rules)));
@@ -84,27 +103,4 @@ function refuseUnknown(names: readonly string[] | undefined, all: readonly Publi
   if (unknown === undefined) return;
   const expected = known.size === 0 ? 'there is none' : `one of ${[...known].slice(0, 20).join(', ')}`;
   throw new BrinkError('E_NOT_FOUND', `there is no rule "${unknown}"; expected ${expected}`);
-}
-
-/** The tests that rules carry, each with the place where it stands. */
-export function testsOf(
-  published: PublishedConfiguration,
-  names: readonly string[] | undefined,
-  files: readonly SourceFile[] | undefined,
-): RuleTestReport['tests'] {
-  const { configuration, revision } = published;
-  const all = Object.entries(configuration.rules);
-  const rules = names === undefined ? all : all.filter(([name]) => names.includes(name));
-  const merged = files === undefined ? undefined : mergeSources(files);
-  return runRuleTests(Object.fromEntries(rules), ruleContextOf(configuration, revision)).map(
-    ({ rule, test, index, ok, detail }) => {
-      const given = merged !== undefined && Object.hasOwn((merged.value['rules'] ?? {}) as object, rule);
-      const place = given ? merged.locate(['rules', rule, 'tests', index]) : undefined;
-      return {
-        ...{ rule, test, index, ok },
-        ...(detail === undefined ? {} : { detail }),
-        ...(place === undefined ? {} : { at: `${place.file}:${place.line}:${place.column}` }),
-      };
-    },
-  );
 }
