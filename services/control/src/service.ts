@@ -199,6 +199,7 @@ function createCore(o: ControlConfig, d: ServiceDeps, ground: Ground) {
       lastKnownGood: () => ledger.read.configuration(),
       onActive: () => {
         presence.publishConfiguration();
+        presence.refresh();
         states.all();
       },
       looked: (outcome) => metrics.configuration.labels(outcome).inc(),
