@@ -33,7 +33,8 @@ const TRY_MS_MAX = 8000;
 const TRIED_AT_ONCE_MAX = 2;
 
 /** Rules that are tried before they are at work: on the tests that they carry, and on what is stored. */
-export function createTestingGround(d: TestingDeps) {
+export function createTestingGround(o: { readonly tryMsMax?: number }, d: TestingDeps) {
+  const msMax = o.tryMsMax ?? TRY_MS_MAX;
   let trying = 0;
 
   async function baseline(revision: string | undefined): Promise<PublishedConfiguration> {
@@ -54,7 +55,7 @@ export function createTestingGround(d: TestingDeps) {
     trying += 1;
     try {
       const models = await d.models();
-      return await inThread({ job: 'try', files, active, models, names }, { msMax: TRY_MS_MAX, late }, d);
+      return await inThread({ job: 'try', files, active, models, names }, { msMax, late: () => late(msMax) }, d);
     } finally {
       trying -= 1;
     }
@@ -90,11 +91,8 @@ export function createTestingGround(d: TestingDeps) {
 
 export type TestingGround = ReturnType<typeof createTestingGround>;
 
-const late = () =>
-  new BrinkError(
-    'E_CONFIG',
-    `the rules take longer than ${TRY_MS_MAX} ms to read and test; expected some that take less`,
-  );
+const late = (msMax: number) =>
+  new BrinkError('E_CONFIG', `the rules take longer than ${msMax} ms to read and test; expected some that take less`);
 
 /** @throws BrinkError E_NOT_FOUND */
 function refuseUnknown(names: readonly string[] | undefined, all: readonly PublishedConfiguration[]): void {

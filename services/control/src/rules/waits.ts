@@ -6,7 +6,9 @@ import { agreeing, holdingIn, type KeyState } from '@brink/rules';
  * @param nowMs a cooldown that is over by then is not spoken of
  */
 export function waitsFor(rule: RuleConfig, key: KeyState, nowMs: number): string {
-  const what = waits(rule, key);
+  const begins = key.state === 'idle' || key.state === 'arming';
+  const hours = rule.between === undefined || !begins ? '' : `; only ${rule.between} by the site's clock`;
+  const what = `${waits(rule, key)}${hours}`;
   const silent = silence(rule, key, nowMs);
   return silent === undefined ? what : `${what}; silent ${silent}`;
 }
@@ -27,7 +29,7 @@ function waits(rule: RuleConfig, key: KeyState): string {
     case 'arming':
       return rule.absent_ms === undefined ? arming(rule, key, due) : absence(rule, due);
     case 'active':
-      return `release: ${releaseOf(rule)}`;
+      return `release: ${releaseOf(rule)}${key.missed ? `; or to act on a decision in time: ${conditionOf(rule)}` : ''}`;
     case 'releasing':
       return due === undefined
         ? `release: ${releaseOf(rule)}`
