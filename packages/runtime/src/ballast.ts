@@ -38,4 +38,3 @@ export function createBallast(path: string, bytes = BALLAST_BYTES) {
     },
   };
 }
-export type Ballast = ReturnType<typeof createBallast>;

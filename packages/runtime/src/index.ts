@@ -1,4 +1,3 @@
-export { type Ballast, createBallast } from './ballast.ts';
 export { type Clock, createTestClock, systemClock, type Timer } from './clock.ts';
 export { type DataFolder, openDataFolder } from './datafolder.ts';
 export { type ChildMetrics, createChildMetrics, type ExitReason } from './exits.ts';

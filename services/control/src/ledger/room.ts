@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { BrinkError } from '@brink/protocol';
-import { createBallast } from '@brink/runtime';
+import { createBallast } from '@brink/runtime/ballast';
 import type { Operation } from './messages.ts';
 import type { Store } from './store.ts';
 

@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import type { DatabaseSync } from 'node:sqlite';
 import { parentPort, workerData } from 'node:worker_threads';
 import { BrinkError } from '@brink/protocol';
-import { createBallast } from '@brink/runtime';
+import { createBallast } from '@brink/runtime/ballast';
 import type { Failure, Group, Reply, Request } from './messages.ts';
 import { openSpoolFile, spoolError } from './store.ts';
 import { createWriter } from './writer.ts';
