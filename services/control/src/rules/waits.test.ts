@@ -43,17 +43,12 @@ test.each<[string, Record<string, unknown>, Partial<KeyState>, string]>([
     },
     `when: ${CAT}; on 2 pipelines within 2000 ms, a agrees`,
   ],
-  [
-    'the time of day',
-    { between: '22:00-06:00' },
-    {},
-    `when: ${CAT}; only 22:00-06:00 by the site's clock`,
-  ],
+  ['the time of day', { between: '22:00-06:00' }, {}, `when: ${CAT}; only 22:00-06:00 by the site's clock`],
   [
     'a decision that is in time, where the one that began it was not',
     {},
     { state: 'active', missed: true },
-    `release: not (${CAT}); or to act on a decision in time: ${CAT}`,
+    `release: no longer ${CAT}; or to act on a decision in time: ${CAT}`,
   ],
   [
     'anybody of a quorum',
