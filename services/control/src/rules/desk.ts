@@ -79,7 +79,9 @@ export function createRulesDesk(d: DeskDeps) {
     const stream = sample.stream ?? found?.[0] ?? 'sample';
     const received_at = new Date(d.clock.now()).toISOString();
     const id = `${sample.device}.${stream}.${SAMPLE_BOOT}.1.0.${pipeline}`;
-    const said = Object.fromEntries(Object.entries(sample).filter(([, value]) => value !== undefined));
+    // Where a model has labels in the site's language, templates read those.
+    const text = { label_text: sample.label, ...sample };
+    const said = Object.fromEntries(Object.entries(text).filter(([, value]) => value !== undefined));
     const { device } = sample;
     return { ...(said as Partial<Decision>), outcome: 'decided', id, device, stream, pipeline, received_at };
   }
