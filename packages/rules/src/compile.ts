@@ -82,6 +82,8 @@ export interface CompiledRule extends MachineRule {
   readonly onRelease: readonly CompiledAction[];
   /** Fields of the key's last decision that it reads as `previous`, and so are kept; none: nothing is. */
   readonly previousFields: readonly string[];
+  /** A decision on which the condition does not hold leaves a machine that never moved as it is. */
+  readonly quiet: boolean;
   /** A timer may fire it, so what the condition read is kept until then. */
   readonly timed: boolean;
   /** Fields of the decision that its templates read; kept until the timer fires. */
@@ -169,6 +171,7 @@ function compileRule(
     onRelease,
     ...timesOf(config, context),
     quorum: quorumOf(config.quorum),
+    quiet: isQuiet(config, paths),
     previousFields: fieldsOf('previous', paths),
     templateFields: fieldsOf(
       'decision',
@@ -189,6 +192,11 @@ function timesOf(config: RuleConfig, { timezone }: RuleContext): MachineRule & {
     ...(between === undefined ? {} : { window: createWindow(between, timezone ?? 'UTC') }),
     timed: absentMs !== undefined || (times !== undefined && 'ms' in times) || releaseMs > 0,
   };
+}
+
+function isQuiet({ absent_ms, quorum, for: times }: RuleConfig, paths: readonly string[]): boolean {
+  if (absent_ms !== undefined || quorum !== undefined || (times !== undefined && 'of' in times)) return false;
+  return !paths.some((path) => path.startsWith('previous'));
 }
 
 function quorumOf(quorum: RuleConfig['quorum']): Quorum | undefined {

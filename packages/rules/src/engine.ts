@@ -68,12 +68,7 @@ export function reduce(
 ): Reduced {
   const effects: Effect[] = [];
   if (event.kind === 'decision') {
-    for (const rule of compiled.byPipeline.get(event.decision.pipeline) ?? []) {
-      if ((event.decision.outcome === 'decided' || rule.seesFailures) && !isHung(state, rule.name)) {
-        evaluating(rule.name);
-        decide({ state, compiled, rule, nowMs: event.nowMs, effects }, event.decision, event.receivedMs);
-      }
-    }
+    decideAll({ state, event, compiled, effects }, evaluating);
   } else if (event.kind === 'tick') {
     tick(state, event, compiled, effects, evaluating);
   } else if (event.kind === 'arm') {
@@ -87,6 +82,25 @@ export function reduce(
     changeCooldown(state, event, effects);
   }
   return { state, effects, nextDueMs: state.timers[0]?.[0] };
+}
+
+function decideAll(
+  at: { state: EngineState; event: RuleEvent & { kind: 'decision' }; compiled: CompiledRules; effects: Effect[] },
+  evaluating: Evaluating,
+): void {
+  const { state, compiled, effects } = at;
+  const { decision, receivedMs, nowMs } = at.event;
+  const { device, stream, pipeline } = decision;
+  const variables: Variables = { decision, device, stream, pipeline, previous: {} };
+  for (const rule of compiled.byPipeline.get(pipeline) ?? []) {
+    if (decision.outcome !== 'decided' && !rule.seesFailures) continue;
+    const key = keyOf(rule, decision);
+    // Most rules of a large site are for another device or label.
+    if (rule.quiet && state.rules[rule.name]?.keys[key] === undefined && rule.when.refuses(variables)) continue;
+    if (isHung(state, rule.name)) continue;
+    evaluating(rule.name);
+    decide({ state, compiled, rule, nowMs, effects }, { key, receivedMs, variables });
+  }
 }
 
 /** Hears which rule is evaluated next: who watches over that knows then which one does not end. */
@@ -114,25 +128,22 @@ export function adoptState(state: EngineState, before: CompiledRules | undefined
 
 const textOf = (rules: CompiledRules, name: string) => JSON.stringify(rules.byName.get(name)?.config);
 
-function decide(context: Context, decision: Decision, receivedMs: number): void {
+function decide(context: Context, seen: { key: string; receivedMs: number; variables: Variables }): void {
   const { state, rule, effects } = context;
+  const { key, receivedMs } = seen;
   const memory = memoryOf(state, rule.name);
-  const key = keyOf(rule, decision);
   const known = memory.keys[key];
   if (known === undefined && memory.size >= KEYS_MAX && !makeRoom(context)) return;
   const before = known ?? firstState(receivedMs);
   let now = rebase(before, Math.max(receivedMs, context.nowMs));
   while (now.dueMs !== undefined && now.dueMs <= receivedMs) now = fireTimer(context, key, now, now.dueMs);
 
-  const variables: Variables = {
-    ...{ decision, device: decision.device, stream: decision.stream, pipeline: decision.pipeline },
-    previous: now.previous ?? {},
-  };
+  const variables = now.previous === undefined ? seen.variables : { ...seen.variables, previous: now.previous };
   const judged = judge(context, now, receivedMs, variables);
   const stepped = step(rule, judged.state, judged.seen);
   let after = settle(context, key, judged.state, stepped, receivedMs, variables);
   if (rule.previousFields.length > 0 && receivedMs >= now.sinceMs) {
-    after = { ...after, previous: pick(decision, rule.previousFields) };
+    after = { ...after, previous: pick(variables.decision as Decision, rule.previousFields) };
   }
   // A machine that never left its first state need not be kept: it is what an unknown key is.
   if (after === before) return;

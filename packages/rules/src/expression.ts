@@ -20,6 +20,8 @@ export interface Expression {
   /** What it reads, as "decision.label": for explanations, and to know what must be kept. */
   readonly paths: readonly string[];
   readonly type: string;
+  /** Whether it is false for certain, told without evaluating it. */
+  readonly refuses: (variables: Variables) => boolean;
   /** @throws ExpressionError where CEL has no value for it, as for a field that this decision lacks */
   readonly evaluate: (variables: Variables) => unknown;
 }
@@ -108,6 +110,7 @@ export function compileExpression(text: string, scope: ExpressionScope = NOWHERE
   const checked = program.check();
   if (!checked.valid) throw translate(checked.error);
   const guards = guardsOf(program.ast);
+  const refuses = (variables: Variables) => guards.some((guard) => guard(variables));
   const listMax = listMaxOf(program.ast);
   if (listMax === 0) {
     throw new ExpressionError(`too costly: more than ${STEPS_MAX} steps for a decision with 16 objects`, 1);
@@ -116,9 +119,10 @@ export function compileExpression(text: string, scope: ExpressionScope = NOWHERE
     text,
     paths: [...new Set(pathsOf(program.ast))],
     type: checked.type ?? 'dyn',
+    refuses,
     evaluate: (variables) =>
       attempt(() => {
-        for (const guard of guards) if (guard(variables)) return false;
+        if (refuses(variables)) return false;
         if (listMax !== Number.POSITIVE_INFINITY) refuseMore(variables, listMax);
         zonesInUse = scope.zones[variables.pipeline] ?? {};
         return program(variables) as unknown;
