@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import { BrinkError } from '@brink/protocol';
 import { openDataFolder } from '@brink/runtime';
 import { pack as createPack } from 'tar-stream';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { items, openLedger, outcome } from '../ledger.testing.ts';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { openInProcess } from '../in-process.testing.ts';
 import { writeBackup } from './pack.ts';
 import type { Places } from './places.ts';
 import { restoreBackup } from './restore.ts';
@@ -17,6 +17,7 @@ streams:
   front: { format: image, pipelines: { pets: { model: cifar-net } } }
 `;
 
+let made: string;
 let root: string;
 let site: Places;
 let file: string;
@@ -30,19 +31,27 @@ function placesIn(name: string): Places {
   };
 }
 
-beforeEach(async () => {
-  root = mkdtempSync(join(tmpdir(), 'brink-backup-'));
-  file = join(root, 'backup.tar');
+/** Made once; each test works on what is like it. */
+beforeAll(async () => {
+  made = root = mkdtempSync(join(tmpdir(), 'brink-backup-'));
   site = placesIn('site');
   writeFileSync(join(site.config, 'site.yaml'), CONFIG);
   writeFileSync(site.devices as string, '{"users":[]}');
   const version = join(site.models, 'cifar-net/3');
   mkdirSync(version, { recursive: true });
   writeFileSync(join(version, 'model.json'), '{}');
-  await using opened = await openLedger({ folder: site.data });
-  await opened.ledger.commit(items(outcome(1), outcome(2)));
+  using opened = await openInProcess(site.data);
+  opened.commit(1, 2);
   // While it runs, as people do it.
-  await writeBackup(file, site, NOW_MS);
+  await writeBackup(join(made, 'backup.tar'), site, NOW_MS);
+});
+afterAll(() => rmSync(made, { recursive: true, force: true }));
+
+beforeEach(() => {
+  root = mkdtempSync(join(tmpdir(), 'brink-backup-'));
+  cpSync(made, root, { recursive: true });
+  file = join(root, 'backup.tar');
+  site = placesIn('site');
 });
 afterEach(() => rmSync(root, { recursive: true, force: true }));
 
@@ -72,27 +81,26 @@ describe('a backup', () => {
     expect(done).toMatchObject({ models: [], manifest: { site: null, n: 2 } });
     expect(readFileSync(join(other.config, 'site.yaml'), 'utf8')).toBe(CONFIG);
     expect(readFileSync(other.devices as string, 'utf8')).toBe('{"users":[]}');
-    await using opened = await openLedger({ folder: other.data });
-    expect((await opened.ledger.read.decisions({ limit: 10 })).items.map(({ n }) => n)).toEqual([2, 1]);
-    await opened.ledger.commit(items(outcome(3)));
-    expect(opened.feed.at(-1)?.decisions[0]?.decision.n).toBe(3);
-    expect(opened.ledger.damage).toEqual([]);
+    using opened = await openInProcess(other.data);
+    expect(opened.ns).toEqual([2, 1]);
+    expect(opened.commit(3)).toEqual([3]);
+    expect(opened.damage).toEqual([]);
   });
 
   it('put back over a newer ledger keeps what was there, is no damage, and gives no number twice', async () => {
     {
-      await using opened = await openLedger({ folder: site.data });
-      await opened.ledger.commit(items(outcome(3), outcome(4)));
+      using opened = await openInProcess(site.data);
+      opened.commit(3, 4);
     }
     writeFileSync(join(site.config, 'more.yaml'), 'targets: {}\n');
     const { replaced } = await restore(site);
     expect(readdirSync(site.config)).toEqual(['site.yaml']);
     expect(readdirSync(join(replaced, 'config')).toSorted()).toEqual(['more.yaml', 'site.yaml']);
     expect(existsSync(join(replaced, 'ledger.db'))).toBe(true);
-    await using opened = await openLedger({ folder: site.data });
-    expect(opened.ledger.damage).toEqual([]);
-    await opened.ledger.commit(items(outcome(5)));
-    expect((await opened.ledger.read.decisions({ limit: 10 })).items.map(({ n }) => n)).toEqual([5, 2, 1]);
+    using opened = await openInProcess(site.data);
+    expect(opened.damage).toEqual([]);
+    opened.commit(5);
+    expect(opened.ns).toEqual([5, 2, 1]);
   });
 
   it('is refused while control runs', async () => {

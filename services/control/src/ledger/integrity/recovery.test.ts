@@ -12,6 +12,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createTestClock } from '@brink/runtime';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { openInProcess } from '../in-process.testing.ts';
 import { items, openLedger, outcome } from '../ledger.testing.ts';
 
 let folder: string;
@@ -29,29 +30,28 @@ function flipIn(path: string, text: string): void {
   writeFileSync(path, bytes);
 }
 
-async function commitTo(seq: number): Promise<void> {
-  await using opened = await openLedger({ folder });
-  await opened.ledger.commit(items(outcome(seq)));
+async function commitTo(...seqs: number[]): Promise<void> {
+  using opened = await openInProcess(folder);
+  opened.commit(...seqs);
 }
 
-async function numbers(): Promise<{ ns: number[]; damage: readonly string[]; next: number | undefined }> {
-  await using opened = await openLedger({ folder });
-  const { items: before } = await opened.ledger.read.decisions({ limit: 100 });
-  await opened.ledger.commit(items(outcome(900 + before.length)));
-  const next = opened.feed.at(-1)?.decisions.at(-1)?.decision.n;
-  return { ns: before.map(({ n }) => n), damage: opened.ledger.damage, next };
+/** What is there, what is said to be lost, and the number that comes next. */
+async function found(): Promise<{ ns: number[]; damage: readonly string[]; next: number | undefined }> {
+  using opened = await openInProcess(folder);
+  const { ns, damage } = opened;
+  return { ns, damage, next: opened.commit(900 + ns.length)[0] };
 }
 
 describe('a damaged ledger', () => {
   it('moves aside, the newest copy takes its place, and no number is given twice', async () => {
     {
-      await using opened = await openLedger({ folder });
-      await opened.ledger.commit(items(outcome(1)));
-      await opened.ledger.copy();
-      await opened.ledger.commit(items(outcome(2)));
+      using opened = await openInProcess(folder);
+      opened.commit(1);
+      await opened.copy();
+      opened.commit(2);
     }
     flipIn(join(folder, 'ledger.db'), 'cam-1.front.k3v9.2.0.pets');
-    const { ns, damage, next } = await numbers();
+    const { ns, damage, next } = await found();
     expect(ns).toEqual([1]);
     expect(next).toBe(3);
     expect(damage).toEqual([
@@ -59,36 +59,54 @@ describe('a damaged ledger', () => {
         /pages [\d, ]+ are not what was written; .*damaged\/.* the copy of .* after decision 1 is not/,
       ),
     ]);
-    expect(existsSync(join(folder, 'damaged', readdirSync(join(folder, 'damaged'))[0] as string, 'ledger.db'))).toBe(
-      true,
-    );
+    const [aside = ''] = readdirSync(join(folder, 'damaged'));
+    expect(existsSync(join(folder, 'damaged', aside, 'ledger.db'))).toBe(true);
+  });
+
+  it('whose copy is damaged too goes back to the copy before, and begins anew where there is none', async () => {
+    {
+      using opened = await openInProcess(folder, Date.now() - 60_000);
+      opened.commit(1);
+      await opened.copy();
+    }
+    {
+      using opened = await openInProcess(folder);
+      opened.commit(2);
+      const { file } = await opened.copy();
+      flipIn(join(folder, 'backups', file), 'cam-1.front.k3v9.2.0.pets');
+    }
+    flipIn(join(folder, 'ledger.db'), 'cam-1.front.k3v9.1.0.pets');
+    expect((await found()).ns).toEqual([1]);
+    rmSync(join(folder, 'backups'), { recursive: true });
+    flipIn(join(folder, 'ledger.db'), 'cam-1.front.k3v9.1.0.pets');
+    const { ns, damage, next } = await found();
+    expect([ns, next]).toEqual([[], 4]);
+    expect(damage).toHaveLength(1);
   });
 
   it('says so until somebody has taken note, through restarts', async () => {
     await commitTo(1);
     flipIn(join(folder, 'ledger.db'), 'cam-1.front.k3v9.1.0.pets');
-    expect((await numbers()).damage).toEqual([expect.stringContaining('there is no copy')]);
+    expect((await found()).damage).toEqual([expect.stringContaining('there is no copy')]);
     {
-      await using opened = await openLedger({ folder });
-      expect(opened.ledger.damage).toHaveLength(1);
-      expect(await opened.ledger.acceptDamage()).toBe(1);
-      expect(opened.ledger.damage).toEqual([]);
+      using opened = await openInProcess(folder);
+      expect(opened.damage).toHaveLength(1);
+      expect(opened.perform({ op: 'acceptDamage' })).toBe(1);
     }
-    expect((await numbers()).damage).toEqual([]);
+    expect((await found()).damage).toEqual([]);
   });
 
   it('whose newest commits are lost with the end of its log goes on with what is left, and says what is not', async () => {
     const killed = join(folder, 'killed');
     {
-      await using opened = await openLedger({ folder });
-      for (let seq = 1; seq <= 5; seq++) await opened.ledger.commit(items(outcome(seq)));
-      for (const name of ['ledger.db', 'ledger.db-wal', 'ledger.head', 'ledger.sums']) {
+      using opened = await openInProcess(folder);
+      for (let seq = 1; seq <= 5; seq++) opened.commit(seq);
+      for (const name of ['ledger.db', 'ledger.db-wal', 'ledger.head', 'ledger.sums'])
         cpSync(join(folder, name), join(killed, name));
-      }
     }
     folder = killed;
     flipIn(join(folder, 'ledger.db-wal'), 'cam-1.front.k3v9.4.0.pets');
-    const { ns, damage, next } = await numbers();
+    const { ns, damage, next } = await found();
     expect(ns).toEqual([3, 2, 1]);
     expect(damage).toEqual([expect.stringMatching(/commits \d+ to \d+ are not in the ledger.*up to 5 .*up to 3/)]);
     expect(next).toBe(6);
@@ -116,17 +134,17 @@ describe('a damaged ledger', () => {
 });
 
 describe('a sound ledger', () => {
-  it('is opened as it is after it was stopped, killed, or opened by another program', async () => {
+  it('is opened as it is after it was stopped, also where its sums are lost', async () => {
     await commitTo(1);
-    expect((await numbers()).damage).toEqual([]);
+    expect((await found()).damage).toEqual([]);
     truncateSync(join(folder, 'ledger.sums'), 0);
-    expect((await numbers()).damage).toEqual([]);
+    expect((await found()).damage).toEqual([]);
   });
 
   it('without its mirror says that it cannot tell', async () => {
     await commitTo(1);
     rmSync(join(folder, 'ledger.head'));
-    const { ns, damage } = await numbers();
+    const { ns, damage } = await found();
     expect(ns).toEqual([1]);
     expect(damage).toEqual([expect.stringContaining('ledger.head is gone')]);
   });
@@ -140,10 +158,13 @@ describe('copies', () => {
     for (let hour = 1; hour <= 3; hour++) {
       await opened.ledger.commit(items(outcome(hour)));
       await expect
-        .poll(async () => {
-          if (made() < hour) await clock.advance(60_000 * 61);
-          return made();
-        })
+        .poll(
+          async () => {
+            if (made() < hour) await clock.advance(60_000 * 61);
+            return made();
+          },
+          { timeout: 20_000 },
+        )
         .toBe(hour);
     }
     const files = readdirSync(join(folder, 'backups')).toSorted();
