@@ -48,6 +48,9 @@ export async function startControl(o: { folder: string; url: string; data: strin
   const readyMs = performance.now() - began;
   return {
     readyMs,
+    pid: child.pid as number,
+    /** SIGTERM, and how it ended. */
+    stop: () => end(child),
     http: `http://127.0.0.1:${http}`,
     socket,
     /** A figure of /metrics, summed over its labels. */

@@ -12,6 +12,7 @@ import {
 import type { AskedRecording } from '../actions/kinds.ts';
 import type { CommitResult, LedgerItem } from '../ledger/records.ts';
 import type { Metrics } from '../metrics.ts';
+import { createDrain } from './drain.ts';
 import { type RefusedOutcome, readOutcomes } from './outcomes.ts';
 
 /** Requests of one gateway that are taken at once; each is a batch. */
@@ -80,12 +81,15 @@ export function createGateways(
   },
 ): Gateways {
   const reports = new Map<string, { report: GatewayReport; at: number }>();
+  const drain = createDrain(d.clock);
 
   const handlers: LinkHandlers = {
     async outcomes(_, payloads) {
+      drain.check();
       const { items, refused } = readOutcomes(payloads);
-      noteRefused(refused);
-      const { inserted, duplicates } = items.length === 0 ? { inserted: 0, duplicates: 0 } : await d.commit(items);
+      noteRefused(d, refused);
+      const { inserted, duplicates } =
+        items.length === 0 ? { inserted: 0, duplicates: 0 } : await drain.through(d.commit(items));
       d.metrics.outcomes.labels('inserted').inc(inserted);
       d.metrics.outcomes.labels('duplicate').inc(duplicates);
       const failures = refused.map(({ index, error }) => ({
@@ -110,14 +114,6 @@ export function createGateways(
       return { body: { case: 'done', value: {} } };
     },
   };
-
-  function noteRefused(refused: readonly RefusedOutcome[]): void {
-    for (const { error } of refused) d.metrics.outcomesRefused.labels(error.code).inc();
-    const [first] = refused;
-    if (first === undefined) return;
-    d.metrics.outcomes.labels('refused').inc(refused.length);
-    d.logger.error({ count: refused.length, detail: first.error.detail }, 'outcomes refused');
-  }
 
   const server = createLinkServer(
     {
@@ -184,7 +180,21 @@ export function createGateways(
     },
     linked: () => peers().map(({ info }) => info.instance),
     post,
-    start: (signal) => server.start(signal),
-    stop: () => server.stop(),
+    start(signal) {
+      drain.begin();
+      return server.start(signal);
+    },
+    async stop() {
+      await drain.end();
+      await server.stop();
+    },
   };
+}
+
+function noteRefused(d: { metrics: Metrics; logger: Logger }, refused: readonly RefusedOutcome[]): void {
+  for (const { error } of refused) d.metrics.outcomesRefused.labels(error.code).inc();
+  const [first] = refused;
+  if (first === undefined) return;
+  d.metrics.outcomes.labels('refused').inc(refused.length);
+  d.logger.error({ count: refused.length, detail: first.error.detail }, 'outcomes refused');
 }
