@@ -18,7 +18,7 @@ export interface EditOptions {
   readonly expected?: readonly string[] | undefined;
 }
 
-export interface Edited {
+interface Edited {
   /** The one that is active now. */
   readonly revision: string;
   /** Whether the files are others than before. */

@@ -6,7 +6,7 @@ import { type Clock, type Logger, type Part, wait } from '@brink/runtime';
 import { unpackModel } from './archive.ts';
 import { type AddedModel, addModelFrom } from './checker.ts';
 
-export interface UploadRequest {
+interface UploadRequest {
   readonly name: string;
   /** undefined: the passport's, or the next one. */
   readonly version: number | undefined;
@@ -17,9 +17,9 @@ export interface UploadRequest {
 }
 
 /** `not-loaded`: the policy says which versions are, and this is none of them. `unknown`: no inference is online to say. */
-export type UploadState = 'ready' | 'loading' | 'not-loaded' | 'unknown';
+type UploadState = 'ready' | 'loading' | 'not-loaded' | 'unknown';
 
-export interface Uploaded extends AddedModel {
+interface Uploaded extends AddedModel {
   readonly state: UploadState;
 }
 
