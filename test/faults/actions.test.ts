@@ -56,8 +56,14 @@ async function judge(run: Run, script: Record<string, readonly string[]> = {}) {
   });
   writeSecret(services.folder);
   await using others = startOthers(services, hookPort);
+  const began = performance.now();
   const { committed, kills } = await commitAll(services, others, run);
+  const done = performance.now();
   const ended = await settled(services);
+  const seconds = (ms: number) => (ms / 1000).toFixed(1);
+  process.stderr.write(
+    `${seconds(done - began)} s under kills, ${seconds(performance.now() - done)} s until all had ended; `,
+  );
   return compare(committed.flatMap(actionsOf), others.arrived(), ended, kills);
 }
 

@@ -28,7 +28,7 @@ test('what a person ordered ends with who did', () => {
     '    id             x',
     '    body           {"text":"cat"}',
     '↑ acknowledged',
-    '    ack            none is asked for',
+    '    ack            none yet',
     '↑ dispatched',
     `    attempt 1      sent at ${TIME}`,
     '↑ because somebody ordered it',

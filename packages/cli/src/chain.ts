@@ -41,11 +41,16 @@ function sentRow(config: ActionRecord['config']): string {
   return row('text', printable(message === undefined ? title : `${title}: ${message}`));
 }
 
+/** Receivers of webhooks and notifications acknowledge with their answer. */
+function missingAck({ config, ended_at }: ActionRecord): string {
+  const asked = 'command' in config ? config.command.ack === 'required' : 'webhook' in config || 'notify' in config;
+  if (!asked) return 'none is asked for';
+  return ended_at === undefined ? 'none yet' : 'none';
+}
+
 function dispatchRows({ action, ack, attempts }: ActionExplanation, paint: Paint): string[] {
   const lines = [step('acknowledged', paint)];
-  const asked = 'command' in action.config && action.config.command.ack === 'required';
-  if (ack == null)
-    lines.push(row('ack', asked ? (action.state === 'sent' ? 'none yet' : 'none') : 'none is asked for'));
+  if (ack == null) lines.push(row('ack', missingAck(action)));
   else lines.push(row('ack', `${ack.status}${ack.error === undefined ? '' : ` ${printable(ack.error)}`} at ${ack.at}`));
   lines.push(step('dispatched', paint));
   if (attempts.length === 0) lines.push(row('attempt', 'none'));
