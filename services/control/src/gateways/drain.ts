@@ -36,3 +36,4 @@ export function createDrain(clock: Clock) {
     },
   };
 }
+export type Drain = ReturnType<typeof createDrain>;

@@ -12,7 +12,7 @@ import {
 import type { AskedRecording } from '../actions/kinds.ts';
 import type { CommitResult, LedgerItem } from '../ledger/records.ts';
 import type { Metrics } from '../metrics.ts';
-import { createDrain } from './drain.ts';
+import { createDrain, type Drain } from './drain.ts';
 import { type RefusedOutcome, readOutcomes } from './outcomes.ts';
 
 /** Requests of one gateway that are taken at once; each is a batch. */
@@ -67,54 +67,27 @@ interface PostOptions {
   readonly traceparent: string;
 }
 
+interface GatewayDeps {
+  readonly logger: Logger;
+  readonly clock: Clock;
+  readonly metrics: Metrics;
+  readonly linkMetrics: LinkMetrics;
+  /** Resolves after COMMIT. */
+  readonly commit: (items: readonly LedgerItem[]) => Promise<CommitResult>;
+  readonly onReport: (report: GatewayReport) => void;
+}
+
+type Reports = Map<string, { report: GatewayReport; at: number }>;
+
 /** Where gateways dial in: outcomes and reports up, frames that came over HTTP down. */
 export function createGateways(
   o: { readonly instance: string; readonly listen: LinkAddress; readonly token?: string | undefined },
-  d: {
-    readonly logger: Logger;
-    readonly clock: Clock;
-    readonly metrics: Metrics;
-    readonly linkMetrics: LinkMetrics;
-    /** Resolves after COMMIT. */
-    readonly commit: (items: readonly LedgerItem[]) => Promise<CommitResult>;
-    readonly onReport: (report: GatewayReport) => void;
-  },
+  d: GatewayDeps,
 ): Gateways {
-  const reports = new Map<string, { report: GatewayReport; at: number }>();
+  const reports: Reports = new Map();
   const drain = createDrain(d.clock);
 
-  const handlers: LinkHandlers = {
-    async outcomes(_, payloads) {
-      drain.check();
-      const { items, refused } = readOutcomes(payloads);
-      noteRefused(d, refused);
-      const { inserted, duplicates } =
-        items.length === 0 ? { inserted: 0, duplicates: 0 } : await drain.through(d.commit(items));
-      d.metrics.outcomes.labels('inserted').inc(inserted);
-      d.metrics.outcomes.labels('duplicate').inc(duplicates);
-      const failures = refused.map(({ index, error }) => ({
-        index,
-        failure: { code: error.code, detail: error.detail },
-      }));
-      return { body: { case: 'committed', value: { count: items.length, refused: failures } } };
-    },
-    async report(_, [payload]) {
-      const parsed = GatewayReportSchema.safeParse(JSON.parse(String(payload ?? 'null')));
-      if (!parsed.success) {
-        d.metrics.reports.labels('refused').inc();
-        throw new BrinkError('E_BAD_REQUEST', `a report whose ${parsed.error.issues[0]?.path.join('.')} is wrong`);
-      }
-      const { instance } = parsed.data;
-      if (!reports.has(instance) && reports.size >= GATEWAYS_MAX) {
-        throw new BrinkError('E_BUSY', `more than ${GATEWAYS_MAX} gateways report`);
-      }
-      reports.set(instance, { report: parsed.data, at: d.clock.now() });
-      d.metrics.reports.labels('taken').inc();
-      d.onReport(parsed.data);
-      return { body: { case: 'done', value: {} } };
-    },
-  };
-
+  const handlers = createHandlers(d, reports, drain);
   const server = createLinkServer(
     {
       service: 'control',
@@ -187,6 +160,41 @@ export function createGateways(
     async stop() {
       await drain.end();
       await server.stop();
+    },
+  };
+}
+
+/** What gateways say, and what they are answered. */
+function createHandlers(d: GatewayDeps, reports: Reports, drain: Drain): LinkHandlers {
+  return {
+    async outcomes(_, payloads) {
+      drain.check();
+      const { items, refused } = readOutcomes(payloads);
+      noteRefused(d, refused);
+      const { inserted, duplicates } =
+        items.length === 0 ? { inserted: 0, duplicates: 0 } : await drain.through(d.commit(items));
+      d.metrics.outcomes.labels('inserted').inc(inserted);
+      d.metrics.outcomes.labels('duplicate').inc(duplicates);
+      const failures = refused.map(({ index, error }) => ({
+        index,
+        failure: { code: error.code, detail: error.detail },
+      }));
+      return { body: { case: 'committed', value: { count: items.length, refused: failures } } };
+    },
+    async report(_, [payload]) {
+      const parsed = GatewayReportSchema.safeParse(JSON.parse(String(payload ?? 'null')));
+      if (!parsed.success) {
+        d.metrics.reports.labels('refused').inc();
+        throw new BrinkError('E_BAD_REQUEST', `a report whose ${parsed.error.issues[0]?.path.join('.')} is wrong`);
+      }
+      const { instance } = parsed.data;
+      if (!reports.has(instance) && reports.size >= GATEWAYS_MAX) {
+        throw new BrinkError('E_BUSY', `more than ${GATEWAYS_MAX} gateways report`);
+      }
+      reports.set(instance, { report: parsed.data, at: d.clock.now() });
+      d.metrics.reports.labels('taken').inc();
+      d.onReport(parsed.data);
+      return { body: { case: 'done', value: {} } };
     },
   };
 }
