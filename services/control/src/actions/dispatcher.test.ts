@@ -88,6 +88,36 @@ describe('a broker', () => {
     expect(fleet.broker.arrived).toEqual([]);
   });
 
+  it('that is back hands over the acks that it kept, before anything is sent again', async () => {
+    await using fleet = await openFleet();
+    await fleet.ledger.commit(items(outcome(1)));
+    await expect.poll(() => fleet.state(id(1))).toBe('sent');
+    fleet.broker.connect(false);
+    fleet.clock.shift(4000);
+    fleet.broker.connect(true);
+    fleet.clock.shift(1000);
+    await fleet.ledger.commit(items(outcome(2, { device: 'cam-2' })));
+    // The new one leaves at once, the old one waits for its ack.
+    await expect.poll(() => fleet.broker.arrived.length).toBe(2);
+    expect(JSON.parse(fleet.broker.arrived[1]?.payload ?? '').key).toContain('cam-2');
+    await fleet.ledger.ack('feeder-1', { key: id(1), status: 200 });
+    fleet.clock.shift(501);
+    await fleet.ledger.ack('feeder-1', { key: id(2).replace('cam-1', 'cam-2'), status: 200 });
+    await expect.poll(() => fleet.ledger.read.actionCounts()).toEqual({ acked: 2 });
+    expect(fleet.broker.arrived).toHaveLength(2);
+  });
+
+  it('that is back and kept no ack: the command is sent again, a little later', async () => {
+    await using fleet = await openFleet();
+    await fleet.ledger.commit(items(outcome(1)));
+    await expect.poll(() => fleet.state(id(1))).toBe('sent');
+    fleet.broker.connect(false);
+    fleet.clock.shift(4000);
+    fleet.broker.connect(true);
+    fleet.clock.shift(1501);
+    await expect.poll(() => fleet.broker.arrived.length).toBe(2);
+  });
+
   it('that never answers does not hold an attempt for ever', async () => {
     await using fleet = await openFleet({ flap: {} }, { sendMsMax: 5000 });
     fleet.broker.answer(() => new Promise(() => {}));
