@@ -5,6 +5,8 @@ import { end, freePorts, untilReady } from './up.ts';
 
 // Control and its broker as processes of their own, without gateway and inference.
 
+/** With millions of rows whose pages have to be summed anew. */
+const READY_MS_MAX = 600_000;
 const PASSWORD = 'for-the-time-of-a-test';
 const root = join(import.meta.dirname, '../..');
 
@@ -44,7 +46,7 @@ export async function startControl(o: { folder: string; url: string; data: strin
     BRINK_MQTT_USERNAME: 'control',
     BRINK_MQTT_PASSWORD_FILE: join(o.folder, 'password'),
   });
-  await untilReady(`http://127.0.0.1:${ops}/readyz`);
+  await untilReady(`http://127.0.0.1:${ops}/readyz`, READY_MS_MAX);
   const readyMs = performance.now() - began;
   return {
     readyMs,

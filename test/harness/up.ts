@@ -115,13 +115,13 @@ export async function end(child: ChildProcess): Promise<number | null> {
 }
 
 /** Until its `/readyz` says so. */
-export async function untilReady(url: string): Promise<void> {
-  const late = performance.now() + READY_MS_MAX;
+export async function untilReady(url: string, msMax = READY_MS_MAX): Promise<void> {
+  const late = performance.now() + msMax;
   for (;;) {
     const answer = await fetch(url).catch(() => undefined);
     if (answer?.ok === true) return;
     const why = await answer?.text();
-    if (performance.now() > late) throw new Error(`not ready in ${READY_MS_MAX} ms: ${why ?? 'nobody listens'}`);
+    if (performance.now() > late) throw new Error(`not ready in ${msMax} ms: ${why ?? 'nobody listens'}`);
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
 }

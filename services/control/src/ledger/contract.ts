@@ -54,7 +54,7 @@ export interface LedgerDeps {
   readonly use?: (folder: string) => Promise<DiskUse>;
 }
 
-export interface LedgerStats {
+interface LedgerStats {
   readonly queued: number;
   /** Evaluations of rules that did not end, since start. */
   readonly hangs: number;

@@ -19,7 +19,7 @@ export interface DiskUse {
 }
 
 /** How full the disk is, as `df` counts: what only root may use is no room. Rejects where the folder is gone. */
-export async function useOf(folder: string): Promise<DiskUse> {
+async function useOf(folder: string): Promise<DiskUse> {
   const { blocks, bfree, bavail, bsize } = await statfs(folder);
   const used = blocks - bfree;
   return { percent: (used / Math.max(1, used + bavail)) * 100, freeBytes: bavail * bsize };

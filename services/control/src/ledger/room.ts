@@ -73,4 +73,3 @@ export function createRoom(store: Store, folder: string, truncate: () => void, b
     },
   };
 }
-export type Room = ReturnType<typeof createRoom>;

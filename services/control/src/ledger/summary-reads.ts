@@ -5,7 +5,7 @@ import type { SummaryQuery } from './records.ts';
 import type { Row, Store } from './store.ts';
 
 /** Of one answer. */
-export const BUCKETS_MAX = 500;
+const BUCKETS_MAX = 500;
 /** Minutes of lanes that one answer adds up: about half a second of the reader's time. */
 const MINUTES_READ_MAX = 200_000;
 
