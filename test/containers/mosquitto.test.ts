@@ -9,7 +9,7 @@ import type { Decision, DecisionExplanation } from '@brink/protocol';
 import { createMqtt, type Logger, silentLogger, systemClock, watchBrokerVersion } from '@brink/runtime';
 import { deferredAckContract } from '@brink/runtime/testing';
 import { GenericContainer, type StartedTestContainer, Wait } from 'testcontainers';
-import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest';
 import type { List } from '../harness/api.ts';
 import { noEngine, titled } from '../harness/engine.ts';
 import { type Fleet, repository, startFleet } from '../harness/fleet.ts';
@@ -30,7 +30,7 @@ describe.skipIf(reason !== undefined)(titled('on Mosquitto', reason), () => {
       .withCopyContentToContainer([
         {
           content:
-            'listener 1883\nallow_anonymous true\nmax_packet_size 6000000\nset_tcp_nodelay true\npersistence false\n',
+            'listener 1883\nallow_anonymous true\nmax_packet_size 6000000\nset_tcp_nodelay true\npersistence false\nsys_interval 1\n',
           target: '/mosquitto/config/mosquitto.conf',
         },
       ])
@@ -43,6 +43,22 @@ describe.skipIf(reason !== undefined)(titled('on Mosquitto', reason), () => {
   afterAll(async () => {
     await fleet?.[Symbol.asyncDispose]();
     await mosquitto?.stop();
+  });
+
+  it('tells how many messages the broker has dropped: a queue of a client that is away was full', async () => {
+    const sleeper = await fleet.client({ clientId: 'sleeper', clean: false, protocolVersion: 4 });
+    await sleeper.subscribeAsync('elsewhere/#', { qos: 1 });
+    await sleeper.endAsync();
+    const { host, port } = fleet.control.addresses.ops;
+    const dropped = async () => {
+      const metrics = await (await fetch(`http://${host}:${port}/metrics`)).text();
+      return Number(/^brink_control_broker_dropped_messages\S* (\d+)$/m.exec(metrics)?.[1]);
+    };
+    expect(await dropped()).toBe(0);
+    const teller = await fleet.client();
+    // Mosquitto keeps 1000 for a client that is away.
+    await Promise.all(Array.from({ length: 1100 }, () => teller.publishAsync('elsewhere/x', 'x', { qos: 1 })));
+    await vi.waitFor(async () => expect(await dropped()).toBe(100), { timeout: 20_000, interval: 100 });
   });
 
   it.each([4, 5] as const)('turns a cat into a command and an ack, for an MQTT %i client', async (protocolVersion) => {

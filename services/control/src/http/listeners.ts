@@ -124,8 +124,6 @@ export function createListeners(d: { clock: Clock; metrics: Metrics }) {
   };
 }
 
-export type Listeners = ReturnType<typeof createListeners>;
-
 export const eventBlock = (event: string, data: unknown) =>
   Buffer.from(`event: ${event}\ndata: ${JSON.stringify(data)}\n\n`);
 export const decisionBlock = (n: number, json: string) => Buffer.from(`id: ${n}\nevent: decision\ndata: ${json}\n\n`);
