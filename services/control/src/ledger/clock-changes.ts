@@ -52,4 +52,3 @@ export function createClockChanges(store: Store, d: { rulebook: Pick<Rulebook, '
     },
   };
 }
-export type ClockChanges = ReturnType<typeof createClockChanges>;

@@ -83,7 +83,6 @@ export function createForgetting(store: Store, d: ForgettingParts) {
     },
   };
 }
-export type Forgetting = ReturnType<typeof createForgetting>;
 
 /** Those that it led to, and those that were meant for it. @param from exclusive */
 function deleteActions(store: Store, device: string, from: number, to: number): number {

@@ -23,7 +23,7 @@ import { LEDGER, openStoreForReading, readHead, storageError } from '../store.ts
 
 // Copies of the ledger that control makes by itself, in backups/ beside it: ledger-<time>.db, and a .json with its hash.
 
-export const BACKUPS = 'backups';
+const BACKUPS = 'backups';
 /** All pages in one step: a snapshot. In several, every write meanwhile makes SQLite begin again. */
 const ONE_STEP = 2 ** 31 - 1;
 
@@ -106,10 +106,6 @@ export function restoreCopy(folder: string, copy: LedgerCopy): boolean {
   syncFile(part);
   renameSync(part, join(folder, LEDGER));
   return true;
-}
-
-export function removeCopies(folder: string): void {
-  prune(join(folder, BACKUPS), 0);
 }
 
 function readCopy(path: string): LedgerCopy[] {

@@ -4,7 +4,7 @@ import { LEDGER } from '../store.ts';
 import { MIRROR } from './mirror.ts';
 
 /** Damaged ledgers are kept here, for whoever wants to look at them. */
-export const DAMAGED = 'damaged';
+const DAMAGED = 'damaged';
 /** Each is as large as the ledger: the oldest goes. */
 const KEPT_MAX = 2;
 const MOVED = [LEDGER, `${LEDGER}-wal`, `${LEDGER}-shm`, 'ledger.sums'];

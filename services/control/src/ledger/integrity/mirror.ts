@@ -152,7 +152,6 @@ export function createMirror(folder: string, from: Mirrored | undefined) {
     },
   };
 }
-export type Mirror = ReturnType<typeof createMirror>;
 
 function slotText(slot: Mirrored): string {
   const body = `${` ${JSON.stringify(slot)}`.padEnd(SLOT_BYTES - 9)}\n`;

@@ -85,14 +85,11 @@ export function createSums(folder: string, db: DatabaseSync) {
   let done = { salt: '', frames: 0 };
   let dueAt = FRAMES_MAX;
 
-  function sum(pages: Iterable<number>): void {
-    const bytes = Buffer.alloc(PAGE_BYTES);
+  /** @param sums of pages that are in the database now */
+  function take(sums: ReadonlyMap<number, number>): void {
     const size = Math.floor(fstatSync(data).size / PAGE_BYTES);
     const touched = new Set<number>();
-    for (const page of pages) {
-      if (page > size || readSync(data, bytes, 0, PAGE_BYTES, (page - 1) * PAGE_BYTES) < PAGE_BYTES) continue;
-      touched.add(setSum(blocks, page, sumOf(bytes)));
-    }
+    for (const [page, sum] of sums) if (page <= size) touched.add(setSum(blocks, page, sum));
     // A vacuum makes the file shorter.
     for (let page = lastSummed(blocks); page > size; page--) touched.add(setSum(blocks, page, NONE));
     writeBlocks(file, blocks, touched);
@@ -114,7 +111,8 @@ export function createSums(folder: string, db: DatabaseSync) {
     try {
       const salt = walSalt(log);
       const from = salt === done.salt ? done.frames : 0;
-      if (frames > from) sum(walPages(log, from, frames, PAGE_BYTES));
+      // From the log: what should stand in the database, whatever the disk made of it.
+      if (frames > from) take(walPages(log, from, frames, PAGE_BYTES, sumOf));
       done = { salt, frames };
     } finally {
       closeSync(log);
@@ -189,8 +187,6 @@ function scrubPages(
   return { next: end >= size ? 0 : end + 1, damaged };
 }
 
-export type Sums = ReturnType<typeof createSums>;
-
 export function removeSums(folder: string): void {
   rmSync(join(folder, SUMS), { force: true });
 }
@@ -198,7 +194,7 @@ export function removeSums(folder: string): void {
 function logPages(folder: string, frames: number): Set<number> {
   const log = openSync(join(folder, 'ledger.db-wal'), 'r');
   try {
-    return walPages(log, 0, frames, PAGE_BYTES);
+    return new Set(walPages(log, 0, frames, PAGE_BYTES, () => 0).keys());
   } finally {
     closeSync(log);
   }

@@ -109,15 +109,28 @@ export function walSalt(file: number): string {
   return readSync(file, salt, 0, 8, 16) === 8 ? salt.toString('hex') : '';
 }
 
-/** The pages of frames `from` (inclusive) to `to` (exclusive), taken as they stand: they are SQLite's own, of now. */
-export function walPages(file: number, from: number, to: number, pageBytes: number): Set<number> {
+/**
+ * The pages of frames `from` (inclusive) to `to` (exclusive), taken as they stand: they are SQLite's own, of now.
+ * @returns for each page what `of` makes of its newest bytes
+ */
+export function walPages<T>(
+  file: number,
+  from: number,
+  to: number,
+  pageBytes: number,
+  of: (bytes: Buffer) => T,
+): Map<number, T> {
   const stride = FRAME_HEADER_BYTES + pageBytes;
   const chunk = Buffer.alloc(stride * FRAMES_AT_ONCE);
-  const pages = new Set<number>();
+  const pages = new Map<number, T>();
   for (let frame = from; frame < to; frame += FRAMES_AT_ONCE) {
     const count = Math.min(FRAMES_AT_ONCE, to - frame);
     readSync(file, chunk, 0, count * stride, HEADER_BYTES + frame * stride);
-    for (let index = 0; index < count; index++) pages.add(chunk.readUInt32BE(index * stride));
+    for (let index = 0; index < count; index++) {
+      const begin = index * stride;
+      const bytes = chunk.subarray(begin + FRAME_HEADER_BYTES, begin + stride);
+      pages.set(chunk.readUInt32BE(begin), of(bytes));
+    }
   }
   return pages;
 }
