@@ -25,9 +25,9 @@ const BOMBS: Record<string, string> = {
   'a billion laughs': `version: 1\nsite:\n${lol(9, 9)}\n`,
   'a quadratic blow-up': `version: 1\nsite:\n  a: &a "${'x'.repeat(100_000)}"\n  b: [${'*a, '.repeat(20_000)}*a]\n`,
   'an alias of itself': 'version: 1\nsite: &s\n  name: *s\n',
-  'two hundred thousand brackets': `site: ${'['.repeat(200_000)}`,
-  'fifty thousand mappings in each other': `site: ${'{a: '.repeat(50_000)}`,
-  'question marks': `site: ${'? '.repeat(80_000)}`,
+  'a hundred thousand brackets': `site: ${'['.repeat(100_000)}`,
+  'thousands of mappings in each other': `site: ${'{a: '.repeat(25_000)}`,
+  'question marks': `site: ${'? '.repeat(40_000)}`,
   'tags of other languages': 'version: 1\nsite: !!python/object/apply:os.system ["touch /tmp/evil"]\n',
   'a merge key': 'version: 1\nsite:\n  <<: { name: other }\n',
   'a key that is a prototype':

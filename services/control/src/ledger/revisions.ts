@@ -5,6 +5,8 @@ import type { Store } from './store.ts';
 
 /** Activations that are remembered; a revision goes with the last activation that speaks of it. */
 const ACTIVATIONS_MAX = 500;
+/** Of all of them together: a site can be large. */
+const BYTES_MAX = 64 * 1024 * 1024;
 
 /**
  * The one that was activated last, or the one named. Order is that of activation, not of the clock: a clock that was put back must not
@@ -49,9 +51,24 @@ export function savePublished(
       o.origin?.how ?? 'files',
       o.origin?.by ?? null,
     );
-  store
-    .sql('DELETE FROM config_activation WHERE id <= (SELECT max(id) FROM config_activation) - ?')
-    .run(ACTIVATIONS_MAX);
+  forgetOldest(store);
+}
+
+/** The newest that fit; the active one, and what was before it, always do. */
+function forgetOldest(store: Store): void {
+  const rows = store
+    .sql(
+      `SELECT id, length(body) + coalesce(length(files), 0) AS bytes FROM config_activation JOIN config_revision USING (revision)
+       ORDER BY id DESC`,
+    )
+    .all();
+  let bytes = 0;
+  const kept = rows.slice(0, ACTIVATIONS_MAX).filter((row, index) => {
+    bytes += Number(row.bytes);
+    return index < 2 || bytes <= BYTES_MAX;
+  });
+  if (kept.length === rows.length) return;
+  store.sql('DELETE FROM config_activation WHERE id < ?').run(Number(kept.at(-1)?.id ?? 0));
   store
     .sql(
       `DELETE FROM config_revision WHERE revision NOT IN (SELECT revision FROM config_activation)
