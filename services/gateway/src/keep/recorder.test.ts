@@ -159,3 +159,20 @@ describe('a recording', () => {
     await recorder.stop();
   });
 });
+
+describe('a device that is forgotten', () => {
+  it('has no recording left, neither one that is being made, and no frame in memory; others keep theirs', async () => {
+    const { dir, ring, recorder, frame, ask, removed } = await setUp();
+    frame(1);
+    frame(1, { device: 'cam-2' });
+    await ask('cam-1.front.k3v9.1.0.pets~done~0');
+    await ask('cam-1.front.k3v9.1.0.pets~open~0', { afterMs: 3000 });
+    const { recording } = await ask('cam-2.front.k3v9.1.0.pets~rule~0', { device: 'cam-2' });
+    ring.forgetDevice('cam-1');
+    expect(await recorder.forgetDevice('cam-1')).toBe(2);
+    expect(await readdir(dir)).toEqual([recording]);
+    expect([ring.holds('cam-1', 'front'), ring.holds('cam-2', 'front')]).toEqual([false, true]);
+    expect(removed).toEqual(['forgotten', 'forgotten']);
+    await recorder.stop();
+  });
+});
