@@ -11,7 +11,7 @@ const Time = z.iso.datetime();
 /** Neither control characters nor such as steer a text unseen; written so that every engine of regular expressions reads it alike. */
 const VISIBLE =
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is kept out
-  /^[^\u0000-\u001f\u007f-\u009f\u00ad\u0600-\u0605\u061c\u06dd\u070f\u08e2\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\uf8ff\ufeff\ufff0-\uffff]+$/u;
+  /^[^\u0000-\u001f\u007f-\u009f\u00ad\u0600-\u0605\u061c\u06dd\u070f\u08e2\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ue000-\uf8ff\ufeff\ufff0-\uffff]+$/u;
 const By = z
   .string()
   .min(1)
