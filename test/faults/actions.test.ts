@@ -41,7 +41,9 @@ it.runIf(long)(
   '(skipped without BRINK_TEST_SIZE=long) what the run above would see: a control that keeps its actions in memory loses some',
   { timeout: 400_000 },
   async () => {
-    const verdict = await judge(WITHOUT, { control: ['test/harness/no-outbox-child.ts'] });
+    const verdict = await judge(WITHOUT, {
+      control: ['--import', './test/harness/no-outbox-preload.ts', 'services/control/src/main.ts'],
+    });
     expect(verdict.lost.length).toBeGreaterThan(0);
   },
 );

@@ -21,7 +21,7 @@ const READY_MS = 60_000;
 /**
  * The four services in processes of their own, that are started again whenever they end: `brink up` gives one up that ends so
  * often.
- * @param o.script another program, with its command line, in place of a service
+ * @param o.script Node's command line in place of that of a service, from the root of the repository
  * @param o.only these services; default all four
  * @param o.site more of the configuration: rules, targets
  */
@@ -47,9 +47,9 @@ export async function startServices(o: {
   function start(name: ServiceName): void {
     if (stopping) return;
     starts.set(name, (starts.get(name) ?? 0) + 1);
-    const [script = SCRIPTS[name], ...args] = o.script?.[name] ?? [];
-    const flags = ['--disable-warning=ExperimentalWarning', join(repository, script)];
-    const child = spawn(process.execPath, [...flags, ...args], {
+    const script = o.script?.[name] ?? [SCRIPTS[name]];
+    const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', ...script], {
+      cwd: repository,
       // Its end is our end, also of a killed test.
       stdio: ['pipe', 'ignore', process.env.BRINK_TEST_LOG === undefined ? 'ignore' : 'inherit'],
       env: {

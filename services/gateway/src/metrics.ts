@@ -287,7 +287,11 @@ export function createKeepMetrics(
     evicted: counter('brink_gateway_kept_evicted_total', 'Frames that are kept no longer: age, or no room', 'reason'),
     skipped: counter('brink_gateway_kept_skipped_total', 'Frames that were not kept: busy, failed, limit', 'reason'),
     recordings: counter('brink_gateway_recordings_ended_total', 'Recordings that were made', 'state'),
-    removed: counter('brink_gateway_recordings_removed_total', 'Recordings that were removed: age, bytes, forgotten', 'reason'),
+    removed: counter(
+      'brink_gateway_recordings_removed_total',
+      'Recordings that were removed: age, bytes, forgotten',
+      'reason',
+    ),
   };
 }
 

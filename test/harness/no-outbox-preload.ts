@@ -1,4 +1,4 @@
-// Control without an outbox: whatever had not ended when it starts is forgotten, as if it had only been in memory.
+// Before control: it is then one without an outbox, whatever had not ended when it starts is forgotten, as if it had only been in memory.
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
@@ -9,4 +9,3 @@ if (existsSync(file)) {
   ledger.exec("UPDATE action SET state = 'cancelled', ended_ms = created_ms, next_ms = NULL WHERE next_ms IS NOT NULL");
   ledger.close();
 }
-await import('../../services/control/src/main.ts');
