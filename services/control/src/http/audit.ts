@@ -1,10 +1,10 @@
 import type { AuditEntry } from '@brink/protocol';
 import type { Clock, Logger } from '@brink/runtime';
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import type { NewAuditEntry } from '../ledger/access.ts';
+import type { NewAuditEntry } from '../ledger/access-rows.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import type { Metrics } from '../metrics.ts';
-import type { Caller } from './guard.ts';
+import type { Caller } from './caller.ts';
 import { rightOf } from './scopes.ts';
 
 const READS = new Set(['GET', 'HEAD', 'OPTIONS']);

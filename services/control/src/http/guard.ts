@@ -1,7 +1,8 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { matchesGlob } from 'node:path';
-import { type AuditEntry, BrinkError, parseUnitId, type Scope } from '@brink/protocol';
+import { BrinkError, parseUnitId, type Scope } from '@brink/protocol';
 import type { FastifyReply, FastifyRequest } from 'fastify';
+import type { Caller } from './caller.ts';
 import { type Right, rightOf } from './scopes.ts';
 import type { Tokens } from './tokens.ts';
 
@@ -23,19 +24,6 @@ const HEADERS = {
 export function secureHeaders(request: FastifyRequest, reply: FastifyReply): void {
   const docs = request.url.startsWith('/docs');
   reply.headers({ ...HEADERS, 'content-security-policy': docs ? CSP_DOCS : CSP, 'x-request-id': request.id });
-}
-
-/** Who asks. */
-export interface Caller {
-  readonly kind: AuditEntry['who']['kind'];
-  /** Of the token. */
-  readonly id?: string;
-  /** Stands in the audit and with what was ordered. */
-  readonly name: string;
-  readonly address: string;
-  readonly scopes: readonly Scope[];
-  /** Names and patterns; undefined: all devices. */
-  readonly devices?: readonly string[] | undefined;
 }
 
 const callers = new WeakMap<object, Caller>();

@@ -4,9 +4,9 @@ import { DatabaseSync } from 'node:sqlite';
 import { BrinkError } from '@brink/protocol';
 import { createTestClock, silentLogger } from '@brink/runtime';
 import { expect, test } from 'vitest';
-import type { NewAuditEntry } from '../ledger/access.ts';
+import type { NewAuditEntry } from '../ledger/access-rows.ts';
 import { openLedger } from '../ledger/ledger.testing.ts';
-import type { Caller } from './guard.ts';
+import type { Caller } from './caller.ts';
 import { createTokens } from './tokens.ts';
 
 const DAY_MS = 86_400_000;

@@ -2,9 +2,9 @@ import { randomBytes, timingSafeEqual } from 'node:crypto';
 import type { Socket } from 'node:net';
 import { BrinkError, type IssuedToken, type NewToken, type Token } from '@brink/protocol';
 import { type Clock, issueToken, type Logger, type Part, type Timer, tokenId } from '@brink/runtime';
-import type { NewTokenRow, TokenRow } from '../ledger/access.ts';
+import type { NewTokenRow, TokenRow } from '../ledger/access-rows.ts';
 import type { Ledger } from '../ledger/ledger.ts';
-import type { Caller } from './guard.ts';
+import type { Caller } from './caller.ts';
 
 const DAY_MS = 86_400_000;
 /** How often it is written down when tokens were used, and looked whether one has expired under an open connection. */

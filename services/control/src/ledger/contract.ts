@@ -1,12 +1,11 @@
 import type { Ack, ActionConfig, ActionRecord, DeviceRecord, PublishedConfiguration } from '@brink/protocol';
 import type { Clock, Logger, Part } from '@brink/runtime';
-import type { AccessChange } from './access.ts';
+import type { AccessChange } from './access-rows.ts';
 import type { ArmingOrder } from './arming.ts';
 import type { LedgerCopy } from './backup/copies.ts';
 import type { MachineTime } from './clock-at-start.ts';
-import type { DevicePatch } from './devices.ts';
 import type { DiskLimits, DiskState, DiskUse } from './disk.ts';
-import type { Testing } from './messages.ts';
+import type { DevicePatch, Testing } from './messages.ts';
 import type {
   AckOutcome,
   Activation,

@@ -7,13 +7,6 @@ import type { Row, Store } from './store.ts';
 const LAST_SEEN_EVERY_MS = 1000;
 const CACHED_MAX = 50_000;
 
-/** What is not given stays; null takes it away. */
-export interface DevicePatch {
-  readonly registered?: boolean | undefined;
-  readonly note?: string | null | undefined;
-  readonly credentials_at?: string | null | undefined;
-}
-
 type Of<K extends Operation['op']> = Operation & { op: K };
 
 /** The devices' rows. Whoever is heard of has one. */

@@ -1,14 +1,25 @@
 import type { Ack, ActionConfig, ActionRecord, PublishedConfiguration } from '@brink/protocol';
-import type { AccessChange } from './access.ts';
+import type { AccessChange } from './access-rows.ts';
 import type { ArmingOrder } from './arming.ts';
 import type { LedgerCopy } from './backup/copies.ts';
 import type { MachineTime } from './clock-at-start.ts';
-import type { DevicePatch } from './devices.ts';
 import type { Activation, AttemptOutcome, FireOrder } from './records.ts';
-import type { HungRule } from './watchdog.ts';
 
 // What the ledger and its two threads say to each other. Outcomes travel as the text they came as: a string is handed
 // over at a fraction of what cloning the object would cost.
+
+/** What is not given stays; null takes it away. */
+export interface DevicePatch {
+  readonly registered?: boolean | undefined;
+  readonly note?: string | null | undefined;
+  readonly credentials_at?: string | null | undefined;
+}
+
+/** A rule whose evaluation did not end. */
+export interface HungRule {
+  readonly rule: string;
+  readonly note: string;
+}
 
 /** One operation of the log. `commit`: JSON texts, and which of them are dead letters. */
 export type Operation =

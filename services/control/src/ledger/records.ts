@@ -17,7 +17,7 @@ import type {
   RuleArming,
   RuleState,
 } from '@brink/protocol';
-import type { AuditQuery, AuditStretch, TokenRow } from './access.ts';
+import type { AuditQuery, AuditStretch, TokenRow } from './access-rows.ts';
 
 /** What the gateway sends: the checked value, and the text it came as (kept, so that it is not written again). */
 export type LedgerItem =

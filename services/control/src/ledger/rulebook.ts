@@ -13,10 +13,11 @@ import {
   ruleContextOf,
 } from '@brink/rules';
 import { type ArmingOrder, armingOf, loadArming, saveArming } from './arming.ts';
+import type { HungRule } from './messages.ts';
 import type { Activation, FireOrder } from './records.ts';
 import { loadPublished, savePublished } from './revisions.ts';
 import type { Store } from './store.ts';
-import { createRuleWatch, type HungRule, type RuleWatch } from './watchdog.ts';
+import { createRuleWatch, type RuleWatch } from './watchdog.ts';
 
 interface DirtyKey {
   readonly rule: string;

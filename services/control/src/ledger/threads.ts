@@ -2,10 +2,10 @@ import { statfsSync } from 'node:fs';
 import { BrinkError } from '@brink/protocol';
 import type { LedgerState } from './condition.ts';
 import type { LedgerConfig, LedgerDeps } from './contract.ts';
-import type { Group, GroupReply, WorkerData } from './messages.ts';
+import type { Group, GroupReply, HungRule, WorkerData } from './messages.ts';
 import { createQueries } from './queries.ts';
 import { createThread } from './thread.ts';
-import { createWatchdog, type HungRule } from './watchdog.ts';
+import { createWatchdog } from './watchdog.ts';
 
 const RETAIN_DAYS = 30;
 const RETAIN_ROWS = 10_000_000;

@@ -2,7 +2,8 @@ import type { BrinkError } from '@brink/protocol';
 import { systemClock } from '@brink/runtime';
 import { describe, expect, it } from 'vitest';
 import { items, openLedger, outcome, published, site } from './ledger.testing.ts';
-import { createRuleWatch, createWatchdog, type HungRule } from './watchdog.ts';
+import type { HungRule } from './messages.ts';
+import { createRuleWatch, createWatchdog } from './watchdog.ts';
 
 const rules = { flap: {}, endless: { when: 'decision.score > 0.5' } };
 const codeOf = (promise: Promise<unknown>) =>

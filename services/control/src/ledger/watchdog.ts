@@ -1,5 +1,6 @@
 import type { BrinkError } from '@brink/protocol';
 import type { Clock, Timer } from '@brink/runtime';
+import type { HungRule } from './messages.ts';
 import type { Thread } from './thread.ts';
 
 // Conditions are bounded before they are run (packages/rules/src/cost.ts), so an evaluation that does not end is a fault
@@ -16,12 +17,6 @@ const RULES_MAX = 4096;
 const COUNT = 0;
 const RULE = 1;
 const HEADER_BYTES = 8;
-
-/** A rule whose evaluation did not end. */
-export interface HungRule {
-  readonly rule: string;
-  readonly note: string;
-}
 
 /** Where the writer says what it is at. */
 export interface RuleWatch {

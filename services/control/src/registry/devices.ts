@@ -6,8 +6,8 @@ import {
   type GatewayReport,
 } from '@brink/protocol';
 import type { Clock, Logger } from '@brink/runtime';
-import type { DevicePatch } from '../ledger/devices.ts';
 import type { Ledger } from '../ledger/ledger.ts';
+import type { DevicePatch } from '../ledger/messages.ts';
 import { APPROVED_MAX, type Approvals } from './approvals.ts';
 import { type CredentialStore, checkDeviceName, isDeviceName } from './credentials.ts';
 

@@ -1,7 +1,7 @@
 import type { Backtest, PublishedConfiguration } from '@brink/protocol';
 import { loadArming } from '../ledger/arming.ts';
 import type { Store } from '../ledger/store.ts';
-import type { BacktestOrder, Concerned } from './backtest.ts';
+import type { BacktestOrder, Concerned } from './order.ts';
 
 type Approximation = Backtest['approximate'][number];
 

@@ -9,8 +9,9 @@ import { FIRST_MS, items, openLedger, outcome, published, site } from '../ledger
 import { savePublished } from '../ledger/revisions.ts';
 import { decisionOf } from '../ledger/rows.ts';
 import { openStore, openStoreForReading, type Store } from '../ledger/store.ts';
-import { type BacktestLimits, type BacktestOrder, runBacktest } from './backtest.ts';
+import { type BacktestLimits, runBacktest } from './backtest.ts';
 import { createBacktests } from './backtests.ts';
+import type { BacktestOrder } from './order.ts';
 
 const LONG = process.env['BRINK_TEST_SIZE'] === 'long';
 /** Each is several commits to the disk. */

@@ -3,17 +3,7 @@ import { compileRules, ruleContextOf } from '@brink/rules';
 import type { Row, Store } from '../ledger/store.ts';
 import { approximations } from './approximations.ts';
 import { createComparison } from './comparison.ts';
-
-export interface BacktestOrder {
-  readonly before: PublishedConfiguration;
-  readonly after: PublishedConfiguration;
-  /** Names; default: all that differ. */
-  readonly rules?: readonly string[] | undefined;
-  readonly sinceMs: number;
-  readonly untilMs: number;
-  /** Differences that are listed. */
-  readonly listed: number;
-}
+import type { BacktestOrder, Concerned } from './order.ts';
 
 export interface BacktestLimits {
   /** Running numbers that one statement looks at: none holds the WAL back for long. */
@@ -60,13 +50,6 @@ export function runBacktest(store: Store, order: BacktestOrder, limits: Backtest
     approximate: approximations(store, { order, concerned, warmUpMs, firstMs: read.firstMs }),
     took_ms: Math.round(performance.now() - started),
   };
-}
-
-/** A rule that is tried: as it is, as it would be, or both. */
-export interface Concerned {
-  readonly rule: string;
-  readonly change: Backtest['rules'][number]['change'];
-  readonly configs: readonly RuleConfig[];
 }
 
 function concernedRules({ before, after, rules }: BacktestOrder): Concerned[] {

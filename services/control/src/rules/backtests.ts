@@ -1,6 +1,7 @@
 import { type Backtest, BrinkError } from '@brink/protocol';
 import type { Clock } from '@brink/runtime';
-import type { BacktestLimits, BacktestOrder } from './backtest.ts';
+import type { BacktestLimits } from './backtest.ts';
+import type { BacktestOrder } from './order.ts';
 import { inThread } from './thread.ts';
 
 /** Beyond its own limit of time: a condition hangs. */

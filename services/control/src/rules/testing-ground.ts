@@ -9,8 +9,8 @@ import type { Clock } from '@brink/runtime';
 import type { ConfigurationKeeper } from '../configuration/active.ts';
 import type { ModelsOnDisk } from '../configuration/crosschecks.ts';
 import type { Ledger } from '../ledger/ledger.ts';
-import type { BacktestOrder } from './backtest.ts';
 import type { Backtests } from './backtests.ts';
+import type { BacktestOrder } from './order.ts';
 import { inThread, type Tried } from './thread.ts';
 
 export interface TestingDeps {

@@ -10,7 +10,8 @@ import type { Clock } from '@brink/runtime';
 import type { ModelsOnDisk } from '../configuration/crosschecks.ts';
 import { type ConfigProblem, configError } from '../configuration/problems.ts';
 import type { SourceFile } from '../configuration/sources.ts';
-import type { BacktestLimits, BacktestOrder } from './backtest.ts';
+import type { BacktestLimits } from './backtest.ts';
+import type { BacktestOrder } from './order.ts';
 
 // Rules that somebody sends, and runs over all that is stored, get a thread for themselves: whatever they take, commits, reads and
 // HTTP go on beside it, and what does not end is ended.
