@@ -1,4 +1,4 @@
-import { type ActionState, createTopics, type FleetStatus, type Topics } from '@brink/protocol';
+import { type ActionState, createTopics, type FleetStatus } from '@brink/protocol';
 import {
   type Clock,
   createLinkMetrics,
@@ -6,10 +6,8 @@ import {
   createMqttMetrics,
   createOps,
   createRegistry,
-  type DataFolder,
   type LinkAddress,
   type Logger,
-  openDataFolder,
   type Part,
   startAll,
   stopAll,
@@ -37,13 +35,12 @@ import { createLedger } from './ledger/ledger.ts';
 import { createMetrics } from './metrics.ts';
 import { boundModels } from './models/bound.ts';
 import { createModelUploads } from './models/uploads.ts';
+import { inDataFolder, unawaited } from './parts.ts';
 import { createRecordings } from './recordings/recordings.ts';
 import { createApprovals } from './registry/approvals.ts';
-import { type CredentialStore, createNoCredentials } from './registry/credentials.ts';
+import { credentialsFor } from './registry/credential-store.ts';
 import { createDevices } from './registry/devices.ts';
-import { createDynsec, type Dynsec } from './registry/dynsec.ts';
-import { createDynsecCredentials } from './registry/dynsec-credentials.ts';
-import { createFileCredentials } from './registry/file-credentials.ts';
+import { createDynsec } from './registry/dynsec.ts';
 import { createForeignRights } from './registry/foreign-rights.ts';
 import { createForgetDevice } from './registry/forget.ts';
 import { createOnline } from './registry/online.ts';
@@ -358,35 +355,5 @@ function fleetStatus(instance: string, ground: Ground, configuration: Configurat
   };
 }
 
-function credentialsFor(o: ControlConfig, topics: Topics, dynsec: Dynsec | undefined): CredentialStore {
-  if (dynsec !== undefined) return createDynsecCredentials({ topics }, { dynsec });
-  return o.devicesFile === undefined ? createNoCredentials() : createFileCredentials(o.devicesFile);
-}
-
 /** Stands in /readyz and the status until somebody has taken note. */
 const lossOf = (damage: string) => `E_STORAGE_CORRUPT: ${damage}; taken note of by \`brink damage accept\``;
-
-/** One control per data folder. */
-function inDataFolder(path: string): Part {
-  let folder: DataFolder | undefined;
-  return {
-    async start() {
-      folder = await openDataFolder(path);
-    },
-    async stop() {
-      await folder?.release();
-    },
-  };
-}
-
-function unawaited(part: Part, logger: Logger): Part {
-  return {
-    start(signal) {
-      part.start(signal).catch((error: unknown) => {
-        if (!signal.aborted) logger.debug({ err: error }, 'stopped before it was connected');
-      });
-      return Promise.resolve();
-    },
-    stop: () => part.stop(),
-  };
-}
