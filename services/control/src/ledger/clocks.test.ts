@@ -96,7 +96,7 @@ describe('a clock that was set while control was down', () => {
     const clock = twoClocks();
     const machine = () => ({ machine: '', upMs: 0 });
     const { ledger } = await openLedger({ folder, clock, machine });
-    await ledger.configure(published(site({ flap: { does: alarm } })));
+    await ledger.configure(published(site({ flap: { does: alarm }, held: { does: alarm, for: { ms: 10_000 } } })));
     await ledger.commit(items(outcome(1, { received_ms: clock.now() })));
     await ledger.stop();
     clock.set(-DAY_MS);
@@ -104,6 +104,8 @@ describe('a clock that was set while control was down', () => {
     const { actions } = await opened.ledger.lease(lease);
     expect(actions).toHaveLength(1);
     expect((actions[0]?.expires_ms ?? 0) - clock.now()).toBeLessThanOrEqual(30_000);
+    const due = (await opened.ledger.read.ruleStates('held'))[0]?.keys[0]?.due ?? '';
+    expect(Date.parse(due) - clock.now()).toBeLessThanOrEqual(10_000);
   });
 });
 

@@ -13,7 +13,9 @@ export function createWriter(store: Store, config: WorkerData, integrity: Integr
   const { rulebook, units, seen, outbox } = parts;
   const { attempt } = createTransactions(store, parts, config, integrity);
   const room = createRoom(store, config.folder, () => integrity.checkpoint('truncate'), config.testing.ballastBytes);
-  function apply({ operations, nowMs, full }: Group): Done {
+  let owedMs = 0;
+
+  function apply({ operations, nowMs, full }: Pick<Group, 'operations' | 'nowMs' | 'full'>): Done {
     if (!room.short) {
       try {
         return attempt(operations, nowMs, full);
@@ -41,6 +43,15 @@ export function createWriter(store: Store, config: WorkerData, integrity: Integr
     return { results, made: done.made };
   }
 
+  /** What could not be written down for want of room is still owed, and comes before anything else. */
+  function moveClock(setMs: number, nowMs: number, why: string): void {
+    owedMs += setMs;
+    if (owedMs === 0) return;
+    const clock: Operation = { op: 'clock', shiftMs: owedMs, why };
+    const [result] = apply({ operations: [clock], nowMs, full: true }).results;
+    if (result !== undefined && 'value' in result) owedMs = 0;
+  }
+
   /** Between transactions: what a checkpoint or a deletion made room for is found out at once. */
   function lookAround(operations: readonly Operation[], results: Results): void {
     for (const [index, operation] of operations.entries()) {
@@ -55,22 +66,19 @@ export function createWriter(store: Store, config: WorkerData, integrity: Integr
     start(clockSetMs = 0): string[] {
       if (config.testing.dropUniqueKey) store.db.exec('DROP INDEX IF EXISTS decision_unit');
       if (config.testing.pagesMax) store.db.exec(`PRAGMA max_page_count = ${config.testing.pagesMax}`);
-      if (clockSetMs !== 0) {
-        const why = 'the clock was set while control was down';
-        attempt([{ op: 'clock', shiftMs: clockSetMs, why }], config.nowMs, true);
-      }
-      outbox.recover();
+      const { hung = [], nowMs } = config;
       parts.keeping.configure(loadPublished(store)?.configuration);
       const warning = rulebook.restore();
-      const { hung = [], nowMs } = config;
+      // After that: the times of the rules move along as well.
+      moveClock(clockSetMs, nowMs, 'the clock was set while control was down');
+      outbox.recover();
       if (hung.length > 0) attempt([{ op: 'rest', hung }], nowMs, true);
       return warning === undefined ? [] : [warning];
     },
     apply(group: Group): GroupReply {
       const started = performance.now();
       const { shiftMs, nowMs } = group;
-      if (shiftMs !== 0 && config.testing.ignoreClock !== true)
-        attempt([{ op: 'clock', shiftMs, why: 'the clock was set' }], nowMs, true);
+      if (config.testing.ignoreClock !== true) moveClock(shiftMs, nowMs, 'the clock was set');
       const { results, made } = apply(group);
       const commitMs = performance.now() - started;
       lookAround(group.operations, results);
