@@ -124,6 +124,23 @@ describe.skipIf(!MAY_MOUNT)(`${SKIPPED}a disk that somebody else fills`, () => {
     expect((await ledger.read.counts()).reduce((sum, { decided }) => sum + decided, 0)).toBe(committed + 501);
   });
 
+  it('while control was down keeps nobody from reading, nor from settling what is there', async () => {
+    const folder = await smallDisk('24m');
+    const disk = { fullPercent: 100, lowPercent: 100, spareBytes: 0 };
+    const { ledger } = await openLedger({ folder, disk });
+    await ledger.configure(published(site()));
+    await ledger.commit(items(outcome(1, { received_ms: Date.now() })));
+    await vi.waitFor(() => expect(existsSync(join(folder, 'ledger.ballast'))).toBe(true), { timeout: 5000 });
+    await ledger.stop();
+    fill(folder);
+    await using opened = await openLedger({ folder, disk });
+    expect((await opened.ledger.read.decisions({ limit: 1 })).items[0]?.n).toBe(1);
+    expect((await opened.ledger.lease({ limit: 1, leaseMs: 1000 })).actions).toHaveLength(1);
+    await vi.waitFor(() => expect(opened.ledger.problem).toContain('E_STORAGE_FULL'), { timeout: 5000 });
+    rmSync(join(folder, 'other'));
+    await vi.waitFor(() => expect(opened.ledger.problem).toBeUndefined(), { timeout: 5000, interval: 50 });
+  });
+
   it('is not survived without a ballast: the negative control', async () => {
     const folder = await smallDisk('8m');
     const disk = { fullPercent: 100, lowPercent: 100, spareBytes: 0 };

@@ -1,3 +1,4 @@
+import { existsSync, statfsSync } from 'node:fs';
 import { join } from 'node:path';
 import { BrinkError } from '@brink/protocol';
 import { createBallast } from '@brink/runtime/ballast';
@@ -15,6 +16,17 @@ const TAKES_IN: ReadonlySet<Operation['op']> = new Set(['commit', 'order']);
 
 export const takesIn = ({ op }: Operation) => TAKES_IN.has(op);
 
+const BALLAST = 'ledger.ballast';
+/** A log and its index need so many bytes to be opened. */
+const OPEN_BYTES = 4 * 1024 * 1024;
+
+/** On a disk that is full the ledger could not even be opened for reading: the room that was kept for that goes first. */
+export function makeRoomToOpen(folder: string): void {
+  if (!existsSync(join(folder, BALLAST))) return;
+  const { bavail, bsize } = statfsSync(folder);
+  if (bavail * bsize < OPEN_BYTES) createBallast(join(folder, BALLAST)).release();
+}
+
 /**
  * What is done about a full disk: nothing new is taken in, and the ballast goes, so that what is there can be settled and
  * deleted. Runs between transactions.
@@ -22,7 +34,7 @@ export const takesIn = ({ op }: Operation) => TAKES_IN.has(op);
  * @param ballastBytes for tests
  */
 export function createRoom(store: Store, folder: string, truncate: () => void, ballastBytes?: number) {
-  const ballast = createBallast(join(folder, 'ledger.ballast'), ballastBytes);
+  const ballast = createBallast(join(folder, BALLAST), ballastBytes);
   let short = false;
 
   function probe(): void {

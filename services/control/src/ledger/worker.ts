@@ -6,6 +6,7 @@ import { createIntegrity } from './integrity/integrity.ts';
 import { openSound } from './integrity/recovery.ts';
 import type { Answer, CopyMade, Group, NotReady, Operation, Query, Ready, WorkerData } from './messages.ts';
 import { createReader } from './reader.ts';
+import { makeRoomToOpen } from './room.ts';
 import { openStoreForReading, storageError } from './store.ts';
 import { createWriter } from './writer.ts';
 
@@ -27,6 +28,7 @@ if (port !== null) {
 type Port = NonNullable<typeof port>;
 
 async function write(port: Port): Promise<void> {
+  makeRoomToOpen(config.folder);
   const opened = await openSound(config.folder, { nowMs: config.nowMs, deep: config.deep === true });
   const { store } = opened;
   const integrity = createIntegrity(config.folder, opened, config.nowMs);
