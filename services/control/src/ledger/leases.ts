@@ -44,6 +44,8 @@ function fresh(context: OutboxContext, outlet: string, o: LeaseOptions, nowMs: n
   const rows: Row[] = [];
   for (const row of due.all(outlet, nowMs, o.limit + ENDED_AT_ONCE_MAX) as Row[]) {
     if (rows.length === o.limit) break;
+    // More of them expired at once than one lease ends: the next one does.
+    if (Number(row.expires_ms) <= nowMs) continue;
     if (isLeftOver(context, row, nowMs)) suppress(context, row, nowMs);
     else if (mayBeAcked(row, o.holdUntilMs, nowMs)) postpone(context, row, o.holdUntilMs);
     else rows.push(row);
@@ -84,7 +86,7 @@ function expire(context: OutboxContext, nowMs: number): void {
     .sql('SELECT * FROM action WHERE expires_ms <= ? AND next_ms IS NOT NULL ORDER BY expires_ms LIMIT ?')
     .all(nowMs, ENDED_AT_ONCE_MAX) as Row[];
   for (const found of over) {
-    const row = loseAttempt(context, found);
+    const row = loseAttempt(context, found, nowMs);
     const how = row.sent === 0 ? 'before it could be sent' : 'before an ack came';
     const last =
       row.error_code === null ? '' : `; the last attempt: ${String(row.error_code)}: ${String(row.error_detail)}`;
@@ -105,12 +107,20 @@ function suppress(context: OutboxContext, row: Row, nowMs: number): void {
 }
 
 /** An attempt whose fate nobody wrote down may have reached the device: it counts as sent. */
-function loseAttempt(context: OutboxContext, row: Row): Row {
+function loseAttempt(context: OutboxContext, row: Row, nowMs: number): Row {
   if (row.state !== 'leased') return row;
   context.store
     .sql("UPDATE attempt SET result = 'lost' WHERE action = ? AND attempt = ? AND result = 'open'")
     .run(row.row as number, row.attempts as number);
-  return markSent(context, row);
+  return markSent(context, row, leasedMsOf(context, row, nowMs));
+}
+
+/** When its last attempt began: it left no earlier. undefined: there was none. @param nowMs a clock that was set back is believed */
+export function leasedMsOf({ store }: OutboxContext, row: Row, nowMs: number): number | undefined {
+  const found = store
+    .sql('SELECT leased_ms FROM attempt WHERE action = ? AND attempt = ?')
+    .get(row.row as number, row.attempts as number);
+  return found === undefined ? undefined : Math.min(Number(found.leased_ms), nowMs);
 }
 
 /** @param nowMs where it is known when: its rule's cooldown counts from then */
@@ -123,7 +133,7 @@ function markSent(context: OutboxContext, row: Row, nowMs?: number): Row {
 
 /** Written down before it is made: a crash in between leaves a trace. */
 function leaseRow(context: OutboxContext, found: Row, nowMs: number, leaseMs: number): LeasedAction {
-  const row = loseAttempt(context, found);
+  const row = loseAttempt(context, found, nowMs);
   const attempt = Number(row.attempts) + 1;
   const expiresMs = Number(row.expires_ms);
   const leasedUntilMs = Math.min(nowMs + leaseMs, expiresMs);

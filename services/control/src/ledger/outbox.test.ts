@@ -139,6 +139,22 @@ describe('an action', () => {
     expect((await opened.ledger.read.action(id(1)))?.ack?.status).toBe(200);
   });
 
+  it('that expired is never handed out, however many expired with it', async () => {
+    const mqtt = (expires_ms: number) => [{ mqtt: { topic: 'zigbee2mqtt/lamp', payload: 'ON', expires_ms } }];
+    await using opened = await openSite({ flap: { does: mqtt(1000) } });
+    const cats = Array.from({ length: 520 }, (_, at) => cat(2 * at + 1, { received_ms: FIRST_MS + 2 * at }));
+    const dogs = Array.from({ length: 520 }, (_, at) => ({ ...dog(2 * at + 2), received_ms: FIRST_MS + 2 * at + 1 }));
+    const mixed = cats.flatMap((seen, at) => [seen, dogs[at] as typeof seen]);
+    await opened.ledger.commit(items(...mixed));
+    expect(await opened.ledger.read.actionCounts()).toEqual({ pending: 520 });
+    opened.clock.shift(2000);
+    const first = await opened.ledger.lease(lease);
+    expect(first.actions).toEqual([]);
+    expect(first.nextDueMs).toBeLessThanOrEqual(opened.clock.now());
+    expect((await opened.ledger.lease(lease)).actions).toEqual([]);
+    expect(await opened.ledger.read.actionCounts()).toEqual({ expired: 520 });
+  });
+
   it('can be ordered and cancelled by a person', async () => {
     await using opened = await openSite({});
     const command = { device: 'feeder-1', name: 'open', args: {}, expires_ms: 1000, ack: 'required' as const };
@@ -169,6 +185,21 @@ describe('the cooldown', () => {
     const movedMs = Date.parse((await until()) ?? '') - (FIRST_MS + 1 + 60_000);
     expect(movedMs).toBeGreaterThanOrEqual(4000);
     expect(movedMs).toBeLessThan(20_000);
+  });
+
+  it('counts from then where its ack is heard before it is written down as sent, and where nobody wrote it down', async () => {
+    const until = async (opened: Awaited<ReturnType<typeof openSite>>) =>
+      Date.parse((await opened.ledger.read.ruleStates('flap'))[0]?.keys[0]?.cooldown_until ?? '') - FIRST_MS - 60_001;
+    for (const how of ['acked', 'lost'] as const) {
+      await using opened = await openSite(cooled);
+      await opened.ledger.commit(items(cat(1)));
+      opened.clock.shift(4000);
+      await opened.ledger.lease({ limit: 1, leaseMs: 1000 });
+      if (how === 'acked') await opened.ledger.ack('feeder-1', { key: id(1), status: 200 });
+      opened.clock.shift(1001);
+      await opened.ledger.lease({ limit: 1, leaseMs: 1000 });
+      expect(await until(opened), how).toBeGreaterThanOrEqual(4000);
+    }
   });
 
   it('holds back what follows an action that was sent', async () => {

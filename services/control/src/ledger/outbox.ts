@@ -1,6 +1,6 @@
 import { type Ack, type ActionConfig, type ActionRecord, BrinkError } from '@brink/protocol';
 import type { EmittedAction } from '@brink/rules';
-import { leaseActions, recoverLeases, settleAttempt } from './leases.ts';
+import { leaseActions, leasedMsOf, recoverLeases, settleAttempt } from './leases.ts';
 import { endAction, findAction, insertAction, lifeMsOf, type OutboxContext, tellRule } from './outbox-rows.ts';
 import type { AckOutcome, AttemptOutcome } from './records.ts';
 import { actionRecord } from './rows.ts';
@@ -41,7 +41,8 @@ function acknowledge(context: OutboxContext, device: string, ack: Ack, nowMs: nu
   if (row.state === 'acked') return 'acked';
   // Sent, and no ack was asked for: that end is completed by an ack, every other one stands.
   if (row.ended_ms !== null && row.state !== 'sent') return 'late';
-  tellRule(context, row, 'acked');
+  // It may come before its attempt is written down as sent.
+  tellRule(context, row, 'acked', leasedMsOf(context, row, nowMs));
   if (ack.status >= 400) {
     const detail = `${device} answered ${ack.status}${ack.error === undefined ? '' : `: ${ack.error}`}`;
     endAction(context, { ...row, sent: 1 }, { state: 'dead', nowMs, code: 'E_ACTION_REFUSED', detail });
