@@ -6,14 +6,21 @@ const UNDER_WAY_MS = 60_000;
 /** So long a clock that was set forward is not believed where rows are deleted by age: it may be set back. */
 const DOUBT_MS = 86_400_000;
 
+interface Change {
+  readonly id: number;
+  readonly shiftMs: number;
+  /** By the monotonic clock, which begins anew with the process: negative where it was before. */
+  readonly at: number;
+}
+
 /**
  * The wall clock was set: deadlines move along, so that what has a second to go still has it. Times that say when something
  * happened stay as they were written.
  */
 export function createClockChanges(store: Store, d: { rulebook: Pick<Rulebook, 'shift'>; monotonic: () => number }) {
-  let changes: { readonly shiftMs: number; readonly at: number }[] = [];
+  let changes: readonly Change[] = [];
 
-  function recent(withinMs: number): readonly { readonly shiftMs: number }[] {
+  function recent(withinMs: number): readonly Change[] {
     const now = d.monotonic();
     changes = changes.filter(({ at }) => now - at < DOUBT_MS);
     return changes.filter(({ at }) => now - at < withinMs);
@@ -33,7 +40,21 @@ export function createClockChanges(store: Store, d: { rulebook: Pick<Rulebook, '
       store
         .sql("INSERT INTO event (at_ms, kind, detail, accepted_ms) VALUES (?1, 'clock', ?2, ?1)")
         .run(nowMs, `${why}, by ${shiftMs / 1000} s; deadlines moved along`);
-      changes.push({ shiftMs, at: d.monotonic() });
+      const id = 1 + (changes.at(-1)?.id ?? 0);
+      changes = [...recent(DOUBT_MS), { id, shiftMs, at: d.monotonic() }];
+      save(store, changes, nowMs - d.monotonic());
+    },
+
+    /** What was doubted when the ledger was closed still is: a restart makes no clock right. */
+    restore(nowMs: number): void {
+      const aheadMs = nowMs - d.monotonic();
+      changes = load(store).map(({ id, shiftMs, atMs }) => ({ id, shiftMs, at: atMs - aheadMs }));
+    },
+
+    /** After a ROLLBACK. */
+    forget(): void {
+      const written = new Set(load(store).map(({ id }) => id));
+      changes = changes.filter(({ id }) => written.has(id));
     },
 
     /** Rule time of a decision. One that was under way when the clock was set carries the time before. */
@@ -51,4 +72,26 @@ export function createClockChanges(store: Store, d: { rulebook: Pick<Rulebook, '
       return nowMs - Math.max(0, forward);
     },
   };
+}
+
+const KEY = 'clock_changes';
+
+interface Kept {
+  readonly id: number;
+  readonly shiftMs: number;
+  /** By the wall clock as it was set last. */
+  readonly atMs: number;
+}
+
+/** @param aheadMs how far the wall clock is ahead of the monotonic one */
+function save(store: Store, changes: readonly Change[], aheadMs: number): void {
+  const kept = changes.map(({ id, shiftMs, at }): Kept => ({ id, shiftMs, atMs: Math.round(at + aheadMs) }));
+  store
+    .sql('INSERT INTO meta VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value')
+    .run(KEY, JSON.stringify(kept));
+}
+
+function load(store: Store): Kept[] {
+  const text = store.sql('SELECT value FROM meta WHERE key = ?').get(KEY)?.value;
+  return JSON.parse(String(text ?? '[]')) as Kept[];
 }

@@ -109,6 +109,22 @@ describe('a clock that was set while control was down', () => {
   });
 });
 
+it('a clock that was set on is doubted after a restart too: nothing is deleted by age on its word', async () => {
+  const clock = twoClocks();
+  const machine = () => ({ machine: 'a', upMs: Math.round(clock.monotonic()) });
+  const { ledger } = await openLedger({ folder, clock, machine, retainDays: 1 });
+  await ledger.configure(published(site({})));
+  await ledger.commit(items(outcome(1, { received_ms: clock.now() })));
+  clock.set(100 * DAY_MS);
+  await ledger.look();
+  await ledger.stop();
+  clock.pass(HOUR_MS);
+  await using opened = await openLedger({ folder, clock, retainDays: 1 });
+  expect(await opened.ledger.retain(100)).toEqual({ deleted: 0 });
+  clock.pass(DAY_MS);
+  expect(await opened.ledger.retain(100)).toEqual({ deleted: 1 });
+});
+
 it('time that passes is no clock that was set', async () => {
   const clock = twoClocks();
   await using opened = await openLedger({ folder, clock });

@@ -58,6 +58,7 @@ export function createParts(store: Store, config: WorkerData) {
     { flush() {}, forget: access.forget },
     { flush() {}, forget: forgetting.forget },
     { flush() {}, forget: outbox.forget },
+    { flush() {}, forget: clocks.forget },
     { flush() {}, forget: () => keeping.configure(loadPublished(store)?.configuration) },
   ];
   return {

@@ -69,6 +69,7 @@ export function createWriter(store: Store, config: WorkerData, integrity: Integr
       const { hung = [], nowMs } = config;
       parts.keeping.configure(loadPublished(store)?.configuration);
       const warning = rulebook.restore();
+      parts.clocks.restore(nowMs);
       // After that: the times of the rules move along as well.
       moveClock(clockSetMs, nowMs, 'the clock was set while control was down');
       outbox.recover();
