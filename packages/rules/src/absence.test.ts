@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { play, rule, shut, T0 } from './engine.testing.ts';
+import { decision, play, rule, shut, T0 } from './engine.testing.ts';
 
 const silent = (change: Record<string, unknown> = {}) =>
   rule({ when: undefined, absent_ms: 60_000, on_release: [shut], ...change });
@@ -80,6 +80,29 @@ describe('silence', () => {
     const [action] = flap.run({ kind: 'tick', dueMs: T0 + 86_400_000, nowMs: T0 + 86_400_000 });
     expect(action).toMatchObject({ fate: 'suppressed', error: { code: 'E_ACTION_STALE' } });
     expect(flap.see(86_400_001, 'cat')).toEqual([]);
+  });
+
+  it('that was noted too late is told when it lasts as long again', () => {
+    const flap = play(silent({ on_release: [shut] }));
+    flap.see(0, 'cat');
+    const day = 86_400_000;
+    expect(flap.tick(day)).toHaveLength(1);
+    expect(flap.tick(day + 59_999)).toEqual([]);
+    const [told, ...more] = flap.run({ kind: 'tick', dueMs: T0 + day + 60_000, nowMs: T0 + day + 60_100 });
+    expect([told?.fate, told?.decision, more]).toEqual(['pending', 'cam-1.front.k3v9.1.0.pets', []]);
+    expect(flap.tick(2 * day)).toEqual([]);
+    expect(flap.see(2 * day + 1, 'cat')).toHaveLength(1);
+  });
+
+  it('whose end came too late is ended by the next decision', () => {
+    const flap = play(silent({ on_release: [shut] }));
+    flap.see(0, 'cat');
+    expect(flap.tick(60_000)).toHaveLength(1);
+    const late = decision(2, 70_000);
+    const [end] = flap.run({ kind: 'decision', decision: late, receivedMs: T0 + 70_000, nowMs: T0 + 90_000 });
+    expect(end?.fate).toBe('suppressed');
+    expect(flap.see(91_000, 'cat')).toHaveLength(1);
+    expect(flap.see(92_000, 'cat')).toEqual([]);
   });
 
   it('is watched on, and not for a day too long, when the clock is set back by a day', () => {

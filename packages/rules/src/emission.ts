@@ -73,22 +73,28 @@ export function settle(
     variables,
     ...(timerDueMs === undefined ? {} : { timerDueMs }),
   };
+  const stale = context.nowMs - (timerDueMs ?? trigger.receivedMs) > rule.config.stale_ms_max;
   if (fired === 'on_release') {
     const { emitted, ...rest } = after;
-    if (emitted === true) emit(context, 'on_release', rule.onRelease, emission);
-    return rest;
+    if (emitted !== true) return rest;
+    emit(context, 'on_release', rule.onRelease, emission);
+    // Still to be undone: a decision in time makes up for it.
+    return stale && rule.onRelease.length > 0 ? after : rest;
   }
-  const { emitted: _, ...rest } = after;
-  if (isCooling(rest.cooldown, atMs)) return rest;
+  if (isCooling(after.cooldown, atMs)) return after;
   const pending = emit(context, 'then', rule.then, emission);
-  const ageMs = context.nowMs - (timerDueMs ?? trigger.receivedMs);
-  if (ageMs > rule.config.stale_ms_max) return { ...rest, missed: true };
-  if (pending.length === 0) return rest;
-  if (rule.config.cooldown_ms === 0) return { ...rest, emitted: true };
+  if (stale) return { ...after, missed: true, ...watchAnew(context, trigger) };
+  if (pending.length === 0) return after;
+  if (rule.config.cooldown_ms === 0) return { ...after, emitted: true };
   const untilMs = atMs + rule.config.cooldown_ms;
   const open = pending.map(({ id }) => id);
   const reservedMs = untilMs + UNSENT_MS_MAX;
-  return { ...rest, emitted: true, cooldown: { untilMs, emittedMs: context.nowMs, reservedMs, open, sent: false } };
+  return { ...after, emitted: true, cooldown: { untilMs, emittedMs: context.nowMs, reservedMs, open, sent: false } };
+}
+
+/** Silence brings no decision that could make up for it. If it lasts as long again, from when somebody looked, that is told. */
+function watchAnew({ rule: { absentMs }, nowMs }: Context, trigger: Trigger): Pick<KeyState, 'dueMs' | 'trigger'> {
+  return absentMs === undefined ? {} : { dueMs: nowMs + absentMs, trigger };
 }
 
 /** A cooldown that has not begun, because nothing could be sent yet, silences a key for so much longer and no more. */

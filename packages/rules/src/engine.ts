@@ -9,6 +9,7 @@ import {
   type Arming,
   type Cooldown,
   type EngineState,
+  emptyMemory,
   emptyState,
   type KeyState,
   memoryOf,
@@ -160,7 +161,7 @@ function judge(
 ): { state: KeyState; seen: Observation } {
   const { rule } = context;
   const { quorum, releaseWhen, absentMs } = rule;
-  const active = now.state === 'active' || now.state === 'releasing';
+  const active = now.state === 'active' || now.state === 'releasing' || now.emitted === true;
   const decision = variables.decision as Decision;
   // That something came is noted at any time of day.
   const open = absentMs !== undefined || rule.window?.holdsAt(receivedMs) !== false;
@@ -298,8 +299,8 @@ function makeRoom({ state, rule, effects }: Context): boolean {
 function idlest(keys: Readonly<Record<string, KeyState>>): string[] {
   const idle: { key: string; atMs: number }[] = [];
   for (const key in keys) {
-    const { state, sinceMs, cooldown } = keys[key] as KeyState;
-    if (state === 'idle') idle.push({ key, atMs: Math.max(sinceMs, cooldown?.untilMs ?? 0) });
+    const { state, sinceMs, cooldown, emitted } = keys[key] as KeyState;
+    if (state === 'idle' && emitted !== true) idle.push({ key, atMs: Math.max(sinceMs, cooldown?.untilMs ?? 0) });
   }
   idle.sort((a, b) => a.atMs - b.atMs || (a.key < b.key ? -1 : 1));
   return idle.slice(0, KEYS_AT_ONCE).map(({ key }) => key);
@@ -324,7 +325,7 @@ function forgetRule(state: EngineState, rule: string, why: string, effects: Effe
   const memory = memoryOf(state, rule);
   for (const key of Object.keys(memory.keys)) effects.push({ kind: 'save', rule, key, state: undefined });
   state.timers = state.timers.filter(([, name]) => name !== rule);
-  Object.assign(memory, { keys: {}, size: 0, errors: memory.errors + 1, lastError: why });
+  Object.assign(memory, emptyMemory(), { errors: memory.errors + 1, lastError: why });
   effects.push({ kind: 'health', rule });
 }
 

@@ -18,7 +18,7 @@ export type Observation =
       readonly kind: 'decision';
       readonly atMs: number;
       readonly holds: boolean;
-      /** Whether the release condition holds; only asked while active or releasing. */
+      /** Whether the release condition holds; only asked while there is something to release. */
       readonly releases: boolean;
       /** Not older than stale_ms_max: what it leads to is sent. */
       readonly fresh: boolean;
@@ -48,7 +48,7 @@ export function step(rule: MachineRule, before: KeyState, seen: Observation): St
   switch (before.state) {
     case 'idle':
     case 'arming':
-      return arm(rule, counted, seen);
+      return undoing(before, seen, arm(rule, counted, seen));
     case 'active':
       if (before.missed && seen.holds && seen.fresh) return makeUp(before, seen);
       if (!seen.releases) return { after: before, fired: undefined };
@@ -62,12 +62,20 @@ export function step(rule: MachineRule, before: KeyState, seen: Observation): St
   }
 }
 
+/** What `then` did still stands, since the release was suppressed as too old: a decision in time that says the same makes up for it. */
+function undoing({ emitted }: KeyState, seen: Seen, stepped: Step): Step {
+  if (emitted !== true || stepped.fired !== undefined || !seen.releases || !seen.fresh) return stepped;
+  return { after: stepped.after, fired: 'on_release', trigger: seen.trigger() };
+}
+
 function onTimer(rule: MachineRule, before: KeyState, dueMs: number): Step {
   const trigger = before.trigger;
   if (before.state === 'releasing') return release(before, dueMs, trigger);
   if (rule.window?.holdsAt(dueMs) === false)
     return { after: outside(rule, rule.window, before, dueMs), fired: undefined };
-  return { after: enter(before, dueMs), fired: 'then', ...(trigger === undefined ? {} : { trigger }) };
+  // Silence of which nobody was told in time goes on: they are told now.
+  const { missed: _, ...known } = before;
+  return { after: enter(known, dueMs), fired: 'then', ...(trigger === undefined ? {} : { trigger }) };
 }
 
 /** Silence is noted when the window opens; what had to hold for a while begins anew. */
@@ -83,7 +91,7 @@ function watch(absentMs: number, before: KeyState, seen: Seen): Step {
   if (before.state === 'arming') {
     // Out of order: the newest one counts.
     if (!seen.holds || seen.atMs < (before.trigger?.receivedMs ?? 0)) return { after: before, fired: undefined };
-    return { after: { ...before, ...watched }, fired: undefined };
+    return undoing(before, seen, { after: { ...before, ...watched }, fired: undefined });
   }
   // Late: it was received before its absence was noted, and came after.
   if (seen.atMs < before.sinceMs || !seen.releases) return { after: before, fired: undefined };

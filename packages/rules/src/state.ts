@@ -46,9 +46,9 @@ export interface KeyState {
   readonly trigger?: Trigger;
   /** The fields of the last decision that the rule reads as `previous`. */
   readonly previous?: Partial<Decision>;
-  /** Its `then` was suppressed because what led to it was too old; a decision in time makes up for it. */
+  /** Its `then` was suppressed because what led to it was too old; a decision in time makes up for it, or silence that lasts. */
   readonly missed?: true;
-  /** `then` was really emitted when it became active, so `on_release` has something to undo. */
+  /** `then` was really emitted, so `on_release` has something to undo. Once idle again: it was suppressed as too old, and is owed. */
   readonly emitted?: boolean;
   readonly cooldown?: Cooldown;
   /** Of a quorum. */
@@ -95,7 +95,14 @@ export interface SavedKey {
   readonly state: KeyState;
 }
 
-export const emptyState = (): EngineState => ({ rules: {}, timers: [], arming: {} });
+/** A device or a label may be called "constructor": what nobody put in must not be found. */
+const byName = <T>(entries: Iterable<readonly [string, T]> = []): Record<string, T> =>
+  Object.assign(Object.create(null), Object.fromEntries(entries));
+
+export const emptyState = (): EngineState => ({ rules: byName(), timers: [], arming: byName() });
+
+/** What is remembered of a rule of which nothing was seen yet. */
+export const emptyMemory = (): RuleMemory => ({ errors: 0, keys: byName(), size: 0 });
 
 /** The state that was saved row by row. @param health errors and last error per rule */
 export function restoreState(
@@ -104,9 +111,9 @@ export function restoreState(
   arming: Iterable<readonly [rule: string, arming: Arming]> = [],
 ): EngineState {
   const state = emptyState();
-  state.arming = Object.fromEntries(arming);
+  state.arming = byName(arming);
   for (const { rule, errors, lastError } of health) {
-    state.rules[rule] = { errors, ...(lastError === undefined ? {} : { lastError }), keys: {}, size: 0 };
+    state.rules[rule] = { ...emptyMemory(), errors, ...(lastError === undefined ? {} : { lastError }) };
   }
   for (const row of rows) {
     const memory = memoryOf(state, row.rule);
@@ -121,7 +128,7 @@ export function restoreState(
 export function memoryOf(state: EngineState, rule: string): RuleMemory {
   let memory = state.rules[rule];
   if (memory === undefined) {
-    memory = { errors: 0, keys: {}, size: 0 };
+    memory = emptyMemory();
     state.rules[rule] = memory;
   }
   return memory;

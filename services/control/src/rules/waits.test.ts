@@ -51,6 +51,18 @@ test.each<[string, Record<string, unknown>, Partial<KeyState>, string]>([
     `release: no longer ${CAT}; or to act on a decision in time: ${CAT}`,
   ],
   [
+    'silence that lasts, where nobody was told of it in time',
+    { when: undefined, absent_ms: 60_000 },
+    { state: 'active', missed: true, dueMs: T0 + 2000 },
+    'release: a decision; or fires at 2026-11-22T16:00:02.000Z, unless a decision comes',
+  ],
+  [
+    'a decision that is in time, where the one that ended it was not',
+    {},
+    { emitted: true },
+    `when: ${CAT}; or to run on_release on a decision in time: no longer ${CAT}`,
+  ],
+  [
     'anybody of a quorum',
     { quorum: { devices: 2, within_ms: 500 }, by: [] },
     {},

@@ -25,17 +25,28 @@ function waits(rule: RuleConfig, key: KeyState): string {
   const due = key.dueMs === undefined ? undefined : iso(key.dueMs);
   switch (key.state) {
     case 'idle':
-      return rule.absent_ms === undefined ? idle(rule, key) : absence(rule, due);
+      return (rule.absent_ms === undefined ? idle(rule, key) : absence(rule, due)) + owed(rule, key);
     case 'arming':
-      return rule.absent_ms === undefined ? arming(rule, key, due) : absence(rule, due);
+      return (rule.absent_ms === undefined ? arming(rule, key, due) : absence(rule, due)) + owed(rule, key);
     case 'active':
-      return `release: ${releaseOf(rule)}${key.missed ? `; or to act on a decision in time: ${conditionOf(rule)}` : ''}`;
+      return `release: ${releaseOf(rule)}${missed(rule, key, due)}`;
     case 'releasing':
       return due === undefined
         ? `release: ${releaseOf(rule)}`
         : `released at ${due}, if until then: ${releaseOf(rule)}`;
   }
 }
+
+/** What was suppressed as too old when it began, and is made up for. */
+function missed(rule: RuleConfig, key: KeyState, due: string | undefined): string {
+  if (key.missed !== true) return '';
+  if (rule.absent_ms !== undefined) return `; or fires at ${due}, unless a decision comes`;
+  return `; or to act on a decision in time: ${conditionOf(rule)}`;
+}
+
+/** What was suppressed as too old when it ended. */
+const owed = (rule: RuleConfig, { emitted }: KeyState) =>
+  emitted === true ? `; or to run on_release on a decision in time: ${releaseOf(rule)}` : '';
 
 function arming(rule: RuleConfig, key: KeyState, due: string | undefined): string {
   if (due !== undefined) return `fires at ${due}, if until then: ${conditionOf(rule)}`;
