@@ -17,6 +17,10 @@ export function isName(text: string): boolean {
   return NAME.test(text);
 }
 
+/** What stands under a name. "constructor" is a name like others, and every object of JavaScript has something under it. */
+export const underName = <T>(all: Readonly<Record<string, T>> | undefined, name: string): T | undefined =>
+  all !== undefined && Object.hasOwn(all, name) ? all[name] : undefined;
+
 export function isBoot(text: string): boolean {
   return BOOT.test(text);
 }

@@ -105,6 +105,7 @@ export {
   SeqSchema,
   type UnitId,
   UnitIdSchema,
+  underName,
 } from './ids.ts';
 export { DenoiseSchema, FaceMaskSchema, FieldMaskSchema, type MaskConfig, MaskSchema } from './mask.ts';
 export {

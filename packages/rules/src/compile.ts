@@ -4,6 +4,7 @@ import {
   type Configuration,
   DecisionSchema,
   type RuleConfig,
+  underName,
   type Zone,
 } from '@brink/protocol';
 import { templateIn, withTarget } from './action-parts.ts';
@@ -146,7 +147,9 @@ function compileRule(
   const on = typeof config.on === 'string' ? [config.on] : config.on;
   for (const pipeline of on)
     if (!context.pipelines.includes(pipeline)) problems.push(unknownPipeline(path, pipeline, context));
-  const scope = { zones: Object.fromEntries(on.map((pipeline) => [pipeline, context.zones?.[pipeline] ?? {}])) };
+  const scope = {
+    zones: Object.fromEntries(on.map((pipeline) => [pipeline, underName(context.zones, pipeline) ?? {}])),
+  };
   const when = condition(config.when ?? 'true', [...path, 'when'], scope, problems);
   const releaseWhen =
     config.release?.when === undefined

@@ -4,6 +4,7 @@ import { compileRules } from './compile.ts';
 import type { EmittedAction } from './emission.ts';
 import { context, decision, id, open, play, rule, shut, T0 } from './engine.testing.ts';
 import { adoptState, KEYS_MAX, type RuleEvent, reduce } from './engine.ts';
+import { runRuleTests } from './rule-tests.ts';
 import { type EngineState, emptyState, type KeyState, restoreState } from './state.ts';
 
 describe('a rule without `for`', () => {
@@ -225,6 +226,29 @@ describe('an old trigger', () => {
     expect(flap.see(20_200, 'dog')).toHaveLength(1);
   });
 
+  it('of a release leaves it to be made up for: by the first decision in time that says the same, once', () => {
+    const flap = play(rule({ stale_ms_max: 5000, cooldown_ms: 60_000, on_release: [shut], release: { ms: 1000 } }));
+    expect(flap.see(0, 'cat')).toEqual([id(1)]);
+    flap.see(100, 'dog');
+    // Nobody looked for a minute.
+    const late = flap.run({ kind: 'tick', dueMs: T0 + 60_000, nowMs: T0 + 60_000 });
+    expect(late.map(({ phase, fate }) => [phase, fate])).toEqual([['on_release', 'suppressed']]);
+    expect(flap.at()).toMatchObject({ state: 'idle', emitted: true });
+    flap.see(50_000, 'dog', {}, 10_010);
+    // It holds again, within the cooldown: what was done stands.
+    expect(flap.see(59_000, 'cat')).toEqual([]);
+    flap.see(60_200, 'dog', {}, 6000);
+    expect(flap.tick(67_000).length).toBe(1);
+    expect(flap.at()).toMatchObject({ state: 'idle', emitted: true });
+    const seen = decision(9, 70_000, { label: 'dog' });
+    const made = flap.run({ kind: 'decision', decision: seen, receivedMs: T0 + 70_000, nowMs: T0 + 70_010 });
+    expect(made.map(({ phase, fate, decision: of }) => [phase, fate, of])).toEqual([
+      ['on_release', 'pending', seen.id],
+    ]);
+    expect(flap.see(70_100, 'dog')).toEqual([]);
+    expect(flap.at()?.emitted).toBeUndefined();
+  });
+
   it('may be as old as stale_ms_max', () => {
     const flap = play(rule({ stale_ms_max: 5000 }));
     const [action] = flap.run({ kind: 'decision', decision: decision(1, 0), receivedMs: T0, nowMs: T0 + 5000 });
@@ -367,6 +391,32 @@ describe('a change of rules', () => {
     const state = emptyState();
     reduce(state, { kind: 'decision', decision: decision(1, 0), receivedMs: T0, nowMs: T0 }, before);
     expect(Object.keys(adoptState(state, before, after).rules)).toEqual(['flap']);
+  });
+});
+
+describe('names that every object of JavaScript has', () => {
+  it.each(['constructor', 'cam-9'])('are names like others: %s', (name) => {
+    const compiled = compileRules({ [name]: rule({ for: { ms: 500 }, cooldown_ms: 1000 }) }, context);
+    const state = emptyState();
+    const seen = [0, 600, 900].flatMap((atMs, n) => {
+      const event = { receivedMs: T0 + atMs, nowMs: T0 + atMs };
+      const { effects } = reduce(
+        state,
+        { kind: 'decision', decision: decision(n + 1, atMs, { device: name }), ...event },
+        compiled,
+      );
+      return effects.map(({ kind }) => kind);
+    });
+    expect(seen.filter((kind) => kind === 'action')).toHaveLength(1);
+    expect(restoreState([]).rules[name]).toBeUndefined();
+    expect(restoreState([]).arming[name]).toBeUndefined();
+  });
+
+  it('are pipelines like others', () => {
+    const on = { ...context, pipelines: ['constructor'], zones: {}, streams: {} };
+    const tests = [{ name: 'it fires', given: [{ at_ms: 0, decision: { label: 'cat' } }], expect: [{}] }];
+    const config = { flap: rule({ on: 'constructor', when: 'decision.stream == "stream"', tests }) };
+    expect(runRuleTests(config, on).map(({ ok }) => ok)).toEqual([true]);
   });
 });
 

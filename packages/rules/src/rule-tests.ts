@@ -6,6 +6,7 @@ import {
   type GivenDecision,
   type RuleConfig,
   type RuleTest,
+  underName,
 } from '@brink/protocol';
 import { type CompiledRules, compileProblems, compileRules, type RuleContext, type RuleProblem } from './compile.ts';
 import type { EmittedAction } from './emission.ts';
@@ -177,7 +178,7 @@ interface Place {
 function decisionOf(given: GivenDecision, { n, receivedMs, config, context }: Place): Decision {
   const pipeline = given.pipeline ?? [config.on].flat()[0] ?? 'pipeline';
   const device = given.device ?? 'test-1';
-  const stream = given.stream ?? context.streams?.[pipeline] ?? 'stream';
+  const stream = given.stream ?? underName(context.streams, pipeline) ?? 'stream';
   const { objects, classes } = given;
   const decided = given.error === undefined;
   return {

@@ -1,4 +1,4 @@
-import { type ActionState, createTopics, type FleetStatus } from '@brink/protocol';
+import { type ActionState, createTopics, type FleetStatus, underName } from '@brink/protocol';
 import {
   type Clock,
   createLinkMetrics,
@@ -268,7 +268,7 @@ function createEntrances(
   );
   const uploads = createModelUploads(
     { dataDir: o.dataDir, modelsDir: o.modelsDir, mbMax: o.modelsMbMax },
-    { ...d, services: services.list, policy: (name) => configuration.current?.configuration.models[name] },
+    { ...d, services: services.list, policy: (name) => underName(configuration.current?.configuration.models, name) },
   );
   const http = createHttp(
     { ...o.http, version: manifest.version, topicRoot: o.topicRoot, inference: o.inference, dataDir: o.dataDir },

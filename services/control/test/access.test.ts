@@ -111,6 +111,16 @@ test('tokens are shown once, kept by hash, found in constant time, and give no m
   ])
     expect(codeOf(await control.post('/v1/tokens', body))).toBe('400 E_BAD_REQUEST');
 
+  // Of many that ask for one name at once, one gets it; and a token that ends itself hears that it has.
+  const many = await Promise.all(
+    [1, 2, 3].map(() => control.post('/v1/tokens', { name: 'twin', scopes: ['tokens:admin'] })),
+  );
+  expect(many.map(codeOf).sort()).toEqual([201, '409 E_CONFLICT', '409 E_CONFLICT']);
+  const twin = many.find(({ status }) => status === 201)?.body;
+  const ending = asking(control, twin.token);
+  expect((await ending('DELETE', `/v1/tokens/${twin.id}`)).body.revoked_at).toBeDefined();
+  expect(codeOf(await ending('GET', '/v1/tokens'))).toBe('401 E_UNAUTHORISED');
+
   // Revoked: refused from now on, and what it has open is closed. Others go on.
   const stream = await fetch(`${control.url}/v1/events`, { headers: bearer(reader.token) });
   const ended = (async () => {
@@ -171,6 +181,21 @@ test('a token for some devices sees and reaches no others: what is foreign is no
   // Nothing that was refused has happened.
   expect((await control.get('/v1/devices/cam-2')).body.note).toBeUndefined();
   expect((await control.get('/v1/devices/cam-1')).body.note).toBe('seen');
+});
+
+test('a name that every object of JavaScript has is a name like others, and opens no door', async () => {
+  const name = 'constructor';
+  const received_ms = Date.now();
+  // As a device of a rule, the machine of its key is its own: before, nothing was committed any more.
+  await control.commit(outcome(1, { device: name, received_ms }), outcome(1, { device: 'cam-8', received_ms }));
+  expect((await control.get(`/v1/decisions?device=${name}`)).body.items).toHaveLength(1);
+  expect(codeOf(await control.get(`/v1/targets/${name}/state`))).toBe('404 E_NOT_FOUND');
+  const frame = {
+    method: 'POST',
+    body: Buffer.alloc(1 << 20),
+    headers: { ...bearer(ROOT), 'content-type': 'image/png' },
+  };
+  expect(codeOf(await control.ask(`/v1/frames/cam-1/${name}`, frame))).toBe('404 E_STREAM_UNKNOWN');
 });
 
 test('each change is in the audit before it is answered: who, what, when, what came of it, and nothing secret', async () => {

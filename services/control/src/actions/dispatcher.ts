@@ -1,4 +1,4 @@
-import { type ActionKind, BrinkError, type TargetConfig } from '@brink/protocol';
+import { type ActionKind, BrinkError, type TargetConfig, underName } from '@brink/protocol';
 import type { Logger, Mqtt, Part } from '@brink/runtime';
 import type { Ledger } from '../ledger/ledger.ts';
 import type { AttemptOutcome, LeasedAction } from '../ledger/records.ts';
@@ -83,7 +83,7 @@ export function createDispatcher(config: DispatcherConfig, d: DispatcherDeps): D
   }
 
   async function dispatch(action: LeasedAction): Promise<void> {
-    const target = (name: string) => d.targets()[name];
+    const target = (name: string) => underName(d.targets(), name);
     const attempting = attemptAction(action, config, { ...d, target, signal: stopping.signal }, outlets.check);
     const { outcome, retryAfterMs } = await attempting;
     outlets.ended(action, outcome, retryAfterMs);

@@ -1,4 +1,4 @@
-import type { Configuration } from '@brink/protocol';
+import { type Configuration, underName } from '@brink/protocol';
 import type { Clock, Logger, Mqtt, Part } from '@brink/runtime';
 import type { HttpOut } from '../actions/http-out.ts';
 import type { Secrets } from '../actions/secrets.ts';
@@ -25,7 +25,7 @@ const DROPPED_TOPIC = '$SYS/broker/publish/messages/dropped';
 /** What tells of Brink itself: figures that nobody counts as they happen, and the heartbeat to an outside monitor. */
 export function createAlarms(d: AlarmsDeps): Part {
   const { clock, logger, metrics, http, secrets } = d;
-  const target = (name: string) => d.configuration()?.targets[name];
+  const target = (name: string) => underName(d.configuration()?.targets, name);
   const heartbeat = createHeartbeat({
     ...{ clock, logger, problems: d.problems, hooks: { clock, http, secrets, target } },
     site: () => d.configuration()?.site,

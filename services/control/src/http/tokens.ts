@@ -25,6 +25,8 @@ export function createTokens(d: { readonly ledger: Pick<Ledger, 'read' | 'access
 
   const isOver = (row: TokenRow) => row.revoked_at !== undefined || d.clock.now() >= Date.parse(row.expires_at);
 
+  const named = createNaming((name) => [...rows.values()].find((row) => row.name === name && !isOver(row))?.id);
+
   function find(presented: string, sha256: Buffer): TokenRow | BrinkError {
     const id = tokenId(presented) ?? '';
     const row = rows.get(id);
@@ -82,29 +84,27 @@ export function createTokens(d: { readonly ledger: Pick<Ledger, 'read' | 'access
     /** @throws BrinkError E_FORBIDDEN where it may do more than who makes it, E_CONFLICT where the name is taken or there are too many */
     async add(wanted: NewToken, by: Caller): Promise<IssuedToken> {
       notMoreThan(by, wanted);
-      for (const row of rows.values()) {
-        if (row.name === wanted.name && !isOver(row))
-          throw new BrinkError(
-            'E_CONFLICT',
-            `there is a token "${wanted.name}" (${row.id}); revoke it, or choose another name`,
-          );
-      }
-      const { token, row } = issue(wanted, by.name, d.clock.now());
-      return { ...shown(await put(row)), token };
+      return await named(wanted.name, async () => {
+        const { token, row } = issue(wanted, by.name, d.clock.now());
+        return { ...shown(await put(row)), token };
+      });
     },
 
     /** A token that was made elsewhere: `brink tokens recover`. */
     adopt: put,
 
-    /** It stays in the list, to be named in the audit. @throws BrinkError E_NOT_FOUND, E_FORBIDDEN where it may do more than who asks */
-    async revoke(id: string, by: Caller): Promise<Token> {
+    /**
+     * It stays in the list, to be named in the audit. What it has open is closed.
+     * @param but the connection on which this is answered: a token may end itself
+     * @throws BrinkError E_NOT_FOUND, E_FORBIDDEN where it may do more than who asks
+     */
+    async revoke(id: string, by: Caller, but?: Socket): Promise<Token> {
       const row = rows.get(id);
       if (row === undefined) throw new BrinkError('E_NOT_FOUND', `there is no token "${id.slice(0, 80)}"`);
       notMoreThan(by, row);
       const revoked = await d.ledger.access<TokenRow>({ change: 'revokeToken', id });
       rows.set(id, revoked);
-      // Its own answer still goes out.
-      setImmediate(() => open.close(id));
+      open.close(id, but);
       return shown(revoked);
     },
 
@@ -117,6 +117,22 @@ export function createTokens(d: { readonly ledger: Pick<Ledger, 'read' | 'access
       await writeUsed().catch(() => {});
     },
   } satisfies Part & Record<string, unknown>;
+}
+
+/** One token to a name, also where two requests ask for it at once. */
+function createNaming(idOf: (name: string) => string | undefined) {
+  const making = new Set<string>();
+  return async <T>(name: string, make: () => Promise<T>): Promise<T> => {
+    const there = making.has(name) ? 'being made' : idOf(name);
+    if (there !== undefined)
+      throw new BrinkError('E_CONFLICT', `there is a token "${name}" (${there}); revoke it, or choose another name`);
+    making.add(name);
+    try {
+      return await make();
+    } finally {
+      making.delete(name);
+    }
+  };
 }
 
 /** Connections by the token that they came in with. */
@@ -134,8 +150,8 @@ function createOpen() {
         if (held.size === 0 && sockets.get(id) === held) sockets.delete(id);
       });
     },
-    close(id: string): void {
-      for (const socket of sockets.get(id) ?? []) socket.destroy();
+    close(id: string, but?: Socket): void {
+      for (const socket of sockets.get(id) ?? []) if (socket !== but) socket.destroy();
     },
   };
 }

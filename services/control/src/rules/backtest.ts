@@ -1,4 +1,11 @@
-import type { Backtest, Configuration, Decision, PublishedConfiguration, RuleConfig } from '@brink/protocol';
+import {
+  type Backtest,
+  type Configuration,
+  type Decision,
+  type PublishedConfiguration,
+  type RuleConfig,
+  underName,
+} from '@brink/protocol';
 import { compileRules, ruleContextOf } from '@brink/rules';
 import type { Row, Store } from '../ledger/store.ts';
 import { approximations } from './approximations.ts';
@@ -57,7 +64,7 @@ function concernedRules({ before, after, rules }: BacktestOrder): Concerned[] {
   const news = after.configuration.rules;
   const all = [...new Set([...Object.keys(olds), ...Object.keys(news)])].sort();
   const concerned = (rules ?? all).map((rule): Concerned => {
-    const [old, fresh] = [olds[rule], news[rule]];
+    const [old, fresh] = [underName(olds, rule), underName(news, rule)];
     const change =
       old === undefined
         ? 'added'

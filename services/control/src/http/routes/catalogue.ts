@@ -14,6 +14,7 @@ import {
   StreamCountsSchema,
   StreamSchema,
   TargetSchema,
+  underName,
 } from '@brink/protocol';
 import { z } from 'zod';
 import type { ModelsOnDisk } from '../../configuration/crosschecks.ts';
@@ -143,7 +144,7 @@ async function models(d: CatalogueDeps): Promise<z.infer<typeof ModelItem>[]> {
     .flatMap(({ instance, models: said = [] }) => said.map((model) => ({ ...model, instance })));
   return [...all].map(([name, found]) => ({
     name,
-    ...(configured[name] ?? ModelPolicySchema.parse({})),
+    ...(underName(configured, name) ?? ModelPolicySchema.parse({})),
     versions: [...found],
     running: running.filter((model) => model.name === name).map(({ name: _, ...rest }) => rest),
   }));

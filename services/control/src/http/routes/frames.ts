@@ -8,6 +8,7 @@ import {
   nextTraceparent,
   type PostedFrameAnswer,
   PostedFrameSchema,
+  underName,
 } from '@brink/protocol';
 import type { FastifyReply } from 'fastify';
 import type { ZodTypeProvider } from 'fastify-type-provider-zod';
@@ -116,7 +117,7 @@ async function withHint(type: string, posted: Promise<PostedFrameAnswer>): Promi
 }
 
 function limitOf(configuration: Configuration, stream: string): number {
-  const found = configuration.streams[stream];
+  const found = underName(configuration.streams, stream);
   if (found === undefined) throw new BrinkError('E_STREAM_UNKNOWN', `there is no stream "${stream}"; see /v1/streams`);
   return found.frame_bytes_max;
 }

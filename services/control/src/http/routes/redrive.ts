@@ -5,6 +5,7 @@ import {
   NameSchema,
   type TargetStateRecord,
   TargetStateSchema,
+  underName,
 } from '@brink/protocol';
 import { z } from 'zod';
 import type { TargetState } from '../../actions/outlets.ts';
@@ -94,7 +95,7 @@ export function addRedrive(app: App, d: RedriveDeps): void {
         response: { 200: TargetStateSchema, ...problems },
       },
     },
-    ({ params: { name } }) => shown(name, d.targetStates()[name], d.clock.now()),
+    ({ params: { name } }) => shown(name, underName(d.targetStates(), name), d.clock.now()),
   );
 }
 

@@ -55,8 +55,10 @@ export function addTokens(app: App, d: { tokens: Tokens }): void {
         response: { 200: TokenSchema, ...problems },
       },
     },
-    async (request) => {
-      const revoked = await tokens.revoke(request.params.id, callerOf(request));
+    async (request, reply) => {
+      const revoked = await tokens.revoke(request.params.id, callerOf(request), request.raw.socket);
+      // One that ends itself is told so, and that is the last that goes out here.
+      if (callerOf(request).id === revoked.id) reply.header('connection', 'close');
       noteFor(request, { name: revoked.name });
       return revoked;
     },
