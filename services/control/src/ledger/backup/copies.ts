@@ -44,6 +44,7 @@ export type LedgerCopy = z.infer<typeof CopySchema>;
 export async function makeCopy(folder: string, o: { keep: number; nowMs: number }): Promise<LedgerCopy> {
   const place = join(folder, BACKUPS);
   mkdirSync(place, { recursive: true, mode: 0o700 });
+  dropHalves(place);
   const name = `ledger-${new Date(o.nowMs).toISOString().replaceAll(/[-:.]/g, '')}`;
   const part = join(place, `${name}.part`);
   try {
@@ -51,7 +52,7 @@ export async function makeCopy(folder: string, o: { keep: number; nowMs: number 
     const copy: LedgerCopy = { ...copied, file: `${name}.db`, made_ms: o.nowMs };
     renameSync(part, join(place, copy.file));
     writeFileSync(join(place, `${name}.json`), JSON.stringify(copy), { mode: 0o600 });
-    prune(place, o.keep);
+    prune(place, name, o.keep);
     return copy;
   } catch (error) {
     for (const end of ['', '-wal', '-shm', '-journal']) rmSync(part + end, { force: true });
@@ -116,15 +117,25 @@ function readCopy(path: string): LedgerCopy[] {
   }
 }
 
-function prune(place: string, keep: number): void {
-  if (!existsSync(place)) return;
+/** The one that was just made stays, whatever the clock said when the others were. */
+function prune(place: string, made: string, keep: number): void {
   const names = readdirSync(place)
-    .filter((name) => /^ledger-.*\.json$/.test(name))
+    .filter((name) => /^ledger-.*\.json$/.test(name) && name !== `${made}.json`)
     .toSorted()
     .map((name) => name.slice(0, -'.json'.length));
-  for (const name of names.slice(0, Math.max(0, names.length - keep))) {
+  for (const name of names.slice(0, Math.max(0, names.length + 1 - keep))) {
     rmSync(join(place, `${name}.json`), { force: true });
     rmSync(join(place, `${name}.db`), { force: true });
+  }
+}
+
+/** What a crash left: each may be as large as the ledger, and nobody would ever look at it. */
+function dropHalves(place: string): void {
+  const names = new Set(readdirSync(place));
+  for (const name of names) {
+    const [, copy] = /^(ledger-\w+)\.(?:part|db)/.exec(name) ?? [];
+    const whole = name === `${copy}.db` && names.has(`${copy}.json`);
+    if (copy !== undefined && !whole) rmSync(join(place, name), { force: true });
   }
 }
 

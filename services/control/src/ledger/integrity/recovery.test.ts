@@ -1,6 +1,7 @@
 import {
   cpSync,
   existsSync,
+  mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
@@ -12,6 +13,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createTestClock } from '@brink/runtime';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { listCopies, makeCopy } from '../backup/copies.ts';
 import { openInProcess } from '../in-process.testing.ts';
 import { items, openLedger, outcome } from '../ledger.testing.ts';
 
@@ -84,6 +86,17 @@ describe('a damaged ledger', () => {
     expect(damage).toHaveLength(1);
   });
 
+  it('moves aside where the clock was set back since others did', async () => {
+    for (const old of ['20990101T000000000Z', '20990102T000000000Z'])
+      mkdirSync(join(folder, 'damaged', old), { recursive: true });
+    await commitTo(1);
+    truncateSync(join(folder, 'ledger.db'), 5000);
+    expect((await found()).damage).toHaveLength(1);
+    const kept = readdirSync(join(folder, 'damaged')).toSorted();
+    expect(kept).toHaveLength(2);
+    expect(existsSync(join(folder, 'damaged', kept[0] ?? '', 'ledger.db'))).toBe(true);
+  });
+
   it('says so until somebody has taken note, through restarts', async () => {
     await commitTo(1);
     flipIn(join(folder, 'ledger.db'), 'cam-1.front.k3v9.1.0.pets');
@@ -151,6 +164,21 @@ describe('a sound ledger', () => {
 });
 
 describe('copies', () => {
+  it('the newest stays when the clock was set back, and what a crash left goes', async () => {
+    const day = 86_400_000;
+    using opened = await openInProcess(folder);
+    const nowMs = Date.now();
+    for (const atMs of [nowMs + day, nowMs + day + 1]) await makeCopy(folder, { keep: 2, nowMs: atMs });
+    for (const name of ['ledger-20260101T000000000Z.part', 'ledger-20260101T000000000Z.db', 'notes.txt'])
+      writeFileSync(join(folder, 'backups', name), '');
+    opened.commit(1);
+    const { file } = await makeCopy(folder, { keep: 2, nowMs });
+    expect(listCopies(folder)).toMatchObject([{ file, n: 1 }, { n: 0 }]);
+    expect(readdirSync(join(folder, 'backups')).length).toBe(5);
+    await makeCopy(folder, { keep: 1, nowMs: nowMs - 1 });
+    expect(listCopies(folder)).toHaveLength(1);
+  });
+
   it('are made by the hour while others write, checked, and the newest few stay', async () => {
     const clock = createTestClock(Date.parse('2026-11-22T16:00:00.000Z'));
     await using opened = await openLedger({ folder, clock, copyEveryMs: 3_600_000, copiesKept: 2 });
