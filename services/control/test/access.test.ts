@@ -39,7 +39,7 @@ test('the table of scopes and what is served are the same, and each route asks f
     Object.keys(methods).map((method) => `${method.toUpperCase()} ${path.replaceAll(/\{(\w+)\}/g, ':$1')}`),
   );
   expect(served.filter((route) => RIGHTS[route] === undefined)).toEqual([]);
-  const hidden = /^(GET|POST) (\/|\/style\.css|\/schemas\/v1|\/v2|\/v2\/\*)$/;
+  const hidden = /^(GET|POST) (\/|\/style\.css|\/schemas\/v1|\/v2|\/v2\/\*|\/v2\/repository\/models\/\*)$/;
   expect(Object.keys(RIGHTS).filter((route) => !served.includes(route) && !hidden.test(route))).toEqual([]);
 
   // A token that may do one harmless thing is turned away from everything else, before anything is looked at.
@@ -134,6 +134,18 @@ test('tokens are shown once, kept by hash, found in constant time, and give no m
   expect((await ask('GET', '/v1/decisions')).body.detail).toContain('was revoked at');
   expect((await control.get('/v1/status')).status).toBe(200);
   expect((await control.get(`/v1/tokens/${reader.id}`)).body.revoked_at).toBeDefined();
+});
+
+test('a token that may ask models may not load or unload them, however the address is written', async () => {
+  const ask = asking(control, (await made(control, { name: 'asker', scopes: ['models:run'] })).token);
+  // Inference is away here: what is let through is answered by that.
+  for (const path of ['/v2/models/pets/infer', '/v2/repository/index'])
+    expect((await ask('POST', path, {})).status, path).toBe(503);
+  for (const verb of ['load', 'unload', '%75nload', 'unload?x=1'])
+    expect((await ask('POST', `/v2/repository/models/pets/${verb}`, {})).status, verb).toBe(403);
+  const admin = asking(control, (await made(control, { name: 'keeper', scopes: ['models:admin'] })).token);
+  expect((await admin('POST', '/v2/repository/models/pets/unload', {})).status).toBe(503);
+  expect((await auditOf(control))[0]).toMatchObject({ who: { name: 'keeper' }, status: 503 });
 });
 
 test('a token for some devices sees and reaches no others: what is foreign is not there', async () => {

@@ -112,6 +112,8 @@ export const RIGHTS: Readonly<Record<string, Right>> = {
   'POST /v2': run,
   'GET /v2/*': run,
   'POST /v2/*': run,
+  // What others run is loaded and unloaded there.
+  'POST /v2/repository/models/*': models,
 
   // A browser cannot send the token.
   'GET /': open,

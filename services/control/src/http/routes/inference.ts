@@ -63,6 +63,8 @@ export function addInference(app: App, o: { readonly url: string; readonly token
     const options = { schema: { hide: true }, handlerTimeout: ANSWER_MS_MAX + 5000 };
     scope.route({ method: ['GET', 'POST'], url: '/v2', ...options, handler: passOn });
     scope.route({ method: ['GET', 'POST'], url: '/v2/*', ...options, handler: passOn });
+    // A route of its own, for it has a scope of its own.
+    scope.route({ method: 'POST', url: '/v2/repository/models/*', ...options, handler: passOn });
     done();
   });
   app.addHook('onClose', () => pool.destroy());
