@@ -39,8 +39,11 @@ function newPlace(folder: string, atMs: number): string {
   let name = stamp;
   for (let again = 2; existsSync(join(parent, name)); again++) name = `${stamp}-${again}`;
   mkdirSync(join(parent, name), { mode: 0o700 });
-  const older = readdirSync(parent).toSorted();
-  for (const old of older.slice(0, Math.max(0, older.length - KEPT_MAX)))
+  // Whatever the clock said when the others were made.
+  const others = readdirSync(parent)
+    .filter((other) => other !== name)
+    .toSorted();
+  for (const old of others.slice(0, Math.max(0, others.length + 1 - KEPT_MAX)))
     rmSync(join(parent, old), { recursive: true, force: true });
   return join(DAMAGED, name);
 }
