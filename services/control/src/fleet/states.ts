@@ -39,6 +39,7 @@ export function createDeviceStates(
   /** device → pipeline → its latest decision */
   const latest = new Map<string, Map<string, Decision>>();
   const changed = new Set<string>();
+  const concern = createConcern();
   let timer: Timer | undefined;
   let stopped = false;
 
@@ -73,10 +74,10 @@ export function createDeviceStates(
     if (!d.mqtt.connected || changed.size === 0) return;
     const devices = [...changed];
     changed.clear();
-    const rules = await d.read().ruleStates();
+    const stands = await standing();
     for (const device of devices) {
       const topic = o.topics.format({ kind: 'state', device });
-      d.mqtt.publish(topic, JSON.stringify(stateOf(device, rules)), { qos: 0, retain: true }).then(
+      d.mqtt.publish(topic, JSON.stringify(stateOf(device, stands)), { qos: 0, retain: true }).then(
         () => d.metrics.states.labels('published').inc(),
         () => d.metrics.states.labels('dropped').inc(),
       );
@@ -84,24 +85,17 @@ export function createDeviceStates(
     schedule();
   }
 
-  function stateOf(device: string, rules: readonly RuleState[]): DeviceState {
-    const configuration = d.configuration();
-    const streams = Object.values(configuration?.streams ?? {}).filter((stream) =>
-      picomatch.isMatch(device, stream.devices),
-    );
-    const pipelines = streams.flatMap((stream) => Object.keys(stream.pipelines));
+  function stateOf(device: string, standing: Standing): DeviceState {
+    const { pipelines, rules } = concern(d.configuration(), device);
     const held = latest.get(device);
-    const concerned = Object.entries(configuration?.rules ?? {}).filter(([, { on }]) =>
-      [on].flat().some((pipeline) => pipelines.includes(pipeline)),
-    );
-    const byName = new Map(rules.map((state) => [state.rule, state]));
-    const standing = concerned.map(([name, rule]) => [name, mostActive(rule, byName.get(name), device)] as const);
     return {
       device,
       decisions: Object.fromEntries(pipelines.map((pipeline) => [pipeline, held?.get(pipeline) ?? null])),
-      rules: Object.fromEntries(standing),
+      rules: Object.fromEntries(rules.map((rule) => [rule, standing(rule, device)])),
     };
   }
+
+  const standing = async () => standingOf(d.configuration()?.rules ?? {}, await d.read().ruleStates());
 
   return {
     take,
@@ -115,7 +109,7 @@ export function createDeviceStates(
       latest.delete(device);
       changed.delete(device);
     },
-    of: async (device) => stateOf(device, await d.read().ruleStates()),
+    of: async (device) => stateOf(device, await standing()),
     async start() {
       const { items } = await d.read().decisions({ limit: 500 });
       for (const decision of items) remember(decision);
@@ -128,12 +122,64 @@ export function createDeviceStates(
   };
 }
 
+/** What of the configuration is about a device; matched once per device and configuration. */
+function createConcern() {
+  let known: Configuration | undefined;
+  let streams: { has: (device: string) => boolean; pipelines: string[] }[] = [];
+  const found = new Map<string, { pipelines: string[]; rules: string[] }>();
+
+  function lookUp(device: string) {
+    const pipelines = streams.filter(({ has }) => has(device)).flatMap((stream) => stream.pipelines);
+    const rules = Object.entries(known?.rules ?? {}).filter(([, { on }]) =>
+      [on].flat().some((pipeline) => pipelines.includes(pipeline)),
+    );
+    return { pipelines, rules: rules.map(([name]) => name) };
+  }
+
+  return (configuration: Configuration | undefined, device: string) => {
+    if (configuration !== known || found.size >= DEVICES_MAX) found.clear();
+    if (configuration !== known) {
+      known = configuration;
+      streams = Object.values(known?.streams ?? {}).map(({ devices, pipelines }) => ({
+        has: picomatch(devices),
+        pipelines: Object.keys(pipelines),
+      }));
+    }
+    let concern = found.get(device);
+    if (concern === undefined) {
+      concern = lookUp(device);
+      found.set(device, concern);
+    }
+    return concern;
+  };
+}
+
 const ORDER: readonly RuleStateName[] = ['idle', 'arming', 'releasing', 'active'];
 
-/** A rule may have several keys that concern a device (one per label, say): the one that is furthest along counts. */
-function mostActive(rule: RuleConfig, state: RuleState | undefined, device: string): RuleStateName {
-  const place = rule.by.indexOf('device');
-  // Keys are the fields of `by`, joined by ":" (keyOf in @brink/rules). Without the device in it, a key concerns them all.
-  const concerned = (state?.keys ?? []).filter(({ key }) => place < 0 || key.split(':')[place] === device);
-  return ORDER[Math.max(0, ...concerned.map((key) => ORDER.indexOf(key.state)))] ?? 'idle';
+type Standing = (rule: string, device: string) => RuleStateName;
+
+/**
+ * A rule may have several keys that concern a device (one per label, say): the one that is furthest along counts. All keys are
+ * gone through once, and not once for each device.
+ */
+export function standingOf(
+  rules: Readonly<Record<string, Pick<RuleConfig, 'by'>>>,
+  states: readonly RuleState[],
+): Standing {
+  const found = new Map(
+    states.map(({ rule, keys }) => {
+      const places = new Map<string, number>();
+      const place = rules[rule]?.by.indexOf('device') ?? -1;
+      for (const { key, state } of keys) {
+        // Keys are the fields of `by`, joined by ":" (keyOf in @brink/rules). Without the device in it, a key concerns them all.
+        const device = place < 0 ? '' : (key.split(':')[place] ?? '');
+        places.set(device, Math.max(places.get(device) ?? 0, ORDER.indexOf(state)));
+      }
+      return [rule, { places, ofAll: place < 0 }] as const;
+    }),
+  );
+  return (rule, device) => {
+    const one = found.get(rule);
+    return ORDER[one?.places.get(one.ofAll ? '' : device) ?? 0] ?? 'idle';
+  };
 }
