@@ -13,6 +13,17 @@ export function inDataFolder(path: string): Part {
   };
 }
 
+/** Something that is done once everything runs; nobody waits for it, and `stop` does not either. */
+export function afterwards(work: () => Promise<void>, logger: Logger): Part {
+  return {
+    start() {
+      work().catch((error: unknown) => logger.warn({ err: error }, 'what was left undone could not be finished'));
+      return Promise.resolve();
+    },
+    stop: () => Promise.resolve(),
+  };
+}
+
 /** Starts without anybody waiting for it. */
 export function unawaited(part: Part, logger: Logger): Part {
   return {

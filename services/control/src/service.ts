@@ -35,7 +35,7 @@ import { createLedger } from './ledger/ledger.ts';
 import { createMetrics } from './metrics.ts';
 import { boundModels } from './models/bound.ts';
 import { createModelUploads } from './models/uploads.ts';
-import { inDataFolder, unawaited } from './parts.ts';
+import { afterwards, inDataFolder, unawaited } from './parts.ts';
 import { createRecordings } from './recordings/recordings.ts';
 import { createApprovals } from './registry/approvals.ts';
 import { credentialsFor } from './registry/credential-store.ts';
@@ -115,6 +115,7 @@ export function createService(o: ControlConfig, d: ServiceDeps): ControlService 
     entrances.online,
     http,
     alarms,
+    afterwards(entrances.finishForgetting, d.logger),
   ];
   return {
     get addresses() {
@@ -310,7 +311,7 @@ function createEntrances(
   mqtt.onConnect(() => online.connected());
   const onAck = (key: string) => showAction(key);
   listenToFleet({ topics }, { mqtt, logger: d.logger, metrics, ledger, services, online, onAck });
-  return { gateways, http, showAction, services, uploads, online };
+  return { gateways, http, showAction, services, uploads, online, finishForgetting: devices.finishForgetting };
 }
 
 /** Where actions go out. */

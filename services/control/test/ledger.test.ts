@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { LinkHandlers } from '@brink/runtime';
 import { describe, expect, it } from 'vitest';
+import { openInProcess } from '../src/ledger/in-process.testing.ts';
 import { outcome, startControl, until } from './harness.ts';
 
 describe('a device that is forgotten', () => {
@@ -32,7 +33,9 @@ describe('a device that is forgotten', () => {
     const { items } = (await control.get('/v1/decisions')).body;
     expect(items.map(({ device }: { device: string }) => device)).toEqual(['cam-2']);
     expect((await control.get('/v1/devices/cam-1')).status).toBe(404);
-    expect((await control.delete('/v1/devices/cam-1?forget=true')).status).toBe(404);
+    // Asked again, where a gateway was away, say.
+    expect((await control.delete('/v1/devices/cam-1?forget=true')).body).toMatchObject({ rows: 0, recordings: 2 });
+    expect((await control.delete('/v1/devices/cam-9?forget=true')).status).toBe(404);
 
     const retained = await control.listen('brink/+/state', 'late');
     const statuses = await control.listen('brink/+/up/status', 'later');
@@ -49,6 +52,30 @@ describe('a device that is forgotten', () => {
     expect((await control.delete('/v1/devices/cam-1')).status).toBe(204);
     expect((await control.get('/v1/decisions')).body.items).toHaveLength(1);
     expect((await control.delete('/v1/devices/cam-1?forget=maybe')).status).toBe(400);
+    expect((await control.delete('/v1/devices/cam-1?forget=true')).status).toBe(200);
+    expect((await control.get('/v1/decisions')).body.items).toEqual([]);
+  });
+});
+
+describe('forgetting a device', () => {
+  it('goes on after a restart where control was killed over it', { timeout: 20_000 }, async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'brink-control-'));
+    try {
+      {
+        await using control = await startControl({ folder });
+        await control.commit(outcome(1));
+      }
+      {
+        // Its first piece, which writes down that it is to be forgotten, and no more.
+        using opened = await openInProcess(join(folder, 'data'));
+        expect(opened.perform({ op: 'forget', device: 'cam-1', from: 0 })).toMatchObject({ done: false });
+      }
+      await using control = await startControl({ folder });
+      await until('it is gone', async () => (await control.get('/v1/decisions')).body.items.length === 0);
+      await until('that is written down', async () => (await control.get('/v1/devices')).body.items.length === 0);
+    } finally {
+      await rm(folder, { recursive: true, force: true });
+    }
   });
 });
 

@@ -142,6 +142,9 @@ export interface Ledger extends Part {
   /** The device and all that it left, in pieces. @returns how many rows that were */
   forget(name: string): Promise<number>;
 
+  /** What else there was of it is gone as well: a restart need not go on with it. */
+  forgot(name: string): Promise<void>;
+
   /** Looks after the disk now: the log goes into the file, and is emptied. */
   look(): Promise<void>;
 

@@ -57,6 +57,9 @@ describe('a device that is forgotten', () => {
     expect(before.decisions).toHaveLength(3);
     expect(before.actions.length).toBeGreaterThan(1);
     expect(await ledger.forget('cam-1')).toBeGreaterThan(8);
+    expect(await ledger.read.unforgotten()).toEqual(['cam-1']);
+    await ledger.forgot('cam-1');
+    expect([await ledger.read.unforgotten(), await ledger.read.hasTraces('cam-1')]).toEqual([[], true]);
     await ledger.look();
     expect(placesOf('cam-1')).toEqual({ tables: ['forgotten'], files: ['ledger.db'] });
     expect(placesOf('cam-1.front')).toEqual({ tables: [], files: [] });

@@ -38,6 +38,7 @@ export function createForgetting(store: Store, d: ForgettingParts) {
   function begin(device: string, nowMs: number): void {
     store.sql('INSERT INTO forgotten VALUES (?1, ?2) ON CONFLICT DO UPDATE SET at_ms = ?2').run(device, nowMs);
     forgotten().set(device, nowMs);
+    saveUnfinished(store, [...new Set([...unfinished(store), device])]);
   }
 
   /** Rows of one lane after the other; none left: the lanes themselves, and what hangs on them and on the name. */
@@ -77,10 +78,45 @@ export function createForgetting(store: Store, d: ForgettingParts) {
         store.db.exec('PRAGMA secure_delete = OFF');
       }
     },
+    /** Nothing is left of it that could be reached, here and elsewhere. */
+    finish(device: string): void {
+      saveUnfinished(
+        store,
+        unfinished(store).filter((name) => name !== device),
+      );
+    },
     /** After a ROLLBACK. */
     forget(): void {
       known = undefined;
     },
+  };
+}
+
+const UNFINISHED = 'forgetting';
+
+/** Devices that somebody wants forgotten, and that may not be yet: control may have been killed over it. */
+function unfinished(store: Store): string[] {
+  const text = store.sql('SELECT value FROM meta WHERE key = ?').get(UNFINISHED)?.value;
+  return JSON.parse(String(text ?? '[]')) as string[];
+}
+
+function saveUnfinished(store: Store, devices: readonly string[]): void {
+  store
+    .sql('INSERT INTO meta VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value')
+    .run(UNFINISHED, JSON.stringify(devices));
+}
+
+export function createForgettingReads(store: Store) {
+  const tables = [
+    'device WHERE name = ?1',
+    'lane WHERE device = ?1',
+    'dead_letter WHERE device = ?1',
+    'forgotten WHERE device = ?1',
+  ];
+  const any = tables.map((table) => `EXISTS (SELECT 1 FROM ${table})`).join(' OR ');
+  return {
+    unforgotten: () => unfinished(store),
+    hasTraces: (device: string) => store.sql(`SELECT ${any} AS found`).get(device)?.found === 1,
   };
 }
 

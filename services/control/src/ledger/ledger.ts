@@ -216,6 +216,7 @@ function createOperations(perform: Perform) {
         piece = await perform<ForgetPiece>({ op: 'forget', device, from: piece.from });
       return deleted;
     },
+    forgot: (device) => perform({ op: 'forgot', device }),
     access: (change) => perform({ op: 'access', change }, change.change !== 'useTokens'),
   } satisfies Partial<Ledger>;
 }

@@ -62,6 +62,8 @@ export type Operation =
   | { readonly op: 'scrub'; readonly from: number; readonly pages: number }
   /** A piece of forgetting a device; the first from 0. */
   | { readonly op: 'forget'; readonly device: string; readonly from: number }
+  /** All that could be reached of it is gone. */
+  | { readonly op: 'forgot'; readonly device: string }
   /** The wall clock was set. */
   | { readonly op: 'clock'; readonly shiftMs: number; readonly why: string }
   /** Somebody has taken note of what was lost. */

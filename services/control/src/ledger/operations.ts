@@ -127,6 +127,8 @@ export function perform(parts: Parts, operation: Operation, nowMs: number, made:
       return parts.clocks.shift(operation.shiftMs, nowMs, operation.why);
     case 'forget':
       return parts.forgetting.run(operation.device, operation.from, nowMs);
+    case 'forgot':
+      return parts.forgetting.finish(operation.device);
     case 'acceptDamage':
       return acceptDamage(parts.store, nowMs);
     // Done between transactions.

@@ -51,6 +51,8 @@ export function createQueries(config: () => WorkerData, onFailure: (failure: Fai
     setAside: method('setAside'),
     devices: method('devices'),
     device: method('device'),
+    unforgotten: method('unforgotten'),
+    hasTraces: method('hasTraces'),
     tokens: method('tokens'),
     audit: method('audit'),
     auditStretch: method('auditStretch'),

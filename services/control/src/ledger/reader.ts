@@ -2,6 +2,7 @@ import type { CommittedCounts } from '@brink/protocol';
 import { createAccessReads } from './access.ts';
 import { createActionReads } from './action-reads.ts';
 import { createDecisionReads } from './decision-reads.ts';
+import { createForgettingReads } from './forgetting.ts';
 import { all, limited, one, pageOf } from './pages.ts';
 import type { DeadQuery } from './records.ts';
 import { listRevisions, loadFiles, loadPublished } from './revisions.ts';
@@ -19,6 +20,7 @@ export function createReader(store: Store) {
     ...createDeadReads(store),
     ...createRuleReads(store),
     ...createAccessReads(store),
+    ...createForgettingReads(store),
     devices: () => all(store, 'SELECT * FROM device ORDER BY name').map(deviceRecord),
     device(name: string) {
       const row = one(store, 'SELECT * FROM device WHERE name = ?', name);

@@ -229,6 +229,10 @@ export interface LedgerReads {
   setAside(nowMs?: number): Promise<(RuleArming & { rule: string })[]>;
   devices(): Promise<DeviceRecord[]>;
   device(name: string): Promise<DeviceRecord | undefined>;
+  /** Devices of which `forget` was asked, and not said that all of it is done. */
+  unforgotten(): Promise<string[]>;
+  /** Whether anything is known of a device of this name, be it that it was forgotten. */
+  hasTraces(name: string): Promise<boolean>;
   tokens(): Promise<TokenRow[]>;
   audit(query: AuditQuery): Promise<Page<AuditEntry>>;
   auditStretch(after?: { readonly n: number; readonly sha256: string }): Promise<AuditStretch>;

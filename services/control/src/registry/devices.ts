@@ -79,15 +79,22 @@ export function createDevices(d: DevicesDeps) {
         d.approvals.set(name, false);
         notices.removed(name);
       }),
-    /** It, its credentials and all that it left. What of it comes late is not taken up again. @throws BrinkError E_NAME, E_NOT_FOUND */
+    /**
+     * It, its credentials and all that it left, also of one that was removed before, and once more where something could not be
+     * reached. What of it comes late is not taken up again. @throws BrinkError E_NAME, E_NOT_FOUND
+     */
     forget: (name: string): Promise<ForgottenDevice> =>
       inTurn(name, async () => {
-        await known(name);
+        if (!(await d.ledger.read.hasTraces(name))) await known(name);
         await d.credentials.revoke(name);
         d.approvals.set(name, false);
         notices.removed(name);
         return await d.forget(name);
       }),
+    /** What was begun before control was killed is brought to its end; nobody waits for it. */
+    async finishForgetting(): Promise<void> {
+      for (const name of await d.ledger.read.unforgotten()) await inTurn(name, () => d.forget(name));
+    },
     /** A device that nobody added is added by this. @throws BrinkError E_NAME, and what the store of credentials throws */
     createCredentials: (name: string): Promise<Credentials> =>
       inTurn(name, async () => {
@@ -95,8 +102,7 @@ export function createDevices(d: DevicesDeps) {
         const credentials = await d.credentials.create(name);
         const made = credentials.needed ? { credentials_at: new Date(d.clock.now()).toISOString() } : {};
         await put(name, { registered: true, ...made });
-        if (!credentials.needed || d.publicUrl === undefined) return credentials;
-        return { ...credentials, url: d.publicUrl };
+        return d.publicUrl === undefined ? credentials : { ...credentials, url: d.publicUrl };
       }),
     /** Of a device that the ledger does not know too: a restored broker may know more than it. */
     revokeCredentials: (name: string): Promise<void> =>

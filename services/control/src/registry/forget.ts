@@ -17,7 +17,7 @@ export function createForgetDevice(
   d: {
     readonly clock: Clock;
     readonly logger: Logger;
-    readonly ledger: Pick<Ledger, 'forget' | 'copies' | 'copy' | 'look'>;
+    readonly ledger: Pick<Ledger, 'forget' | 'forgot' | 'copies' | 'copy' | 'look'>;
     readonly gateways: Pick<Gateways, 'forget'>;
     readonly mqtt: Pick<Mqtt, 'publish' | 'connected'>;
     /** What is held for its retained state. */
@@ -61,6 +61,7 @@ export function createForgetDevice(
     await d.ledger.look();
     await renewCopies(left);
     await clearRetained(device, left);
+    await d.ledger.forgot(device);
     for (const name of existsSync(o.dataDir) ? readdirSync(o.dataDir) : [])
       if (OLD.test(name)) left.add(`${join(o.dataDir, name)}, if it is in there`);
     d.logger.info({ device, rows, recordings }, 'a device was forgotten');
