@@ -51,7 +51,8 @@ function createHandClock(atMs: number) {
         setImmediate(fn);
         return timer;
       }
-      timers.set(timer, { fn, dueMs: now() + ms });
+      // Node's timers know whole milliseconds alone, and fire up to one too early.
+      timers.set(timer, { fn, dueMs: now() + Math.max(1, Math.trunc(ms)) });
       return timer;
     },
     clearTimeout: (timer: object) => void timers.delete(timer),
@@ -73,28 +74,38 @@ export async function openFleet(
     readonly mqttAllow?: string[];
     readonly http?: Partial<Pick<DispatcherDeps, 'http' | 'secrets'>>;
     readonly targets?: Configuration['targets'];
+    readonly random?: () => number;
+    /** How long the ledger takes to say what is due. */
+    readonly leaseTakesMs?: () => number;
   } = {},
 ) {
-  const { mqttAllow = ['zigbee2mqtt/'] } = o;
+  const { mqttAllow = ['zigbee2mqtt/'], random = () => 0.5, leaseTakesMs = () => 0 } = o;
   let targets = o.targets ?? {};
   const clock = createHandClock(FIRST_MS + 1000);
   // The ledger's own timers run on real time, its dates and durations on the clock that is moved by hand.
   const opened = await openLedger({ clock: { ...systemClock, now: clock.now, monotonic: clock.monotonic } });
-  await opened.ledger.configure(published({ ...site(rules), targets }));
+  const { ledger } = opened;
+  const lease: typeof ledger.lease = async (options) => {
+    const leased = await ledger.lease(options);
+    clock.shift(leaseTakesMs());
+    return leased;
+  };
+  await ledger.configure(published({ ...site(rules), targets }));
   const broker = createBroker();
   const dispatcher = createDispatcher(config, {
-    ...{ ledger: opened.ledger, mqtt: broker, topics: createTopics(), mqttAllow: () => mqttAllow },
+    ...{ ledger: { lease, settle: ledger.settle, onDue: ledger.onDue }, mqtt: broker },
+    ...{ topics: createTopics(), mqttAllow: () => mqttAllow },
     ...{ ...withoutHttp, ...o.http, targets: () => targets },
-    ...{ clock, random: () => 0.5, logger: silentLogger },
+    ...{ clock, random, logger: silentLogger },
   });
   await dispatcher.start(new AbortController().signal);
   return {
-    ...{ ledger: opened.ledger, broker, clock, dispatcher },
+    ...{ ledger, broker, clock, dispatcher },
     /** As an edit of the configuration does. */
     retarget(next: Configuration['targets']): void {
       targets = next;
     },
-    state: async (id: string) => (await opened.ledger.read.action(id))?.state,
+    state: async (id: string) => (await ledger.read.action(id))?.state,
     async [Symbol.asyncDispose]() {
       await dispatcher.stop();
       await opened[Symbol.asyncDispose]();

@@ -41,14 +41,14 @@ const targetsOf = (urls: Record<string, string>): Configuration['targets'] =>
   );
 
 /** A rule that sends every cat to the targets, in this order. */
-function openHooks(urls: Record<string, string>, does?: object[]) {
+function openHooks(urls: Record<string, string>, does?: object[], o: Parameters<typeof openFleet>[2] = {}) {
   const http = createHttpOut({}, { clock: systemClock });
   closing.push(() => http.stop());
   const webhooks = Object.keys(urls).map((target) => ({
     webhook: { target, body: { text: '${decision.label}' }, expires_ms: 600_000 },
   }));
   const rule = { when: 'true', by: ['device', 'label'], stale_ms_max: 600_000, does: does ?? webhooks };
-  return openFleet({ flap: rule }, {}, { http: { http }, targets: targetsOf(urls) });
+  return openFleet({ flap: rule }, {}, { ...o, http: { http }, targets: targetsOf(urls) });
 }
 
 const labelled = (seq: number) => outcome(seq, { result: { task: 'classification', label: `l${seq}`, score: 0.9 } });
@@ -91,6 +91,24 @@ describe('a receiver', () => {
     const stopped = fleet.dispatcher.stop();
     dead.hangUp();
     await stopped;
+  });
+
+  it('whose time is up while the ledger is asked what is due is tried then, not a minute later', async () => {
+    let [well, leaseMs] = [false, 0];
+    const duty = await receiver(() => (well ? 200 : 503));
+    const slow = { random: () => 0.5001, leaseTakesMs: () => leaseMs };
+    await using fleet = await openHooks({ duty: duty.url }, undefined, slow);
+    await fleet.ledger.commit(many(1, 8));
+    await expect.poll(() => fleet.ledger.read.actionCounts()).toEqual({ pending: 8 });
+    await expect.poll(() => fleet.dispatcher.targets()).toMatchObject({ duty: { state: 'open', inFlight: 0 } });
+    // The wait has 5000.2 ms, its timer 5000: the look comes a moment too early, and the moment passes while it lasts.
+    [well, leaseMs] = [true, 1];
+    fleet.clock.shift(5000);
+    const aMomentLater = () => {
+      fleet.clock.shift(1);
+      return fleet.ledger.read.actionCounts();
+    };
+    await expect.poll(aMomentLater).toEqual({ acked: 8 });
   });
 
   it('that fails five times in a row is left alone, then tried with one', async () => {
