@@ -107,10 +107,10 @@ export const SettingsSchema = z.object({
 });
 
 type Read = ReturnType<typeof readConfig>;
-/** `requestMsMax` is no setting: it is there so that a test of slow clients need not be slow. */
+/** `requestMsMax` and `heldBytesMax` are no settings: they are there so that tests of slow and large clients need be neither. */
 export type ControlConfig = Omit<Read, 'ledger'> & {
   readonly ledger?: Partial<Read['ledger']>;
-  readonly http: { readonly requestMsMax?: number };
+  readonly http: { readonly requestMsMax?: number; readonly heldBytesMax?: number };
 };
 
 /**

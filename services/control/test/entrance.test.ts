@@ -1,4 +1,5 @@
 import { once } from 'node:events';
+import { statfs } from 'node:fs/promises';
 import { createServer, type IncomingMessage } from 'node:http';
 import { type AddressInfo, connect } from 'node:net';
 import { BrinkError, ERROR_TABLE, isErrorCode, type Outcome, SCHEMA_NAMES } from '@brink/protocol';
@@ -182,8 +183,15 @@ test('answers carry headers that keep browsers strict', async () => {
 });
 
 test('pages, documents and schemas are there', async () => {
-  await using control = await startControl();
+  await using control = await startControl({ config: { publicUrl: 'mqtt://127.0.0.1:1993' } });
   const home = (await control.get('/')).body;
+  expect(home).toContain('mosquitto_pub -h 127.0.0.1 -p 1993 -t brink/cam-9/up/frames/front');
+  const told = (await control.post('/v1/devices/cam-9/credentials')).body;
+  expect(told).toMatchObject({ needed: false, url: 'mqtt://127.0.0.1:1993' });
+  // The disk is as full here as in the metric that decides, and in `df`.
+  const { free_bytes: free, total_bytes: total } = (await control.get('/v1/status')).body.disk;
+  const { blocks, bfree, bavail } = await statfs(control.folder);
+  expect(1 - free / total).toBeCloseTo((blocks - bfree) / (blocks - bfree + bavail), 2);
   expect(home).toContain('plant-7');
   expect(home).not.toMatch(/<script|style=/);
   const errors = (await control.get('/docs/errors')).body;
@@ -266,6 +274,30 @@ describe('a frame over HTTP', () => {
     await using control = await startControl({ handlers: posted(() => control, false, 'dropped') });
     const dropped = await post(control, '?wait_ms=100');
     expect([dropped.status, dropped.body.code]).toEqual([503, 'E_DROPPED']);
+  });
+
+  test('waits in memory with others up to a limit, and what it held is free again when its client has gone', async () => {
+    const http = { host: '127.0.0.1', port: 0, token: undefined, rateMax: 100, heldBytesMax: 5000 };
+    await using control = await startControl({ config: { http } });
+    const { port } = control.service.addresses.http;
+    const slow = connect(port, '127.0.0.1');
+    slow.on('error', () => {});
+    slow.write('POST /v1/frames/cam-1/front HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4000\r\n\r\n');
+    slow.write(Buffer.alloc(3000));
+    const send = () => control.ask('/v1/frames/cam-1/front', { method: 'POST', body: Buffer.alloc(3000) });
+    const seen = async (wanted: string) => (await send()).body.code === wanted;
+    await until('the second does not fit', () => seen('E_BUSY'));
+    // As JSON it counts as well.
+    const long = { name: 'cam-1', note: 'n'.repeat(3000) };
+    expect((await control.post('/v1/devices', long)).body.code).toBe('E_BUSY');
+    slow.destroy();
+    await until('there is room', () => seen('E_UNSUPPORTED'));
+  });
+
+  test('that is too large is told so, also where it is much too large', async () => {
+    await using control = await startControl();
+    const frame = { method: 'POST', body: Buffer.alloc(4 << 20) };
+    expect((await control.ask('/v1/frames/cam-1/front', frame)).body.code).toBe('E_TOO_LARGE');
   });
 
   test('without a gateway is a problem, not a wait', async () => {

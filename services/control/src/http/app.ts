@@ -16,6 +16,7 @@ import { validatorCompiler, type ZodTypeProvider } from 'fastify-type-provider-z
 import type { Metrics } from '../metrics.ts';
 import { type Addresses, createAddresses } from './addresses.ts';
 import type { Audit } from './audit.ts';
+import { createBodies } from './bodies.ts';
 import { type Guard, secureHeaders } from './guard.ts';
 import { openApiObject, openApiRoute } from './openapi.ts';
 import { answerClientError, PROBLEM_TYPE, toProblem } from './problems.ts';
@@ -43,7 +44,12 @@ const PARAM_CHARACTERS_MAX = 1000;
 
 /** fastify with everything that it leaves off by default: limits, strictness, problem documents, headers. */
 export async function createApp(
-  o: { readonly version: string; readonly rateMax: number; readonly requestMsMax?: number | undefined },
+  o: {
+    readonly version: string;
+    readonly rateMax: number;
+    readonly requestMsMax?: number | undefined;
+    readonly heldBytesMax?: number | undefined;
+  },
   d: {
     readonly logger: Logger;
     readonly metrics: Metrics;
@@ -96,6 +102,8 @@ export async function createApp(
   const addresses = createAddresses();
   app.addHook('onRoute', ({ url, method }) => addresses.add(url, [method].flat()));
   addHooks(app, { ...d, addresses });
+  const bodies = createBodies(o);
+  app.addHook('preParsing', (request, reply, payload, done) => done(null, bodies.counted(request, reply, payload)));
   await addDocuments(app, o.version);
   await app.register((scope, _, done) => {
     addRoutes(scope.withTypeProvider<ZodTypeProvider>());

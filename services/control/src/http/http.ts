@@ -43,8 +43,12 @@ export interface HttpConfig {
   readonly rateMax: number;
   /** How long a request may take to arrive; default 30 s. */
   readonly requestMsMax?: number | undefined;
+  /** Bytes of bodies of all requests together; default 128 MiB. */
+  readonly heldBytesMax?: number | undefined;
   readonly version: string;
   readonly topicRoot: string;
+  /** What devices call the broker, where that is known. */
+  readonly publicUrl: string | undefined;
   /** Where `brink tokens recover` leaves what it made. */
   readonly dataDir: string;
   readonly inference: { readonly url: string; readonly token: string | undefined };
@@ -99,6 +103,7 @@ export function createHttp(o: HttpConfig, d: HttpDeps): Http {
       status: d.status,
       streams: () => Object.keys(configuration().streams),
       topicRoot: o.topicRoot,
+      broker: o.publicUrl,
     });
     addStatus(to, d);
     addDecisions(to, { read, clock: d.clock });

@@ -6,15 +6,25 @@ import { type Html, html, page } from '../page.ts';
 /** `/`: what runs and where to look, for people who open the address in a browser. The dashboard takes its place later. */
 export function addHome(
   app: App,
-  d: { guard: Guard; status: () => Promise<Status>; streams: () => readonly string[]; topicRoot: string },
+  d: {
+    guard: Guard;
+    status: () => Promise<Status>;
+    streams: () => readonly string[];
+    topicRoot: string;
+    /** Its URL, where that is known. */
+    broker: string | undefined;
+  },
 ): void {
   app.get('/', { schema: { hide: true } }, async (request, reply) => {
     const body = d.guard.authorised(request)
       ? now(await d.status())
       : html`<p>This site asks for a token:</p>
 <pre>curl -H "authorization: Bearer $(cat token)" http://${request.headers.host ?? 'localhost'}/v1/status</pre>`;
-    const stream = d.guard.authorised(request) ? (d.streams()[0] ?? 'front') : 'front';
-    const there = where(request.headers.host ?? 'localhost:8080', stream, d.topicRoot);
+    const known = d.guard.authorised(request);
+    const stream = (known ? d.streams()[0] : undefined) ?? 'front';
+    const topic = `${d.topicRoot}/cam-9/up/frames/${stream}`;
+    const publish = `mosquitto_pub ${known ? at(d.broker) : ''}-t ${topic} -f cat.jpg`;
+    const there = where(request.headers.host ?? 'localhost:8080', stream, publish);
     return reply.type('text/html; charset=utf-8').send(page('Brink', html`${body}${there}`));
   });
 }
@@ -34,13 +44,22 @@ function now(status: Status): Html {
 <div class="wide"><table><tbody>${services}</tbody></table></div>`;
 }
 
-function where(host: string, stream: string, root: string): Html {
+/** `-h 127.0.0.1 -p 1893 `; nothing where nobody said what devices call the broker. */
+function at(broker: string | undefined): string {
+  if (broker === undefined || !URL.canParse(broker)) return '';
+  const { hostname, port } = new URL(broker);
+  return `-h ${hostname} -p ${port === '' ? 1883 : port} `;
+}
+
+function where(host: string, stream: string, publish: string): Html {
   const links = [
     ['/v1/status', 'what runs, and whether anything was lost'],
     ['/v1/decisions?limit=5', 'the latest decisions'],
     ['/v1/actions?limit=5', 'the latest actions'],
     ['/v1/dead?limit=5', 'the latest frames that were refused, and why'],
     ['/v1/recordings', 'recordings that rules made'],
+    ['/v1/rules', 'rules, and where each of them stands'],
+    ['/v1/config/revisions?limit=5', 'which configurations were active'],
     ['/v1/devices', 'devices that were seen'],
     ['/v1/discovered', 'frames that no stream takes yet'],
     ['/docs/', 'every address, to try'],
@@ -52,5 +71,5 @@ function where(host: string, stream: string, root: string): Html {
 <h2>To try</h2>
 <pre>curl --data-binary @cat.jpg "http://${host}/v1/frames/cam-9/${stream}?wait_ms=5000"
 curl -N http://${host}/v1/events
-mosquitto_pub -t ${root}/cam-9/up/frames/${stream} -f cat.jpg</pre>`;
+${publish}</pre>`;
 }

@@ -60,7 +60,11 @@ export function addInference(app: App, o: { readonly url: string; readonly token
     scope.removeAllContentTypeParsers();
     // Not read here: the bytes go through.
     scope.addContentTypeParser('*', (_request, _payload, parsed) => parsed(null));
-    const options = { schema: { hide: true }, handlerTimeout: ANSWER_MS_MAX + 5000 };
+    const options = {
+      schema: { hide: true },
+      config: { streams: true } as const,
+      handlerTimeout: ANSWER_MS_MAX + 5000,
+    };
     scope.route({ method: ['GET', 'POST'], url: '/v2', ...options, handler: passOn });
     scope.route({ method: ['GET', 'POST'], url: '/v2/*', ...options, handler: passOn });
     // A route of its own, for it has a scope of its own.

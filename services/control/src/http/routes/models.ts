@@ -125,6 +125,7 @@ function addUpload(app: App, d: ModelRoutesDeps): void {
       '/v1/models/:name/versions',
       {
         handlerTimeout: HANDLER_MS_MAX,
+        config: { streams: true },
         schema: {
           summary:
             'Add a version: a plain tar of its folder. Checked, loaded beside what serves, tested; what fails is not kept',
