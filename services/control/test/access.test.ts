@@ -195,6 +195,13 @@ test('a token for some devices sees and reaches no others: what is foreign is no
   expect((await control.get('/v1/devices/cam-1')).body.note).toBe('seen');
 });
 
+test('what is nested deeper than any check can follow is refused by name', async () => {
+  const body = `{"name":"open","args":{"deep":${'['.repeat(20_000)}${']'.repeat(20_000)}}}`;
+  const headers = { ...bearer(ROOT), 'content-type': 'application/json' };
+  const answer = await control.ask('/v1/devices/cam-1/commands', { method: 'POST', headers, body });
+  expect(codeOf(answer)).toBe('422 E_DEPTH');
+});
+
 test('a name that every object of JavaScript has is a name like others, and opens no door', async () => {
   const name = 'constructor';
   const received_ms = Date.now();

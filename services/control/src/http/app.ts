@@ -17,6 +17,7 @@ import type { Metrics } from '../metrics.ts';
 import { type Addresses, createAddresses } from './addresses.ts';
 import type { Audit } from './audit.ts';
 import { createBodies } from './bodies.ts';
+import { checkDepth } from './editing.ts';
 import { type Guard, secureHeaders } from './guard.ts';
 import { openApiObject, openApiRoute } from './openapi.ts';
 import { answerClientError, PROBLEM_TYPE, toProblem } from './problems.ts';
@@ -104,6 +105,10 @@ export async function createApp(
   addHooks(app, { ...d, addresses });
   const bodies = createBodies(o);
   app.addHook('preParsing', (request, reply, payload, done) => done(null, bodies.counted(request, reply, payload)));
+  app.addHook('preValidation', (request, _, done) => {
+    checkDepth(request.body);
+    done();
+  });
   await addDocuments(app, o.version);
   await app.register((scope, _, done) => {
     addRoutes(scope.withTypeProvider<ZodTypeProvider>());

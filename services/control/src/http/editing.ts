@@ -45,7 +45,7 @@ export function tagged(reply: FastifyReply, revision: string): void {
   reply.header('etag', `"${revision}"`);
 }
 
-/** Deeper than any configuration. */
+/** Deeper than anything that is asked for here. Checks that take a value apart level by level would overflow the stack. */
 const DEPTH_MAX = 40;
 
 /**
@@ -70,7 +70,7 @@ function opened(value: unknown): unknown {
 
 /** @throws BrinkError E_DEPTH */
 export function checkDepth(value: unknown, depth = 0): void {
-  if (typeof value !== 'object' || value === null) return;
+  if (typeof value !== 'object' || value === null || Buffer.isBuffer(value)) return;
   if (depth >= DEPTH_MAX) throw new BrinkError('E_DEPTH', `the body is nested deeper than ${DEPTH_MAX} levels`);
   for (const item of Object.values(value)) checkDepth(item, depth + 1);
 }

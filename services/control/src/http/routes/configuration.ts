@@ -6,7 +6,7 @@ import type { ConfigurationEditor } from '../../configuration/edit.ts';
 import { formatProblem } from '../../configuration/problems.ts';
 import type { LedgerReads } from '../../ledger/records.ts';
 import type { App } from '../app.ts';
-import { type ByOf, checkDepth, EditedSchema, IfMatchSchema, judged, optionsOf, tagged } from '../editing.ts';
+import { type ByOf, EditedSchema, IfMatchSchema, judged, optionsOf, tagged } from '../editing.ts';
 import { problems } from '../openapi.ts';
 import { LIMIT_DEFAULT, limit, listOf } from '../query.ts';
 
@@ -149,7 +149,6 @@ function addWhole(app: App, d: ConfigurationRoutesDeps): void {
         tagged(reply, edited.revision);
         return edited;
       }
-      checkDepth(body.configuration);
       const edited = await d.editor.putAll(body.configuration, options);
       tagged(reply, edited.revision);
       return edited;

@@ -3,16 +3,7 @@ import { z } from 'zod';
 import type { Section } from '../../configuration/documents.ts';
 import type { ConfigurationEditor } from '../../configuration/edit.ts';
 import type { App } from '../app.ts';
-import {
-  type ByOf,
-  checkDepth,
-  EditedNameSchema,
-  EditedSchema,
-  IfMatchSchema,
-  judged,
-  optionsOf,
-  tagged,
-} from '../editing.ts';
+import { type ByOf, EditedNameSchema, EditedSchema, IfMatchSchema, judged, optionsOf, tagged } from '../editing.ts';
 import { problems } from '../openapi.ts';
 
 const ENTRY_BYTES_MAX = 256 * 1024;
@@ -46,7 +37,6 @@ export function addEntries(app: App, d: EntryDeps): void {
       },
     },
     async (request, reply) => {
-      checkDepth(request.body);
       const edited = await d.editor.putSite(request.body, optionsOf(request, d.by));
       tagged(reply, edited.revision);
       return edited;
@@ -69,7 +59,6 @@ function addEntry(app: App, { section, one, schema }: (typeof KINDS)[number], d:
     },
     async (request, reply) => {
       const { name } = request.params;
-      checkDepth(request.body);
       const { created, ...edited } = await d.editor.put(section, name, request.body, optionsOf(request, d.by));
       tagged(reply, edited.revision);
       return reply.code(created ? 201 : 200).send({ name, ...edited });
