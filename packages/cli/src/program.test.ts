@@ -215,11 +215,15 @@ test('where no credentials are needed, devices add prints a line without any', a
   const { env } = await entrance({
     'POST /v1/devices': { status: 201, body: { name: 'cam-9' } },
     'POST /v1/devices/cam-9/credentials': { body: { needed: false, device: 'cam-9', detail: 'none is needed here' } },
+    'POST /v1/devices/cam-8/credentials': {
+      body: { needed: false, device: 'cam-8', detail: 'none is needed here', url: 'mqtt://127.0.0.1:1993' },
+    },
     'GET /v1/streams': { body: { items: [] } },
   });
   const { out } = await brink(['devices', 'add', 'cam-9'], env);
   expect(out).toContain('cam-9: none is needed here');
   expect(out).toContain('mosquitto_pub -h 127.0.0.1 -p 1883 -t brink/cam-9/up/frames/front');
+  expect((await brink(['devices', 'rotate', 'cam-8'], env)).out).toContain('mosquitto_pub -h 127.0.0.1 -p 1993 -t');
 });
 
 test('decisions passes its filters on, and none found is exit 1', async () => {

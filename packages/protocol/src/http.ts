@@ -100,7 +100,12 @@ export const CredentialsSchema = z
       password: z.string(),
       url: z.string().optional().describe('of the broker, where this is known'),
     }),
-    z.strictObject({ needed: z.literal(false), device: NameSchema, detail: z.string() }),
+    z.strictObject({
+      needed: z.literal(false),
+      device: NameSchema,
+      detail: z.string(),
+      url: z.string().optional().describe('of the broker, where this is known'),
+    }),
   ])
   .meta({ id: 'Credentials' });
 export type Credentials = z.infer<typeof CredentialsSchema>;

@@ -45,7 +45,7 @@ describe('a data folder', () => {
   test('of a live process is E_LOCKED, with its pid', async () => {
     const path = temporary();
     const { child } = await owner(path);
-    await expect(openDataFolder(path)).rejects.toThrow(new RegExp(`E_LOCKED.*${child.pid}`));
+    await expect(openDataFolder(path)).rejects.toThrow(new RegExp(`E_LOCKED.*${child.pid}.*; stop that one first`));
   });
 
   test('of a process that was killed is free at once, whatever its pid is now', async () => {

@@ -75,7 +75,9 @@ async function take(path: string, owner: string): Promise<DatabaseSync> {
     lock?.close();
     if (!/locked|busy/i.test(BrinkError.from(error).detail)) throw storageError(error, path);
     const by = await readFile(owner, 'utf8').catch(() => 'unknown');
-    throw new BrinkError('E_LOCKED', `${path} is in use by another process: ${by.trim()}`, { cause: error });
+    throw new BrinkError('E_LOCKED', `${path} is in use by another process: ${by.trim()}; stop that one first`, {
+      cause: error,
+    });
   }
 }
 

@@ -29,7 +29,7 @@ import { createPresence } from './fleet/presence.ts';
 import { createServices } from './fleet/services.ts';
 import { createDeviceStates } from './fleet/states.ts';
 import { createGateways } from './gateways/gateways.ts';
-import { createHttp } from './http/http.ts';
+import { createHttp, type HttpConfig } from './http/http.ts';
 import { machineNow } from './ledger/integrity/mirror.ts';
 import { createLedger } from './ledger/ledger.ts';
 import { createMetrics } from './metrics.ts';
@@ -271,24 +271,21 @@ function createEntrances(
     { dataDir: o.dataDir, modelsDir: o.modelsDir, mbMax: o.modelsMbMax },
     { ...d, services: services.list, policy: (name) => underName(configuration.current?.configuration.models, name) },
   );
-  const http = createHttp(
-    { ...o.http, version: manifest.version, topicRoot: o.topicRoot, inference: o.inference, dataDir: o.dataDir },
-    {
-      ...asked,
-      editor: createConfigurationEditor({ dir: o.configDir }, { configuration }),
-      uploads,
-      metrics,
-      devices,
-      gateways,
-      status,
-      state: states.of,
-      targetStates,
-      reports,
-      models: () => readModelsFolder(o.modelsDir),
-      recordings: createRecordings({ dir: o.recordingsDir }),
-      ...createRules(o, { ...asked, models: () => readModels(o.modelsDir) }),
-    },
-  );
+  const http = createHttp(httpConfig(o), {
+    ...asked,
+    editor: createConfigurationEditor({ dir: o.configDir }, { configuration }),
+    uploads,
+    metrics,
+    devices,
+    gateways,
+    status,
+    state: states.of,
+    targetStates,
+    reports,
+    models: () => readModelsFolder(o.modelsDir),
+    recordings: createRecordings({ dir: o.recordingsDir }),
+    ...createRules(o, { ...asked, models: () => readModels(o.modelsDir) }),
+  });
   const feed = createFeed({ topics }, { ...d, mqtt, metrics });
   ledger.onCommitted(({ decisions, actions }) => {
     feed.publish(decisions);
@@ -312,6 +309,11 @@ function createEntrances(
   const onAck = (key: string) => showAction(key);
   listenToFleet({ topics }, { mqtt, logger: d.logger, metrics, ledger, services, online, onAck });
   return { gateways, http, showAction, services, uploads, online, finishForgetting: devices.finishForgetting };
+}
+
+function httpConfig(o: ControlConfig): HttpConfig {
+  const { topicRoot, publicUrl, inference, dataDir } = o;
+  return { ...o.http, version: manifest.version, topicRoot, publicUrl, inference, dataDir };
 }
 
 /** Where actions go out. */

@@ -120,8 +120,10 @@ export function brokenLaws(reports: Parameters<typeof lawsOf>[0]): number {
   return [...streams.items, ...pipelines.items].filter(({ holds }) => !holds).length;
 }
 
+/** As `df` counts, and as the ledger does before it refuses anything: what only root may use is no room. */
 async function diskOf(path: string): Promise<Status['disk']> {
   const found = await statfs(path).catch(() => undefined);
   if (found === undefined) return null;
-  return { path, free_bytes: found.bavail * found.bsize, total_bytes: found.blocks * found.bsize };
+  const { blocks, bfree, bavail, bsize } = found;
+  return { path, free_bytes: bavail * bsize, total_bytes: (blocks - bfree + bavail) * bsize };
 }

@@ -136,9 +136,8 @@ export function planProcesses(o: UpOptions, place: Place, root: string): Process
       BRINK_DEVICES_CREDENTIALS: o.lan ? 'required' : 'optional',
       BRINK_INFERENCE_URL: oip,
       BRINK_SECRETS_DIR: join(place.data, 'secrets'),
-      ...(o.lan
-        ? { BRINK_HTTP_TOKEN_FILE: place.tokenFile, BRINK_MQTT_PUBLIC_URL: publicUrl('mqtt', o.mqttPort) }
-        : {}),
+      BRINK_MQTT_PUBLIC_URL: o.lan ? publicUrl('mqtt', o.mqttPort) : `mqtt://${HOST}:${o.mqttPort}`,
+      ...(o.lan ? { BRINK_HTTP_TOKEN_FILE: place.tokenFile } : {}),
     }),
     service('inference', o.opsPort + 1, {
       BRINK_LINK_LISTEN: inferenceLink,

@@ -84,8 +84,7 @@ async function register(api: Api, device: string, note: string | undefined): Pro
 }
 
 async function howToUse(api: Api, context: Context, device: string, credentials: Credentials) {
-  const told = credentials.needed ? credentials.url : undefined;
-  const url = told ?? filled(context.env['BRINK_MQTT_PUBLIC_URL']) ?? 'mqtt://127.0.0.1:1883';
+  const url = credentials.url ?? filled(context.env['BRINK_MQTT_PUBLIC_URL']) ?? 'mqtt://127.0.0.1:1883';
   const topics = createTopics(filled(context.env['BRINK_TOPIC_ROOT']) ?? 'brink');
   const { items } = await api.get<{ items: StreamItem[] }>('/v1/streams');
   const streams = items.filter((stream) => matchesGlob(device, stream.devices)).map((stream) => stream.name);
