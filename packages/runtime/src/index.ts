@@ -1,4 +1,5 @@
 export { type Clock, createTestClock, systemClock, type Timer } from './clock.ts';
+export { onlyCompileCache } from './compiled.ts';
 export { type DataFolder, openDataFolder } from './datafolder.ts';
 export { type ChildMetrics, createChildMetrics, type ExitReason } from './exits.ts';
 export { collectBuffersEarly } from './heap.ts';

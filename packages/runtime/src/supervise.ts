@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import type { Socket } from 'node:net';
 import { BrinkError } from '@brink/protocol';
 import type { Clock, Timer } from './clock.ts';
+import { onlyCompileCache } from './compiled.ts';
 import { type ChildMetrics, type ExitReason, reasonOf } from './exits.ts';
 import { forwardLines } from './lines.ts';
 import type { LinkHandlers, LinkOptions, LinkPeer } from './link/messages.ts';
@@ -211,12 +212,11 @@ class SupervisedChild implements Child {
 
   #spawn(): ChildProcess {
     const { execArgv = [], module, args = [], env, cwd } = this.#o;
-    // biome-ignore lint/style/noProcessEnv: what a child inherits: where what it spawns is found, and what Node compiled already
-    const { PATH, NODE_COMPILE_CACHE } = process.env;
-    const cache = NODE_COMPILE_CACHE === undefined ? {} : { NODE_COMPILE_CACHE };
+    // biome-ignore lint/style/noProcessEnv: what a child inherits: where what it spawns is found
+    const { PATH } = process.env;
     return spawn(process.execPath, [...execArgv, module, ...args], {
       stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
-      env: { ...(PATH === undefined ? {} : { PATH }), ...cache, ...env },
+      env: { ...(PATH === undefined ? {} : { PATH }), ...onlyCompileCache(), ...env },
       ...(cwd === undefined ? {} : { cwd }),
     });
   }

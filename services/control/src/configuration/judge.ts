@@ -1,7 +1,7 @@
 import { Worker } from 'node:worker_threads';
 import { BrinkError } from '@brink/protocol';
 import { checkRules } from '@brink/rules';
-import type { Clock, Timer } from '@brink/runtime';
+import { type Clock, onlyCompileCache, type Timer } from '@brink/runtime';
 import type { ModelsOnDisk } from './crosschecks.ts';
 import type { SourceFile } from './sources.ts';
 import { type Validation, validateConfiguration } from './validate.ts';
@@ -114,7 +114,7 @@ interface Thread {
 function startThread(): Thread {
   const worker = new Worker(new URL('./judge-worker.ts', import.meta.url), {
     name: 'configuration',
-    env: {},
+    env: onlyCompileCache(),
     execArgv: ['--disable-warning=ExperimentalWarning'],
     resourceLimits: { maxOldGenerationSizeMb: HEAP_MB_MAX },
   });

@@ -1,5 +1,6 @@
 import { Worker } from 'node:worker_threads';
 import { BrinkError, isErrorCode } from '@brink/protocol';
+import { onlyCompileCache } from '@brink/runtime';
 import type { Failure, NotReady, Ready, WorkerData } from './messages.ts';
 
 /** One of the ledger's worker threads. */
@@ -26,7 +27,7 @@ export function createThread<In, Out>(config: () => WorkerData): Thread<In, Out>
       const started = new Worker(new URL('./worker.ts', import.meta.url), {
         workerData: config(),
         name: `ledger-${config().role}`,
-        env: {},
+        env: onlyCompileCache(),
         // node:sqlite is a release candidate in Node 24 and says so on stderr at every start.
         execArgv: ['--disable-warning=ExperimentalWarning'],
       });

@@ -6,7 +6,7 @@ import {
   type PublishedConfiguration,
   type RuleTestReport,
 } from '@brink/protocol';
-import type { Clock } from '@brink/runtime';
+import { type Clock, onlyCompileCache } from '@brink/runtime';
 import type { ModelsOnDisk } from '../configuration/crosschecks.ts';
 import { type ConfigProblem, configError } from '../configuration/problems.ts';
 import type { SourceFile } from '../configuration/sources.ts';
@@ -56,7 +56,7 @@ export async function inThread<O extends ThreadOrder>(
   const worker = new Worker(new URL('./thread-worker.ts', import.meta.url), {
     workerData: order,
     name: order.job,
-    env: {},
+    env: onlyCompileCache(),
     execArgv: ['--disable-warning=ExperimentalWarning'],
     resourceLimits: { maxOldGenerationSizeMb: MEMORY_MB_MAX },
   });

@@ -1,6 +1,6 @@
 import { Worker } from 'node:worker_threads';
 import { BrinkError } from '@brink/protocol';
-import type { Clock, Timer } from '@brink/runtime';
+import { type Clock, onlyCompileCache, type Timer } from '@brink/runtime';
 import type { Answer, Ask, Change, Failure, Load, LoadedRow, Reply, Request, SpoolContents } from './messages.ts';
 
 /** Of one transaction. Beyond, the rest waits for the next. */
@@ -123,7 +123,7 @@ export class Spool {
       workerData: { folder },
       argv: [...(other?.argv ?? [])],
       name: 'spool',
-      env: {},
+      env: onlyCompileCache(),
       // node:sqlite is a release candidate in Node 24 and says so on stderr at every start.
       execArgv: ['--disable-warning=ExperimentalWarning'],
     });

@@ -2,7 +2,7 @@ import { statfsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { BrinkError } from '@brink/protocol';
-import type { Clock, Logger, Timer } from '@brink/runtime';
+import { type Clock, type Logger, onlyCompileCache, type Timer } from '@brink/runtime';
 import type { CopyMade, NotReady, WorkerData } from '../messages.ts';
 import { LEDGER } from '../store.ts';
 import { errorOf } from '../thread.ts';
@@ -116,7 +116,7 @@ function copyInThread(folder: string, o: { keep: number; nowMs: number }): Promi
     const worker = new Worker(new URL('../worker.ts', import.meta.url), {
       workerData,
       name: 'ledger-copy',
-      env: {},
+      env: onlyCompileCache(),
       execArgv: ['--disable-warning=ExperimentalWarning'],
     });
     let answer: CopyMade | NotReady | undefined;
