@@ -6,6 +6,8 @@ import { readUsers, readUsersIfAny, type User } from './users.ts';
 
 /** A revoked user is gone within a second. */
 const LOOK_EVERY_MS = 250;
+/** Files that could not be read are tried again so often, also where they are as they were. */
+const RETRY_MS = 1000;
 
 export interface UserFiles {
   /** Who must be there: services, operators. Absent: nobody. */
@@ -15,7 +17,8 @@ export interface UserFiles {
 }
 
 /**
- * Both files as one list. A device that is in both is what control says: its credentials were changed since.
+ * Both files as one list. A device that is in both is what control says: its credentials were changed since. A service or an operator
+ * stays what the first file says, whatever a device is called: who may add devices must not be able to shut them out.
  * @throws BrinkError E_SETTING, also where the devices' file names somebody who is no device
  */
 export function readUserFiles({ users, devices }: UserFiles): User[] {
@@ -24,8 +27,10 @@ export function readUserFiles({ users, devices }: UserFiles): User[] {
   const stranger = second.find(({ role }) => role !== 'device');
   if (stranger !== undefined)
     throw new BrinkError('E_SETTING', `${devices}: "${stranger.username}" is ${stranger.role}; expected devices only`);
-  const changed = new Set(second.map(({ username }) => username));
-  return [...first.filter(({ username }) => !changed.has(username)), ...second];
+  const others = new Set(first.filter(({ role }) => role !== 'device').map(({ username }) => username));
+  const added = second.filter(({ username }) => !others.has(username));
+  const changed = new Set(added.map(({ username }) => username));
+  return [...first.filter(({ username }) => !changed.has(username)), ...added];
 }
 
 /** Reads them again when they change. Looks at time and size: events of the file system are missed on some volumes. */
@@ -35,6 +40,8 @@ export function createUsersWatch(
 ): Part & { look(): void } {
   let timer: Timer | undefined;
   let seen = stamps(files);
+  /** Of the files as they are: what is wrong with them, as it was said, and when they were tried last. */
+  let problem: { readonly stamps: string; readonly detail: string; readonly atMs: number } | undefined;
 
   function again(): void {
     timer = d.clock.setTimeout(again, LOOK_EVERY_MS);
@@ -44,14 +51,19 @@ export function createUsersWatch(
   function look(): void {
     const now = stamps(files);
     if (now === seen) return;
-    seen = now;
+    const atMs = d.clock.monotonic();
+    if (problem?.stamps === now && atMs - problem.atMs < RETRY_MS) return;
     try {
       d.broker.setUsers(readUserFiles(files));
+      seen = now;
+      problem = undefined;
       d.logger.info({ ...files }, 'users were read again');
     } catch (error) {
-      // Half a file, or a slip of the pen: who is known stays known.
+      // Half a file, or a slip of the pen: who is known stays known. What could not be read now is tried again: somebody may
+      // have been revoked in it.
       const { code, detail } = BrinkError.from(error);
-      d.logger.error({ code, detail }, 'users were not read');
+      if (detail !== problem?.detail) d.logger.error({ code, detail }, 'users were not read');
+      problem = { stamps: now, detail, atMs };
     }
   }
 

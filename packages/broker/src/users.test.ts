@@ -2,9 +2,10 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { BrinkError } from '@brink/protocol';
+import { type Logger, silentLogger, systemClock } from '@brink/runtime';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { createUserTable, issuePassword, readUsers } from './users.ts';
-import { readUserFiles } from './users-watch.ts';
+import { createUsersWatch, readUserFiles } from './users-watch.ts';
 
 let folder: string;
 beforeEach(() => {
@@ -70,8 +71,40 @@ test('users and devices are two files: what control says of a device holds, and 
     'cam-1 new',
     'cam-2 x',
   ]);
+  // A device that is called like an operator shuts nobody out.
+  write(files.users, user('admin', 'operator', 'o'));
+  write(files.devices, user('admin', 'device', 'new'));
+  expect(readUserFiles(files)).toEqual([user('admin', 'operator', 'o')]);
   write(files.devices, user('brink.gateway', 'gateway', 'stolen'));
   expect(caught(() => readUserFiles(files)).detail).toContain('"brink.gateway" is gateway; expected devices only');
+});
+
+test('a change that could not be read is tried again, and its mistake is said once', () => {
+  const files = { devices: join(folder, 'devices.json') };
+  const told: string[] = [];
+  const given: string[][] = [];
+  const logger = { ...silentLogger, error: (of: object) => void told.push(JSON.stringify(of)) };
+  let busy = false;
+  let nowMs = 0;
+  const clock = { ...systemClock, monotonic: () => nowMs };
+  const broker = {
+    setUsers(users: readonly { username: string }[]) {
+      if (busy) throw new Error('EMFILE: too many open files');
+      given.push(users.map(({ username }) => username));
+    },
+  };
+  const watch = createUsersWatch(files, { broker, clock, logger: logger as unknown as Logger });
+  busy = true;
+  writeFileSync(files.devices, '{"users":[{"username":"cam-1","role":"device","password":"x"}]}');
+  watch.look();
+  nowMs = 1000;
+  watch.look();
+  expect([given.length, told.length]).toEqual([0, 1]);
+  busy = false;
+  nowMs = 2000;
+  watch.look();
+  watch.look();
+  expect(given).toEqual([['cam-1']]);
 });
 
 test('the same user name twice is refused', () => {
