@@ -4,7 +4,7 @@ import { DatabaseSync } from 'node:sqlite';
 import type { Outcome } from '@brink/protocol';
 import { describe, expect, it } from 'vitest';
 import { folderForTest } from './folder.testing.ts';
-import { items, openLedger, outcome, published, site } from './ledger.testing.ts';
+import { deadLetter, items, openLedger, outcome, published, site } from './ledger.testing.ts';
 import { createRoom } from './room.ts';
 import { openStore } from './store.ts';
 
@@ -27,6 +27,28 @@ describe('retention', () => {
     expect([left.length, left[0]?.n, left.at(-1)?.n]).toEqual([100, 351, 450]);
     // What is gone was committed all the same.
     expect(await ledger.commit(many(150, { pipeline: 'scene' }))).toEqual({ inserted: 0, duplicates: 150 });
+  });
+
+  it('by rows deletes the oldest refused frames and ended actions beyond too, not what a rule will act on', async () => {
+    await using opened = await openLedger({ retainRows: 10 });
+    const { ledger } = opened;
+    const lamp = [{ mqtt: { topic: 'zigbee2mqtt/lamp', payload: 'ON' } }];
+    const held = { does: lamp, when: 'decision.label == "dog"', for: { ms: 3_600_000 } };
+    await ledger.configure(published(site({ flap: { does: lamp, stale_ms_max: 1 }, held })));
+    const result = { task: 'classification' as const, label: 'dog', score: 0.9 };
+    await ledger.commit(items(outcome(1, { result, received_ms: Date.now() })));
+    const letters = Array.from({ length: 30 }, (_, at) => deadLetter({ seq: at + 1, received_ms: Date.now() }));
+    await ledger.commit(letters);
+    // Each of another device, and each suppressed at once: thirty actions that have ended.
+    const old = Date.now() - 1000;
+    const seen = Array.from({ length: 30 }, (_, at) => outcome(1, { device: `cam-${at + 2}`, received_ms: old }));
+    await ledger.commit(items(...seen));
+    expect(await ledger.read.actionCounts()).toEqual({ suppressed: 30 });
+    for (let round = 0; round < 10 && (await ledger.retain(500)).deleted > 0; round++);
+    expect(await ledger.read.actionCounts()).toEqual({ suppressed: 10 });
+    expect((await ledger.read.dead({ limit: 100 })).items).toHaveLength(10);
+    const left = (await ledger.read.decisions({ after: 0, limit: 100 })).items.map(({ n }) => n);
+    expect([left.length, left[0]]).toEqual([11, 1]);
   });
 
   it('by bytes deletes the oldest decisions until the file holds no more than it may', async () => {

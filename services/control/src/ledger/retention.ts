@@ -5,6 +5,11 @@ import type { Units } from './units.ts';
 import type { Unkept } from './unkept.ts';
 
 const DAY_MS = 86_400_000;
+/**
+ * Refused frames, and actions that have ended, of each at most so many: a device that sends nothing but rubbish must not push the
+ * decisions of the others out.
+ */
+const OTHERS_MAX = 1_000_000;
 
 export interface RetentionConfig {
   readonly retainDays: number;
@@ -31,33 +36,37 @@ type Piece = (cutoffMs: number, rows: number, nowMs: number) => number;
  */
 export function createRetention(store: Store, d: RetentionParts, config: RetentionConfig) {
   let sweptTo = 0;
+  const othersMax = Math.min(config.retainRows, OTHERS_MAX);
 
   const actions: Piece = (cutoffMs, rows) => {
-    const old = store
-      .sql('SELECT row FROM action WHERE ended_ms < ? ORDER BY ended_ms LIMIT ?')
-      .all(cutoffMs, rows) as Row[];
-    for (const { row } of old) {
+    const excess = endedBeyond(store, othersMax);
+    const ended = store
+      .sql('SELECT row, ended_ms FROM action WHERE ended_ms IS NOT NULL ORDER BY ended_ms LIMIT ?')
+      .all(rows) as Row[];
+    return deleteOldest(ended, { excess, isOld: ({ ended_ms }) => Number(ended_ms) < cutoffMs }, ({ row }) => {
       store.sql('DELETE FROM attempt WHERE action = ?').run(row as number);
       store.sql('DELETE FROM action WHERE row = ?').run(row as number);
-    }
-    return old.length;
+    });
   };
 
   const decisions: Piece = (cutoffMs, rows) => {
     const excess = Math.max(d.units.rows - config.retainRows, excessByBytes());
+    const first = store.sql('SELECT received_ms FROM decision ORDER BY n LIMIT 1').get();
+    if (first === undefined || (excess <= 0 && Number(first.received_ms) >= cutoffMs)) return 0;
+    // What a rule will act on when its time is over is not named by an action yet.
+    const triggers = d.triggers();
     const oldest = store
       .sql(
         `SELECT n, lane, boot, seq, received_ms FROM decision
          WHERE NOT EXISTS (SELECT 1 FROM action WHERE action.n = decision.n) ORDER BY n LIMIT ?`,
       )
-      .all(rows) as Row[];
-    let deleted = 0;
-    for (const row of oldest) {
-      if (deleted >= excess && Number(row.received_ms) >= cutoffMs) break;
-      d.units.forgetRow(row);
-      deleted++;
-    }
-    return deleted;
+      .all(rows + triggers.size) as Row[];
+    const free = oldest.filter(({ n }) => !triggers.has(Number(n))).slice(0, rows);
+    return deleteOldest(
+      free,
+      { excess, isOld: ({ received_ms }) => Number(received_ms) < cutoffMs },
+      d.units.forgetRow.bind(d.units),
+    );
   };
 
   /** Rows to delete so that the file holds no more bytes than it may: taken as if each were as large as the mean. */
@@ -67,10 +76,11 @@ export function createRetention(store: Store, d: RetentionParts, config: Retenti
   }
 
   const deadLetters: Piece = (cutoffMs, rows) => {
-    const { changes } = store
-      .sql('DELETE FROM dead_letter WHERE id IN (SELECT id FROM dead_letter WHERE received_ms < ? ORDER BY id LIMIT ?)')
-      .run(cutoffMs, rows);
-    return Number(changes);
+    const excess = spanOf(store, 'dead_letter', 'id') - othersMax;
+    const oldest = store.sql('SELECT id, received_ms FROM dead_letter ORDER BY id LIMIT ?').all(rows) as Row[];
+    return deleteOldest(oldest, { excess, isOld: ({ received_ms }) => Number(received_ms) < cutoffMs }, ({ id }) => {
+      store.sql('DELETE FROM dead_letter WHERE id = ?').run(id as number);
+    });
   };
 
   /** Rows that were kept for what referred to them alone, and that nothing refers to any longer. */
@@ -102,6 +112,34 @@ export function createRetention(store: Store, d: RetentionParts, config: Retenti
       return rows - left;
     },
   };
+}
+
+/** In order, up to the first that may stay. @returns how many */
+function deleteOldest(
+  oldest: readonly Row[],
+  { excess, isOld }: { readonly excess: number; readonly isOld: (row: Row) => boolean },
+  remove: (row: Row) => void,
+): number {
+  let deleted = 0;
+  for (const row of oldest) {
+    if (deleted >= excess && !isOld(row)) break;
+    remove(row);
+    deleted++;
+  }
+  return deleted;
+}
+
+/** As many rows as there may be at most: counting them would take seconds. */
+function spanOf(store: Store, table: 'action' | 'dead_letter', key: 'row' | 'id'): number {
+  const found = store.sql(`SELECT (SELECT max(${key}) FROM ${table}) - (SELECT min(${key}) FROM ${table}) + 1 AS span`);
+  return Number(found.get()?.span ?? 0);
+}
+
+function endedBeyond(store: Store, max: number): number {
+  const excess = spanOf(store, 'action', 'row') - max;
+  if (excess <= 0) return 0;
+  const open = store.sql('SELECT count(*) AS open FROM action WHERE next_ms IS NOT NULL').get()?.open;
+  return excess - Number(open);
 }
 
 /** Of the file, pages that are free not counted: both numbers stand in its first page. */
