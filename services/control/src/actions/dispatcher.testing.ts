@@ -39,10 +39,10 @@ function createBroker() {
 /** Timers fire at once but in order of the clock, and the clock is moved by hand: no test waits. */
 function createHandClock(atMs: number) {
   let shiftMs = 0;
+  let setMs = 0;
   const timers = new Map<object, { fn: () => void; dueMs: number }>();
-  const now = () => atMs + shiftMs;
   return {
-    now,
+    now: () => atMs + setMs + shiftMs,
     monotonic: () => shiftMs,
     setTimeout(fn: () => void, ms: number) {
       const timer = {};
@@ -52,14 +52,18 @@ function createHandClock(atMs: number) {
         return timer;
       }
       // Node's timers know whole milliseconds alone, and fire up to one too early.
-      timers.set(timer, { fn, dueMs: now() + Math.max(1, Math.trunc(ms)) });
+      timers.set(timer, { fn, dueMs: shiftMs + Math.max(1, Math.trunc(ms)) });
       return timer;
     },
     clearTimeout: (timer: object) => void timers.delete(timer),
+    /** Somebody sets it: no time passes. */
+    set(ms: number) {
+      setMs += ms;
+    },
     shift(ms: number) {
       shiftMs += ms;
       for (const [timer, { fn, dueMs }] of [...timers].sort(([, a], [, b]) => a.dueMs - b.dueMs)) {
-        if (dueMs > now() || !timers.delete(timer)) continue;
+        if (dueMs > shiftMs || !timers.delete(timer)) continue;
         fn();
       }
     },

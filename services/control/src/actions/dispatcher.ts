@@ -57,7 +57,8 @@ export function createDispatcher(config: DispatcherConfig, d: DispatcherDeps): D
   const counters = { sent: 0, failed: 0, refused: 0 };
   const outlets = createOutlets({ inFlightMax }, d);
   let stopping = new AbortController();
-  let holdUntilMs: number | undefined;
+  /** By the monotonic clock: one that is set back must not hold them for a day. */
+  let holdUntil = Number.NEGATIVE_INFINITY;
   // Every reason to look: a commit, a time, a slot that became free, the broker's return.
   const waking = createWaking({ clock: d.clock, logger: d.logger, look });
   let subscribed = false;
@@ -70,6 +71,8 @@ export function createDispatcher(config: DispatcherConfig, d: DispatcherDeps): D
     // A full house needs no look: the next slot that becomes free wakes it.
     if (limit === 0) return undefined;
     const leaseMs = config.leaseMs ?? LEASE_MS;
+    const holdMs = holdUntil - d.clock.monotonic();
+    const holdUntilMs = holdMs > 0 ? d.clock.now() + holdMs : undefined;
     const { actions, nextDueMs } = await d.ledger.lease({ limit, rooms, leaseMs, holdUntilMs });
     for (const action of actions) launch(action);
     return earliest(triedMs, nextDueMs === undefined ? undefined : nextDueMs - d.clock.now());
@@ -106,7 +109,7 @@ export function createDispatcher(config: DispatcherConfig, d: DispatcherDeps): D
       if (!subscribed) {
         d.ledger.onDue(waking.wake);
         d.mqtt.onConnect(() => {
-          holdUntilMs = d.clock.now() + HOLD_MS;
+          holdUntil = d.clock.monotonic() + HOLD_MS;
           waking.wake();
         });
       }
