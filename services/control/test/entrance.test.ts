@@ -157,10 +157,27 @@ describe('a request that is wrong', () => {
   test('is given up where it does not arrive', async () => {
     const http = { host: '127.0.0.1', port: 0, token: undefined, rateMax: 100, requestMsMax: 300 };
     await using control = await startControl({ config: { http } });
+    // Refused already: that the rest of it never comes is nobody's business any more.
+    const large = { name: 'cam-1', note: 'n'.repeat(2 << 20) };
+    expect((await control.post('/v1/devices', large)).body.code).toBe('E_TOO_LARGE');
     const head = 'POST /v1/frames/cam-1/front HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nten bytes.';
     const answer = await raw(control, head);
     expect(answer).toMatch(/^HTTP\/1.1 408/);
     expect(answer).toContain('"code":"E_TIMEOUT"');
+
+    // A model is larger: it may take longer.
+    const upload = connect(control.service.addresses.http.port, '127.0.0.1').setEncoding('utf8');
+    let said = '';
+    upload.on('data', (text) => {
+      said += text;
+    });
+    const typed = 'Content-Type: application/x-tar\r\nContent-Length: 1024\r\nConnection: close';
+    upload.write(`POST /v1/models/cats/versions HTTP/1.1\r\nHost: localhost\r\n${typed}\r\n\r\n`);
+    upload.write(Buffer.alloc(1000));
+    expect(await raw(control, head)).toMatch(/^HTTP\/1.1 408/);
+    upload.write(Buffer.alloc(24));
+    await once(upload, 'close');
+    expect(said).toContain('"code":"E_ARCHIVE"');
   });
 
   test('is counted when there are too many', async () => {

@@ -38,6 +38,8 @@ const OPERATIONS_PORTS = 'gateway 9101, inference 9102, control 9103';
 const CONNECTIONS_MAX = 1000;
 /** A request, with its body, must have arrived by then. */
 const REQUEST_MS_MAX = 30_000;
+/** What goes through or to the disk (a model) may be large, and may take so many times as long. */
+const STREAMED_TIMES = 6;
 /** Nothing read and nothing written. */
 export const IDLE_MS_MAX = 15_000;
 /** Action ids: a decision's id of up to five names, a rule's and a timer's. */
@@ -64,7 +66,7 @@ export async function createApp(
   const app = fastify({
     logger: false,
     genReqId: () => randomUUID(),
-    requestTimeout: requestMsMax,
+    requestTimeout: STREAMED_TIMES * requestMsMax,
     connectionTimeout: IDLE_MS_MAX,
     handlerTimeout: 20_000,
     keepAliveTimeout: 20_000,
@@ -103,7 +105,7 @@ export async function createApp(
   const addresses = createAddresses();
   app.addHook('onRoute', ({ url, method }) => addresses.add(url, [method].flat()));
   addHooks(app, { ...d, addresses });
-  const bodies = createBodies(o);
+  const bodies = createBodies({ ...o, arrivalMsMax: requestMsMax }, d);
   app.addHook('preParsing', (request, reply, payload, done) => done(null, bodies.counted(request, reply, payload)));
   app.addHook('preValidation', (request, _, done) => {
     checkDepth(request.body);

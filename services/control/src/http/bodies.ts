@@ -1,10 +1,12 @@
 import { Transform, type TransformCallback } from 'node:stream';
 import { BrinkError } from '@brink/protocol';
+import type { Clock } from '@brink/runtime';
 import type { FastifyReply, FastifyRequest, RequestPayload } from 'fastify';
+import { slowRequest } from './problems.ts';
 
 declare module 'fastify' {
   interface FastifyContextConfig {
-    /** Its body is not held: it goes through, or to the disk. */
+    /** Its body is not held: it goes through, or to the disk, and may take as long as that takes. */
     readonly streams?: true;
   }
 }
@@ -12,8 +14,11 @@ declare module 'fastify' {
 /** Of all requests that are being read or answered: many that send a little, slowly, must not take all memory together. */
 const HELD_BYTES_MAX = 128 * 1024 * 1024;
 
-/** How much of the bodies of all requests is in memory. */
-export function createBodies(o: { readonly heldBytesMax?: number | undefined }) {
+/** How much of the bodies of all requests is in memory, and how long each may take to arrive. */
+export function createBodies(
+  o: { readonly heldBytesMax?: number | undefined; readonly arrivalMsMax: number },
+  d: { readonly clock: Clock },
+) {
   const { heldBytesMax = HELD_BYTES_MAX } = o;
   const own = new WeakMap<FastifyRequest, number>();
   let held = 0;
@@ -33,7 +38,7 @@ export function createBodies(o: { readonly heldBytesMax?: number | undefined }) 
   }
 
   return {
-    /** The same bytes, counted as they come. Fails with E_BUSY where there are too many. */
+    /** The same bytes, counted as they come. Fails with E_BUSY where there are too many, with E_TIMEOUT where they are slow. */
     counted(request: FastifyRequest, reply: FastifyReply, payload: RequestPayload): RequestPayload {
       const { headers, routeOptions } = request;
       const none = headers['content-length'] === undefined && headers['transfer-encoding'] === undefined;
@@ -54,6 +59,10 @@ export function createBodies(o: { readonly heldBytesMax?: number | undefined }) 
         }),
         { receivedEncodedLength: 0 },
       );
+      const timer = d.clock.setTimeout(() => through.destroy(slowRequest()), o.arrivalMsMax);
+      // Whoever read it may have stopped: then there is nobody to tell.
+      through.on('error', () => {});
+      through.once('end', () => d.clock.clearTimeout(timer)).once('close', () => d.clock.clearTimeout(timer));
       payload.on('error', (reason) => through.destroy(reason));
       return payload.pipe(through);
     },

@@ -16,9 +16,16 @@ const FASTIFY_CODES: Readonly<Record<string, ErrorCode>> = {
   FST_ERR_NOT_FOUND: 'E_NOT_FOUND',
 };
 
+/** RFC 9110, 15.5.9: not the status that the code has elsewhere, where somebody else was late. */
+const SLOW_STATUS = 408;
+const SLOW = 'the request did not arrive in time';
+export const slowRequest = () => new BrinkError('E_TIMEOUT', SLOW);
+const isSlow = ({ code, detail }: BrinkError) => code === 'E_TIMEOUT' && detail === SLOW;
+
 /** The single place where something thrown by a route becomes a problem document. */
 export function toProblem(reason: unknown, instance: string, request?: Pick<FastifyRequest, 'headers'>): Problem {
-  if (reason instanceof BrinkError) return problemOf(reason, instance);
+  if (reason instanceof BrinkError)
+    return { ...problemOf(reason, instance), ...(isSlow(reason) ? { status: SLOW_STATUS } : {}) };
   if (hasZodFastifySchemaValidationErrors(reason)) return invalidRequest(reason, instance);
   const { code = '', statusCode = 500, message = '' } = reason as Partial<FastifyError>;
   const known = FASTIFY_CODES[code];
@@ -62,7 +69,7 @@ export function answerClientError(error: Error & { code?: string }, socket: Sock
     error.code === 'HPE_HEADER_OVERFLOW'
       ? ['E_TOO_LARGE', 431, 'the headers are larger than 16 KiB']
       : error.code === 'ERR_HTTP_REQUEST_TIMEOUT'
-        ? ['E_TIMEOUT', 408, 'the request did not arrive in time']
+        ? ['E_TIMEOUT', SLOW_STATUS, SLOW]
         : ['E_BAD_REQUEST', 400, 'this is not HTTP as expected'];
   const body = JSON.stringify({ ...problemOf(new BrinkError(code, detail), instance), status });
   const head = [
