@@ -215,6 +215,7 @@ test('where no credentials are needed, devices add prints a line without any', a
   const { env } = await entrance({
     'POST /v1/devices': { status: 201, body: { name: 'cam-9' } },
     'POST /v1/devices/cam-9/credentials': { body: { needed: false, device: 'cam-9', detail: 'none is needed here' } },
+    'GET /v1/devices/cam-8': { body: { name: 'cam-8' } },
     'POST /v1/devices/cam-8/credentials': {
       body: { needed: false, device: 'cam-8', detail: 'none is needed here', url: 'mqtt://127.0.0.1:1993' },
     },
@@ -224,6 +225,28 @@ test('where no credentials are needed, devices add prints a line without any', a
   expect(out).toContain('cam-9: none is needed here');
   expect(out).toContain('mosquitto_pub -h 127.0.0.1 -p 1883 -t brink/cam-9/up/frames/front');
   expect((await brink(['devices', 'rotate', 'cam-8'], env)).out).toContain('mosquitto_pub -h 127.0.0.1 -p 1993 -t');
+});
+
+test('rotate makes no credentials for a device that nobody knows', async () => {
+  const { asked, env } = await entrance({
+    'POST /v1/devices/cam-88/credentials': { body: { needed: false, device: 'cam-88', detail: 'none is needed here' } },
+    'GET /v1/streams': { body: { items: [] } },
+  });
+  expect((await brink(['devices', 'rotate', 'cam-88'], env)).code).toBe(1);
+  expect(asked.map(({ method }) => method)).toEqual(['GET']);
+});
+
+test('a word that a verb does not have is named, also where the verb does something without one', async () => {
+  for (const verb of ['rules', 'devices', 'tokens', 'dead', 'actions', 'models', 'config']) {
+    const { code, err } = await brink([verb, 'remember', 'me']);
+    expect([code, err.split('\n')[0]]).toEqual([2, "error: unknown command 'remember'"]);
+  }
+});
+
+test('the audit takes spans of time, as every other list does', async () => {
+  const { asked, env } = await entrance({ 'GET /v1/audit': { body: { items: [] } } });
+  await brink(['audit', '--since', '24h'], env);
+  expect(asked[0]?.url).toMatch(/since=\d{4}-\d\d-\d\dT/);
 });
 
 test('decisions passes its filters on, and none found is exit 1', async () => {

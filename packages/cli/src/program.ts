@@ -47,6 +47,13 @@ const VERBS = [
   addCompletion,
 ];
 
+/** `brink rules states`: commander takes the word for an argument of what `brink rules` does by itself. */
+const unknownWord = (text: string): string =>
+  text.replace(
+    /^error: too many arguments for '(?:list|revisions)'\. Expected 0 arguments but got \d+: ([^,]*?)(?:, .*)?\.$/m,
+    "error: unknown command '$1'",
+  );
+
 /**
  * Runs one command line.
  * @param argv without `node` and the script
@@ -64,6 +71,7 @@ export async function run(argv: readonly string[], edge: Omit<Edge, 'exit'>): Pr
     .configureOutput({
       writeOut: (text) => edge.terminal.line(text.trimEnd()),
       writeErr: (text) => edge.terminal.note(text.trimEnd()),
+      outputError: (text, write) => write(unknownWord(text)),
     })
     .exitOverride()
     .addHelpText('after', '\nExamples:\n  $ brink up\n  $ brink watch\n  $ brink explain --help');

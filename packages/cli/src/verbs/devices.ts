@@ -62,6 +62,8 @@ function addAdd(devices: Command, edge: Edge): void {
     verb<VerbOptions & { note?: string }>(edge, command, example, async (context, options, device = '') =>
       usingApi(context, options, async (api) => {
         if (name === 'add') await register(api, device, options.note);
+        // A name that is mistyped is no new device.
+        else await api.get<DeviceRecord>(`/v1/devices/${device}`);
         const credentials = await api.send<Credentials>('POST', `/v1/devices/${device}/credentials`);
         const use = await howToUse(api, context, device, credentials);
         context.show({ ...credentials, ...use.json }, use.lines);

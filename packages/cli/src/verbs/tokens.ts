@@ -14,6 +14,7 @@ import {
 } from '@brink/protocol';
 import { issueToken } from '@brink/runtime';
 import { type Command, InvalidArgumentError } from 'commander';
+import { sinceTime } from '../rules/since.ts';
 import { printable, table } from '../terminal.ts';
 import { type Edge, filled, usingApi, type VerbOptions, verb, wholeNumber, withApi } from '../verb.ts';
 
@@ -171,7 +172,7 @@ export function addAudit(program: Command, edge: Edge): void {
     .description('who changed what over HTTP, newest first')
     .option('--who <name>', 'of the token; root: the token file; local: this machine without one')
     .option('--path <path>', 'this address and what is below it, as /v1/devices/cam-1')
-    .option('--since <time>', 'as 2026-11-22T16:00:00Z')
+    .option('--since <time>', 'as 24h, 7d or 2026-11-22T16:00:00Z', sinceTime)
     .option('--limit <n>', 'at most 500', wholeNumber(1, 500), 20)
     .option('--check', 'whether each entry still follows from the one before');
   const example = ['brink audit', 'brink audit --who dashboard --limit 5', 'brink audit --check'];
