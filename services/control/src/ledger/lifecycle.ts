@@ -35,6 +35,8 @@ export function createLifecycle(d: LifecycleDeps): Part & { suspect(detail: stri
 
   async function open(): Promise<void> {
     try {
+      // Loading the modules takes longer than opening the store: both threads do it at once.
+      d.queries.prepare();
       const ready = await d.writer.start(d.log.reply, onGone);
       for (const warning of ready.warnings) d.logger.warn({ warning }, 'the ledger opened with a warning');
       for (const damage of ready.damage)

@@ -8,7 +8,7 @@ const PENDING_MAX = 256;
 
 /** The reading side: each method of LedgerReads is one question to the reader's thread. */
 export function createQueries(config: () => WorkerData, onFailure: (failure: Failure) => void = () => {}) {
-  const thread = createThread<Query | 'stop', Answer>(config);
+  const thread = createThread<Query | 'open' | 'stop', Answer>(config);
   const pending = new Map<number, { resolve(value: unknown): void; reject(error: BrinkError): void }>();
   let asked = 0;
   let running = false;
@@ -66,8 +66,10 @@ export function createQueries(config: () => WorkerData, onFailure: (failure: Fai
 
   return {
     read,
+    /** While the writer opens the ledger; nothing is opened before `start`. */
+    prepare: thread.prepare,
     async start(onGone: (error: BrinkError) => void): Promise<void> {
-      await thread.start(
+      const ready = thread.start(
         (answer) => {
           const waiter = pending.get(answer.id);
           pending.delete(answer.id);
@@ -81,6 +83,8 @@ export function createQueries(config: () => WorkerData, onFailure: (failure: Fai
           onGone(error);
         },
       );
+      thread.post('open');
+      await ready;
       running = true;
     },
     async stop(): Promise<void> {

@@ -5,6 +5,8 @@ import type { Failure, NotReady, Ready, WorkerData } from './messages.ts';
 
 /** One of the ledger's worker threads. */
 export interface Thread<In, Out> {
+  /** It loads its modules; `start` goes on from there. */
+  prepare(): void;
   /** @throws BrinkError what kept it from opening the store */
   start(onMessage: (message: Out) => void, onGone: (error: BrinkError) => void): Promise<Ready>;
   post(message: In): void;
@@ -19,33 +21,46 @@ export function createThread<In, Out>(config: () => WorkerData): Thread<In, Out>
   let gone: Promise<void> = Promise.resolve();
   let stopping = false;
   let ended: BrinkError | undefined;
+  let failure: BrinkError | undefined;
+  let tellGone: (error: BrinkError) => void = () => {};
+
+  function spawn(): Worker {
+    stopping = false;
+    ended = undefined;
+    failure = undefined;
+    // One that ends before it is started is nobody's loss: another one is.
+    tellGone = () => {};
+    const spawned = new Worker(new URL('./worker.ts', import.meta.url), {
+      workerData: config(),
+      name: `ledger-${config().role}`,
+      env: onlyCompileCache(),
+      // node:sqlite is a release candidate in Node 24 and says so on stderr at every start.
+      execArgv: ['--disable-warning=ExperimentalWarning'],
+    });
+    gone = new Promise((resolve) => {
+      spawned.once('exit', () => {
+        worker = undefined;
+        if (!stopping)
+          tellGone(ended ?? failure ?? new BrinkError('E_UNAVAILABLE', `the ledger's ${config().role} thread ended`));
+        resolve();
+      });
+    });
+    spawned.on('error', (error) => {
+      failure = new BrinkError('E_INTERNAL', `the ledger's ${config().role} thread: ${error.message}`, {
+        cause: error,
+      });
+    });
+    return spawned;
+  }
 
   return {
+    prepare() {
+      worker ??= spawn();
+    },
     start(onMessage, onGone) {
-      stopping = false;
-      ended = undefined;
-      const started = new Worker(new URL('./worker.ts', import.meta.url), {
-        workerData: config(),
-        name: `ledger-${config().role}`,
-        env: onlyCompileCache(),
-        // node:sqlite is a release candidate in Node 24 and says so on stderr at every start.
-        execArgv: ['--disable-warning=ExperimentalWarning'],
-      });
-      worker = started;
-      let failure: BrinkError | undefined;
-      gone = new Promise((resolve) => {
-        started.once('exit', () => {
-          worker = undefined;
-          if (!stopping)
-            onGone(ended ?? failure ?? new BrinkError('E_UNAVAILABLE', `the ledger's ${config().role} thread ended`));
-          resolve();
-        });
-      });
-      started.on('error', (error) => {
-        failure = new BrinkError('E_INTERNAL', `the ledger's ${config().role} thread: ${error.message}`, {
-          cause: error,
-        });
-      });
+      worker ??= spawn();
+      const started = worker;
+      tellGone = onGone;
       return new Promise((resolve, reject) => {
         started.once('exit', () => reject(failure ?? new BrinkError('E_INTERNAL', 'the thread ended while starting')));
         started.once('message', (message: Ready | NotReady) => {

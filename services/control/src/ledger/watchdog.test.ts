@@ -62,7 +62,7 @@ describe('the watchdog', () => {
     watch.names(['first', 'second']);
     const thread = dog.over({
       start: () => Promise.resolve({ ready: true, warnings: [], damage: [] }),
-      ...{ post() {}, end() {}, stop: () => Promise.resolve() },
+      ...{ prepare() {}, post() {}, end() {}, stop: () => Promise.resolve() },
     });
     thread.post('work' as never);
     return {

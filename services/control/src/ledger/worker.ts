@@ -7,7 +7,7 @@ import { openSound } from './integrity/recovery.ts';
 import type { Answer, CopyMade, Group, NotReady, Operation, Query, Ready, WorkerData } from './messages.ts';
 import { createReader } from './reader.ts';
 import { makeRoomToOpen } from './room.ts';
-import { openStoreForReading, storageError } from './store.ts';
+import { openStoreForReading, type Store, storageError } from './store.ts';
 import { createWriter } from './writer.ts';
 
 // The thread that owns a connection to ledger.db: one writes, with the rules; another one reads; at times one copies.
@@ -19,13 +19,17 @@ if (port !== null) {
   try {
     await { write, read, copy }[config.role](port);
   } catch (error) {
-    const { code, detail } = BrinkError.from(error);
-    port.postMessage({ ready: false, failure: { code, detail } } satisfies NotReady);
-    port.close();
+    fail(error);
   }
 }
 
 type Port = NonNullable<typeof port>;
+
+function fail(error: unknown): void {
+  const { code, detail } = BrinkError.from(error);
+  port?.postMessage({ ready: false, failure: { code, detail } } satisfies NotReady);
+  port?.close();
+}
 
 async function write(port: Port): Promise<void> {
   makeRoomToOpen(config.folder);
@@ -64,18 +68,30 @@ async function copy(port: Port): Promise<void> {
   port.close();
 }
 
+/** Opens the store when it is told to: the writer looks at the files first, while nobody has them open. */
 function read(port: Port): void {
-  const store = openStoreForReading(config.folder);
-  const reader = createReader(store);
-  port.on('message', (message: Query | 'stop') => {
-    if (message === 'stop') {
-      store.close();
-      port.close();
-      return;
-    }
-    port.postMessage(answer(message));
+  let store: Store | undefined;
+  let reader: Partial<ReturnType<typeof createReader>> = {};
+  port.on('message', (message: Query | 'open' | 'stop') => {
+    if (message === 'open') open();
+    else if (message === 'stop') close();
+    else port.postMessage(answer(message));
   });
-  port.postMessage({ ready: true, warnings: [], damage: [] } satisfies Ready);
+
+  function open(): void {
+    try {
+      store = openStoreForReading(config.folder);
+      reader = createReader(store);
+      port.postMessage({ ready: true, warnings: [], damage: [] } satisfies Ready);
+    } catch (error) {
+      fail(error);
+    }
+  }
+
+  function close(): void {
+    store?.close();
+    port.close();
+  }
 
   function answer({ id, method, args }: Query): Answer {
     try {
