@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import type { BrinkError } from '@brink/protocol';
 import { systemClock } from '@brink/runtime';
 import { afterEach, describe, expect, it } from 'vitest';
+import { readMirror } from './integrity/mirror.ts';
 import { FIRST_MS, items, openLedger, outcome, published, site } from './ledger.testing.ts';
 
 function shiftedClock(atMs = FIRST_MS + 1000) {
@@ -254,6 +255,21 @@ describe('an old trigger', () => {
       [id(1), 'suppressed'],
     ]);
   });
+});
+
+it('what a person asks in vain costs those that are committed along with it nothing', async () => {
+  await using opened = await openSite();
+  const { ledger, folder } = opened;
+  const commits = () => readMirror(folder).mirror?.commits ?? 0;
+  const before = commits();
+  const asked = await Promise.all([
+    codeOf(ledger.commit(items(cat(1)))),
+    ...[codeOf(ledger.retry('nothing')), codeOf(ledger.cancel('nothing')), codeOf(ledger.arm('nothing', undefined))],
+    codeOf(ledger.commit(items(cat(2)))),
+  ]);
+  expect(asked).toEqual(['resolved', 'E_NOT_FOUND', 'E_NOT_FOUND', 'E_NOT_FOUND', 'resolved']);
+  expect(commits() - before).toBe(1);
+  expect(await opened.state(1)).toBe('pending');
 });
 
 describe('deletion by age', () => {

@@ -1,3 +1,4 @@
+import { BrinkError } from '@brink/protocol';
 import type { Integrity } from './integrity/integrity.ts';
 import type { Failure, GroupReply, Operation, WorkerData } from './messages.ts';
 import { type Made, nothingMade, type Parts, perform } from './operations.ts';
@@ -9,6 +10,16 @@ export interface Done {
   readonly results: Results;
   readonly made: Made;
 }
+
+/** Operations of people, that look at everything which can be wrong with them before they change anything. */
+const REFUSED_FIRST: ReadonlySet<Operation['op']> = new Set([
+  'retry',
+  'cancel',
+  'arm',
+  'fire',
+  'putDevice',
+  'configure',
+]);
 
 /** Operations as transactions: all of them one, or, where one is at fault, each its own. */
 export function createTransactions(store: Store, parts: Parts, config: WorkerData, integrity: Integrity) {
@@ -23,6 +34,16 @@ export function createTransactions(store: Store, parts: Parts, config: WorkerDat
     if (passed === killAt.n) process.kill(process.pid, 'SIGKILL');
   }
 
+  /** What is refused before anything was changed needs no ROLLBACK: that would cost the others a second run, each by itself. */
+  function performOne(operation: Operation, nowMs: number, made: Made): Results[number] {
+    try {
+      return { value: perform(parts, operation, nowMs, made) };
+    } catch (error) {
+      if (error instanceof BrinkError && REFUSED_FIRST.has(operation.op)) return failed(error);
+      throw error;
+    }
+  }
+
   /** All or nothing. @throws what SQLite or an operation threw, after the ROLLBACK */
   function transact(operations: readonly Operation[], nowMs: number, full: boolean): Done {
     setSynchronous(full ? 'FULL' : 'NORMAL');
@@ -30,7 +51,7 @@ export function createTransactions(store: Store, parts: Parts, config: WorkerDat
     try {
       store.db.exec('BEGIN IMMEDIATE');
       integrity.begin();
-      const results = operations.map((operation) => ({ value: perform(parts, operation, nowMs, made) }));
+      const results = operations.map((operation) => performOne(operation, nowMs, made));
       for (const part of parts.cached) part.flush();
       made.ended.push(...outbox.takeEnded());
       integrity.seal(units.n, partsOf(operations));
