@@ -109,6 +109,18 @@ function promises(it: (title: string, run: (site: Site) => Promise<void>) => voi
     expect((await connect(await make('pump-1'))).connected).toBe(true);
   });
 
+  it('whoever is no device of Brink keeps what they have, also where a device gets their name', async ({
+    store,
+    watch,
+  }) => {
+    const before = await watch('brink/#');
+    await store.create('watcher').catch((error) => expect(error).toMatchObject({ code: 'E_CONFLICT' }));
+    expect((await watch('brink/#')).client.connected).toBe(true);
+    await store.revoke('watcher').catch((error) => expect(error).toMatchObject({ code: 'E_CONFLICT' }));
+    expect((await watch('brink/#')).client.connected).toBe(true);
+    await before.client.endAsync(true);
+  });
+
   it('many at once are all kept, and found again by a control that was started anew', async ({
     make,
     connect,

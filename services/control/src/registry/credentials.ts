@@ -10,7 +10,7 @@ const RESERVED = 'fleet';
 export interface CredentialStore {
   /**
    * New ones; the ones before stop working, and who is connected with them is disconnected within a second.
-   * @throws BrinkError E_NAME for what can be no device, before anything is changed; E_BROKER, E_UNAVAILABLE, E_STORAGE_FULL, E_STORAGE_READONLY; then the ones before may have ended already
+   * @throws BrinkError E_NAME for what can be no device, E_CONFLICT for who is somebody else on this broker, before anything is changed; E_BROKER, E_UNAVAILABLE, E_STORAGE_FULL, E_STORAGE_READONLY; then the ones before may have ended already
    */
   create(device: string): Promise<Credentials>;
   /** Ends them; whoever is connected with them is disconnected within a second and cannot come back. None is fine too. */
