@@ -42,6 +42,17 @@ describe('a token', () => {
     );
     const rebound = await raw(control, 'GET /v1/status HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n');
     expect(rebound).toMatch(/^HTTP\/1.1 403/);
+    // A picture or a script of a page elsewhere, also on another port of this machine: no Origin comes with it. A link may be followed.
+    const drawn = (site: string, mode: string) =>
+      raw(
+        control,
+        `GET /v1/status HTTP/1.1\r\nHost: localhost\r\nSec-Fetch-Site: ${site}\r\nSec-Fetch-Mode: ${mode}\r\nConnection: close\r\n\r\n`,
+      );
+    for (const site of ['cross-site', 'same-site']) {
+      expect(await drawn(site, 'no-cors')).toMatch(/^HTTP\/1.1 403/);
+      expect(await drawn(site, 'navigate')).toMatch(/^HTTP\/1.1 200/);
+    }
+    expect(await drawn('same-origin', 'cors')).toMatch(/^HTTP\/1.1 200/);
   });
 });
 

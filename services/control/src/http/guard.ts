@@ -148,6 +148,13 @@ function local(request: FastifyRequest): Caller | BrinkError {
 
 const LOCAL_HOST = /^(localhost|127\.\d{1,3}\.\d{1,3}\.\d{1,3}|\[::1\])(:\d{1,5})?$/i;
 
+/**
+ * A page elsewhere that draws on an address here, as a picture or a script: browsers send no Origin with that. Another port of this
+ * machine is elsewhere, too. A link that somebody follows is none. https://www.w3.org/TR/fetch-metadata/
+ */
+const embedded = (headers: FastifyRequest['headers']) =>
+  ['cross-site', 'same-site'].includes(String(headers['sec-fetch-site'])) && headers['sec-fetch-mode'] !== 'navigate';
+
 function refuseStranger({ headers }: FastifyRequest): void {
   if (!LOCAL_HOST.test(headers.host ?? '')) {
     throw new BrinkError(
@@ -156,11 +163,10 @@ function refuseStranger({ headers }: FastifyRequest): void {
     );
   }
   const { origin } = headers;
-  if (origin === undefined || origin === `http://${headers.host}`) return;
-  throw new BrinkError(
-    'E_FORBIDDEN',
-    `a request from a page of ${origin.slice(0, 100)}; expected one of this server's own`,
-  );
+  const foreign = origin === undefined ? embedded(headers) : origin !== `http://${headers.host}`;
+  if (!foreign) return;
+  const page = origin === undefined ? 'another site' : origin.slice(0, 100);
+  throw new BrinkError('E_FORBIDDEN', `a request from a page of ${page}; expected one of this server's own`);
 }
 
 // Digests have one length, so that comparing them says nothing about the token's.
