@@ -34,7 +34,7 @@ beforeAll(async () => {
 targets:
   duty: { webhook: "${base}/hook", secret: duty_hook, allow_private: true }
   phone: { ntfy: "${base}/cats", allow_private: true }
-  inside: { webhook: "${base}/hook" }
+  inside: { webhook: "${base.replace('http://127.0.0.1', 'https://localhost')}/hook" }
 `,
     },
   });

@@ -63,6 +63,8 @@ test('devices that were added and are away, topics of no stream, and no heartbea
     devices: [
       { name: 'cam-1', state: 'offline', registered: true },
       { name: 'cam-2', state: 'offline', registered: false },
+      { name: 'cam-3', state: 'unknown', registered: true, last_seen: '2026-11-22T16:00:00.000Z' },
+      { name: 'cam-4', state: 'unknown', registered: true },
     ] as unknown as Site['devices'],
     discovered: [{}] as unknown as Site['discovered'],
     configuration: { site: {} } as Configuration,
@@ -70,7 +72,7 @@ test('devices that were added and are away, topics of no stream, and no heartbea
   const found = worst(examine({ ...site, ...change }));
   expect(found.map(({ what, state, detail }) => [what, state, detail])).toEqual([
     ['frames', 'note', '1 topics are of no stream'],
-    ['devices', 'note', '1 not online: cam-1'],
+    ['devices', 'note', '2 not online: cam-1, cam-4'],
     ['heartbeat', 'note', 'nobody outside would notice that this box is down'],
   ]);
 });

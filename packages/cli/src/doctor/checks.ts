@@ -113,11 +113,11 @@ function actions({ actions: counts, outbox, rules }: Status): Finding[] {
   const { oldest_ms } = outbox;
   if (oldest_ms !== null && oldest_ms > OUTBOX_MS_MAX) {
     const detail = `one has been open for ${Math.round(oldest_ms / 60_000)} min`;
-    findings.push(note('actions', detail, 'GET /v1/actions?state=sent: is its device there?'));
+    findings.push(note('actions', detail, '`brink actions --state sent`: is its device there?'));
   }
   const dead = counts.dead ?? 0;
   if (dead > 0)
-    findings.push(note('actions', `${dead} could not be carried out`, 'GET /v1/actions?state=dead says why'));
+    findings.push(note('actions', `${dead} could not be carried out`, '`brink actions --state dead` says why'));
   return findings.length > 0 ? findings : [ok('actions', 'none is stuck')];
 }
 
@@ -132,7 +132,10 @@ function frames({ status: { dead }, discovered }: Site): Finding[] {
 }
 
 function devices({ devices: all }: Site): Finding {
-  const away = all.filter(({ registered, state }) => registered && state !== 'online').map(({ name }) => name);
+  // One that says nothing of its state (`unknown`) is there as long as it sends frames.
+  const isAway = ({ state, last_seen }: Site['devices'][number]) =>
+    state === 'offline' || (state === 'unknown' && last_seen === undefined);
+  const away = all.filter((device) => device.registered && isAway(device)).map(({ name }) => name);
   if (away.length === 0) return ok('devices', `${all.length} known`);
   const some = away.slice(0, 5).join(', ');
   return note('devices', `${away.length} not online: ${some}`, '`brink devices show <name>`; do its credentials fit?');
@@ -147,7 +150,8 @@ function clock({ status, nowMs }: Site): Finding {
 
 function heartbeat({ configuration: active }: Site): Finding {
   if (active === undefined) return ok('heartbeat', 'not looked at: the token may not read the configuration');
-  if (active.site.heartbeat !== undefined) return ok('heartbeat', 'a monitor outside hears of this site');
+  if (active.site.heartbeat !== undefined)
+    return ok('heartbeat', 'a monitor outside is told; brink_control_heartbeats_total says how that goes');
   const advice = 'site: { heartbeat: { url: "https://…" } }: a monitor that hears nothing any more calls you';
   return note('heartbeat', 'nobody outside would notice that this box is down', advice);
 }

@@ -44,6 +44,21 @@ export function checkAddress(address: string, name: string, { allowPrivate, plai
   if (plain) throw new BrinkError('E_SSRF_BLOCKED', `${subject} is a public address; expected https:// to it`);
 }
 
+/**
+ * What can be said of a URL before its name is looked up.
+ * @throws BrinkError E_SSRF_BLOCKED
+ */
+export function checkUrl(url: string, allowPrivate: boolean): void {
+  const { protocol, hostname } = new URL(url);
+  const literal = hostname.replace(/^\[|\]$/g, '');
+  const plain = protocol === 'http:';
+  if (ipaddr.isValid(literal)) checkAddress(literal, literal, { allowPrivate, plain });
+  else if (plain && !allowPrivate) {
+    const expected = 'https://, or for a private address, beside the URL, the line `allow_private: true`';
+    throw new BrinkError('E_SSRF_BLOCKED', `http:// to ${hostname}; expected ${expected}`);
+  }
+}
+
 /** The name of its special range, or `unicast`. Forms that carry an IPv4 address inside are special ranges, too. */
 function rangeOf(address: string): string {
   // A scope (fe80::1%eth0) says which network card: only link-local addresses have one.

@@ -40,6 +40,26 @@ test('a target that is not there is named, with those that could be meant', () =
   );
 });
 
+test('where a target may be is said when the configuration is checked, not when it is needed', () => {
+  const allowed = [
+    '"http://127.0.0.1:1/a", allow_private: true',
+    '"http://nas.local/a", allow_private: true',
+    '"https://nas.local/a"',
+  ];
+  for (const url of allowed)
+    expect(problemsOf({ targets: `{ duty: { webhook: ${url} } }`, action: hook('duty') })).toEqual([]);
+  const beat = validateConfiguration(
+    [{ name: 'a.yaml', text: 'version: 1\nsite: { name: a, heartbeat: { url: "http://192.168.1.5/" } }\n' }],
+    models,
+    checkRules,
+  );
+  expect(beat.ok ? [] : beat.problems.map(formatProblem)).toEqual([
+    expect.stringContaining(
+      'site.heartbeat.url: found 192.168.1.5 is a private address; expected a public address, or',
+    ),
+  ]);
+});
+
 test('a target of another kind is named', () => {
   expect(problemsOf({ targets: TARGETS, action: hook('phone') })[0]).toContain(
     'found "phone", which is a target of ntfy',
@@ -57,6 +77,18 @@ test('a notification to nobody is named, with the line to add', () => {
 
 test.each([
   ['{ duty: { webhook: "ftp://a.example" } }', 'https://… (http:// only to private addresses)'],
+  [
+    '{ duty: { webhook: "http://127.0.0.1:8199/hook" } }',
+    'targets.duty.webhook: found 127.0.0.1 is this machine itself',
+  ],
+  ['{ duty: { ntfy: "https://10.0.0.5/topic" } }', 'beside the URL, the line `allow_private: true`'],
+  ['{ duty: { webhook: "http://a.example/hook" } }', 'found http:// to a.example; expected https://, or'],
+  ['{ duty: { webhook: "http://1.1.1.1/hook", allow_private: true } }', 'expected https:// to it'],
+  [
+    '{ duty: { webhook: "http://169.254.169.254/", allow_private: true } }',
+    '`allow_private: true` does not allow this',
+  ],
+  ['{ duty: { webhook: "http://[::1]/hook" } }', 'found ::1 is this machine itself'],
   ['{ duty: { webhook: "https://u:p@a.example" } }', 'a URL without user and password; a secret goes into a file'],
   ['{ duty: { webhook: "https://a.example", secret: "whsec_abc/def" } }', 'the name of a file'],
   ['{ duty: { webhook: "https://a.example", secret: "../mqtt" } }', 'the name of a file'],

@@ -1,16 +1,19 @@
 import {
   type ActionConfig,
+  BrinkError,
+  HeartbeatSchema,
   NameSchema,
   type RuleConfig,
   type TargetConfig,
   TargetSchema,
   targetKind,
 } from '@brink/protocol';
+import { checkUrl } from '../actions/addresses.ts';
 import { problemAt } from './issues.ts';
 import { type ConfigPath, type ConfigProblem, describeFound, didYouMean } from './problems.ts';
 import { isRecord, type Merged } from './sources.ts';
 
-// Whether webhooks and notifications go to a target that there is, of a kind that takes them.
+// Whether webhooks and notifications go to a target that there is, of a kind that takes them, at an address that requests may go to.
 
 const KINDS = { webhook: ['webhook'], notify: ['ntfy', 'gotify'] } as const;
 const EXAMPLES = {
@@ -26,7 +29,38 @@ export function checkTargets(rules: Readonly<Record<string, RuleConfig>>, merged
     ...(notify.success ? checkName(notify.data, 'notify', ['site', 'notify'], merged) : []),
     ...(heartbeat.success ? checkName(heartbeat.data, 'webhook', ['site', 'heartbeat', 'target'], merged) : []),
     ...usesOf(rules).flatMap(({ action, path }) => checkAction(action, path, notify.data, merged)),
+    ...urlsOf(merged).flatMap(({ url, allowPrivate, path }) => checkReach(url, allowPrivate, path, merged)),
   ];
+}
+
+interface OutwardUrl {
+  readonly url: string;
+  readonly allowPrivate: boolean;
+  readonly path: ConfigPath;
+}
+
+function urlsOf({ value }: Merged): OutwardUrl[] {
+  const targets = isRecord(value.targets) ? value.targets : {};
+  const found = Object.entries(targets).flatMap(([name, given]): OutwardUrl[] => {
+    const target = TargetSchema.safeParse(given).data;
+    if (target === undefined) return [];
+    const url = 'webhook' in target ? target.webhook : 'ntfy' in target ? target.ntfy : target.gotify;
+    return [{ url, allowPrivate: target.allow_private, path: ['targets', name, targetKind(target)] }];
+  });
+  const beat = isRecord(value.site) ? HeartbeatSchema.safeParse(value.site.heartbeat).data : undefined;
+  if (beat?.url === undefined) return found;
+  return [...found, { url: beat.url, allowPrivate: beat.allow_private, path: ['site', 'heartbeat', 'url'] }];
+}
+
+/** What would be refused whenever it is tried is a mistake now, not in the night when the rule fires. */
+function checkReach(url: string, allowPrivate: boolean, path: ConfigPath, merged: Merged): ConfigProblem[] {
+  try {
+    checkUrl(url, allowPrivate);
+    return [];
+  } catch (error) {
+    const [found = '', expected = ''] = BrinkError.from(error).detail.split('; expected ');
+    return [problemAt(path, merged, { found, expected })];
+  }
 }
 
 function checkAction(
