@@ -6,7 +6,10 @@ import { startBroker, startControl } from '../harness/control.ts';
 import { dial } from '../harness/link.ts';
 
 const long = process.env.BRINK_TEST_SIZE === 'long';
+/** Of two starts of control under load, each. */
+const RESTART_MS_MAX = 10_000;
 const RESTARTS = long ? 50 : 1;
+const TIMEOUT_MS = 20_000 + RESTARTS * RESTART_MS_MAX;
 const STOP_MS_MAX = 10_000;
 const PAUSE_MS = long ? 60_000 : 1500;
 /** Requests in flight, and outcomes in each. */
@@ -51,31 +54,37 @@ async function countsOf(http: string): Promise<{ decided: number; duplicate: num
   return { decided: sum('decided'), duplicate: sum('duplicate') };
 }
 
-it(`control that is told to stop answers what it has committed and ends in time: ${RESTARTS} restarts under load, nothing is committed twice`, async () => {
-  const { folder, data } = await place();
-  await using broker = await startBroker(folder, { version: 1 });
-  const options = { folder, url: broker.url, data };
-  const seqs = counted();
-  let committed = 0;
-  for (let restart = 0; restart < RESTARTS; restart++) {
-    const control = await startControl(options);
-    const stopping = new AbortController();
-    const feeding = feed(control.socket, seqs, stopping.signal);
-    await expect.poll(() => control.metric('brink_control_ledger_committed'), { timeout: 20_000 }).toBeGreaterThan(200);
-    const began = performance.now();
-    expect(await control.stop()).toBe(0);
-    expect(performance.now() - began).toBeLessThan(STOP_MS_MAX);
-    stopping.abort();
-    const { answered, unanswered } = await feeding;
-    committed += answered.length;
-    // What was not answered was not committed: its next try is its first commit.
-    await using again = await startControl(options);
-    await using gateway = await dial(again.socket);
-    for (const batch of unanswered) await gateway.commit(batch.map(outcome));
-    committed += unanswered.flat().length;
-    expect(await countsOf(again.http)).toEqual({ decided: committed, duplicate: 0 });
-  }
-});
+it(
+  `control that is told to stop answers what it has committed and ends in time: ${RESTARTS} restarts under load, nothing is committed twice`,
+  async () => {
+    const { folder, data } = await place();
+    await using broker = await startBroker(folder, { version: 1 });
+    const options = { folder, url: broker.url, data };
+    const seqs = counted();
+    let committed = 0;
+    for (let restart = 0; restart < RESTARTS; restart++) {
+      const control = await startControl(options);
+      const stopping = new AbortController();
+      const feeding = feed(control.socket, seqs, stopping.signal);
+      await expect
+        .poll(() => control.metric('brink_control_ledger_committed'), { timeout: 20_000 })
+        .toBeGreaterThan(200);
+      const began = performance.now();
+      expect(await control.stop()).toBe(0);
+      expect(performance.now() - began).toBeLessThan(STOP_MS_MAX);
+      stopping.abort();
+      const { answered, unanswered } = await feeding;
+      committed += answered.length;
+      // What was not answered was not committed: its next try is its first commit.
+      await using again = await startControl(options);
+      await using gateway = await dial(again.socket);
+      for (const batch of unanswered) await gateway.commit(batch.map(outcome));
+      committed += unanswered.flat().length;
+      expect(await countsOf(again.http)).toEqual({ decided: committed, duplicate: 0 });
+    }
+  },
+  TIMEOUT_MS,
+);
 
 it(`control that stands still for ${PAUSE_MS / 1000} s goes on where it was`, async () => {
   const { folder, data } = await place();
