@@ -82,6 +82,22 @@ test('small files are judged without a thread, and no bomb among them takes long
   }
 });
 
+test('tests of rules are run in the thread, however small the file is: each of them may be work for seconds', async () => {
+  const objects = Array.from({ length: 200 }, () => '{ label: a, score: 0.5, box: [0, 0, 1, 1] }').join(', ');
+  const all = 'decision.objects.all(a, decision.objects.all(b, a.score >= b.score))';
+  const given = `[{ at_ms: 0, decision: { objects: [${objects}] } }, { at_ms: 1, repeat: 900 }]`;
+  const rule = `{ on: p, when: "${all}", then: [{ command: { device: d, name: n } }], TESTS: [{ name: t, given: ${given}, expect: [{}] }] }`;
+  const text = `version: 1\nsite: { name: x }\nstreams: { f: { format: image, pipelines: { p: { model: m } } } }\nrules:\n  r: ${rule}\n`;
+  const models = { dir: 'models', versions: new Map([['m', [1]]]), all: new Map([['m', [1]]]) };
+  const impatient = createJudge({ msMax: 300 }, { clock: systemClock });
+  for (const key of ['tests', '"t\\u0065sts"']) {
+    const files = [{ name: 'rules.yaml', text: text.replace('TESTS', key) }];
+    const { problems } = (await impatient.judge({ files, models })) as { problems?: { found: string }[] };
+    expect(problems?.[0]?.found, key).toContain('longer than 300 ms');
+  }
+  await impatient.stop();
+});
+
 test('of many problems the first are told', async () => {
   const text = `version: 1\nstreams:\n${Array.from({ length: 600 }, (_, i) => `  s${i}: { formt: image }`).join('\n')}\n`;
   const validation = await judge.judge({ files: [{ name: 'site.yaml', text }], models: none });

@@ -11,7 +11,7 @@ import { type Validation, validateConfiguration } from './validate.ts';
 
 const JUDGE_MS_MAX = 8000;
 const HEAP_MB_MAX = 256;
-/** What is no larger cannot hold anybody up for long, whatever is in it, and most sites are: they need not wait for a thread to start. */
+/** What is no larger is read in no time, whatever is in it, and most sites are: they need not wait for a thread to start. */
 const HERE_CHARACTERS_MAX = 16 * 1024;
 /** The thread waits so long for more; then its memory is given back. */
 const IDLE_MS = 20_000;
@@ -84,7 +84,7 @@ export function createJudge(o: { readonly msMax?: number }, d: { readonly clock:
 
   return {
     async judge(of) {
-      if (sizeOf(of) <= HERE_CHARACTERS_MAX) {
+      if (sizeOf(of) <= HERE_CHARACTERS_MAX && !mayHaveTests(of)) {
         return validateConfiguration(of.files, of.models, checkRules);
       }
       if (idle !== undefined) d.clock.clearTimeout(idle);
@@ -104,6 +104,8 @@ export function createJudge(o: { readonly msMax?: number }, d: { readonly clock:
   };
 }
 
+/** Tests of rules are run, and a few lines of them can be work for minutes. In YAML the word can be written with a backslash only. */
+const mayHaveTests = ({ files }: Judgement) => files.some(({ text }) => /tests|\\/.test(text));
 const sizeOf = ({ files }: Judgement) => files.reduce((sum, { text }) => sum + text.length, 0);
 
 interface Thread {
