@@ -8,9 +8,12 @@ import {
 } from '@brink/protocol';
 import type { z } from 'zod';
 import type { LedgerItem } from '../ledger/records.ts';
+import { createAcceptance } from './acceptance.ts';
 
 /** An outcome with its evidence and at most a thousand objects stays well below. */
 const PAYLOAD_BYTES_MAX = 512 * 1024;
+
+const isOutcome = createAcceptance(OutcomeSchema);
 
 export interface RefusedOutcome {
   readonly index: number;
@@ -44,7 +47,7 @@ function readOutcome(payload: Uint8Array): LedgerItem {
   if (typeof value === 'object' && value !== null && 'dead' in value) {
     return { kind: 'dead', letter: check<DeadLetter>(DeadLetterSchema, value), json };
   }
-  const outcome = check<Outcome>(OutcomeSchema, value);
+  const outcome = isOutcome(value) ? (value as Outcome) : check<Outcome>(OutcomeSchema, value);
   // Nearly every outcome is smaller as a whole than its evidence may be.
   const evidenceBytes =
     payload.byteLength <= EVIDENCE_BYTES_MAX ? 0 : Buffer.byteLength(JSON.stringify(outcome.evidence));
