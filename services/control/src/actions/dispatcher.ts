@@ -66,7 +66,8 @@ export function createDispatcher(config: DispatcherConfig, d: DispatcherDeps): D
   /** @returns when to look again; undefined: something will wake it */
   async function look(): Promise<number | undefined> {
     // Before the rooms: a target whose time is up while the ledger is asked gets nothing in this look, and waits for none after it.
-    const triedMs = outlets.nextMs();
+    const lookedMs = d.clock.monotonic();
+    const tryInMs = outlets.nextMs();
     const { limit, rooms } = outlets.rooms(d.mqtt.connected);
     // A full house needs no look: the next slot that becomes free wakes it.
     if (limit === 0) return undefined;
@@ -75,6 +76,8 @@ export function createDispatcher(config: DispatcherConfig, d: DispatcherDeps): D
     const holdUntilMs = holdMs > 0 ? d.clock.now() + holdMs : undefined;
     const { actions, nextDueMs } = await d.ledger.lease({ limit, rooms, leaseMs, holdUntilMs });
     for (const action of actions) launch(action);
+    const lookMs = d.clock.monotonic() - lookedMs;
+    const triedMs = tryInMs === undefined ? undefined : tryInMs - lookMs;
     return earliest(triedMs, nextDueMs === undefined ? undefined : nextDueMs - d.clock.now());
   }
 
