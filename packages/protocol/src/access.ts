@@ -12,7 +12,7 @@ export const SCOPES = {
   'config:read': 'the configuration and its revisions',
   'config:write': 'change the configuration: site, streams, targets, roll back',
   'models:run': 'ask models directly (/v2)',
-  'models:admin': 'add models and choose which version serves',
+  'models:admin': 'add, load and unload models; choose which version serves',
   'devices:admin': 'add, approve and forget devices; make and revoke their credentials',
   'tokens:admin': 'make and revoke tokens, of no more than it may do itself',
   'audit:read': 'who changed what',

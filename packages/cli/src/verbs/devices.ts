@@ -41,7 +41,7 @@ function addList(devices: Command, edge: Edge): void {
         device.waiting === true ? 'waits to be approved' : device.registered ? 'registered' : 'joined by itself',
         device.credentials_at === undefined ? 'no credentials' : `credentials of ${device.credentials_at}`,
         device.last_seen ?? 'never seen',
-        device.note ?? '',
+        printable(device.note ?? ''),
       ]);
       context.show(page, rows.length === 0 ? ['no devices yet; a device appears with its first frame'] : table(rows));
       return 0;
@@ -130,7 +130,9 @@ function addShow(devices: Command, edge: Edge): void {
       const record = await api.get<DeviceRecord>(`/v1/devices/${device}`);
       context.show(
         record,
-        table(Object.entries(record).map(([name, value]) => [`  ${name.replaceAll('_', ' ')}`, String(value)])),
+        table(
+          Object.entries(record).map(([name, value]) => [`  ${name.replaceAll('_', ' ')}`, printable(String(value))]),
+        ),
       );
       return 0;
     }),

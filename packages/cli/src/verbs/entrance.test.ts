@@ -54,6 +54,15 @@ test('sums come by the hour, and none is exit 1', async () => {
   expect((await brink(['decisions', '--by', '1m'], none.env)).code).toBe(1);
 });
 
+test('what people wrote beside a device steers no terminal', async () => {
+  const device = { name: 'cam-1', state: 'online', registered: true, note: 'gate\u001b[2J' };
+  await using control = await entrance({ '/v1/devices': { items: [device] }, '/v1/devices/cam-1': device });
+  for (const argv of [['devices'], ['devices', 'show', 'cam-1']]) {
+    const { code, out } = await brink(argv, control.env);
+    expect([code, out.includes('gate'), out.includes('\u001b')], argv.join(' ')).toEqual([0, true, false]);
+  }
+});
+
 test('watch asks for what it is to show, from the number on that it is given', async () => {
   const decision = { n: 7, device: 'cam-1', received_at: '2026-11-23T04:00:00Z', outcome: 'decided', latency_ms: 1 };
   const text = `id: 7\nevent: decision\ndata: ${JSON.stringify({ ...decision, label: 'cat', score: 0.9 })}\n\n`;
