@@ -158,6 +158,7 @@ describe('a gap', () => {
     await until(() => site.counts().formed === 4);
     release();
     expect(await site.heard(3)).toEqual(['1.0: 4, 0', '2.0: 4, 1', '11.0: 22, 0']);
+    await until(() => site.counts().pending === 0);
     expect(site.counts()).toMatchObject({ formed: 4, decided: 3, dropped: 1 });
     expectLaws(site);
   });
