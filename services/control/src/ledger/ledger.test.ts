@@ -1,40 +1,14 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import type { BrinkError } from '@brink/protocol';
 import { silentLogger, systemClock } from '@brink/runtime';
-import { afterEach, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
+import { folderForTest, shiftedClock } from './folder.testing.ts';
 import { deadLetter, FIRST_MS, items, openLedger, outcome, published, site } from './ledger.testing.ts';
 import { createLedger } from './ledger.ts';
 
-/** Real time, moved: so that received_at and the ledger's clock belong together, and days can pass. */
-function shiftedClock(atMs = FIRST_MS + 1000) {
-  let shiftMs = atMs - Date.now();
-  let passedMs = 0;
-  return {
-    ...systemClock,
-    now: () => Date.now() + shiftMs,
-    monotonic: () => performance.now() + passedMs,
-    /** Time passes: had only the wall clock moved, it would have been set. */
-    shift(ms: number) {
-      shiftMs += ms;
-      passedMs += ms;
-    },
-  };
-}
-
 const DAY_MS = 86_400_000;
-const folders: string[] = [];
-async function newFolder(): Promise<string> {
-  const folder = await mkdtemp(join(tmpdir(), 'brink-ledger-'));
-  folders.push(folder);
-  return folder;
-}
-afterEach(async () => {
-  for (const folder of folders.splice(0)) await rm(folder, { recursive: true, force: true });
-});
-
 const codeOf = (promise: Promise<unknown>) =>
   promise.then(
     () => 'resolved',
@@ -89,7 +63,7 @@ describe('one outcome per unit', () => {
   });
 
   it('holds across a restart, and numbers go on', async () => {
-    const folder = await newFolder();
+    const folder = await folderForTest();
     const clock = shiftedClock();
     {
       await using opened = await openLedger({ folder, clock });
@@ -136,7 +110,7 @@ describe('a commit', () => {
   });
 
   it('is refused before start and after stop', async () => {
-    const ledger = createLedger({ folder: await newFolder() }, { logger: silentLogger, clock: systemClock });
+    const ledger = createLedger({ folder: await folderForTest() }, { logger: silentLogger, clock: systemClock });
     expect(await codeOf(ledger.commit(items(outcome(1))))).toBe('E_UNAVAILABLE');
     await ledger.start(new AbortController().signal);
     const last = ledger.commit(items(outcome(1)));
@@ -212,7 +186,7 @@ describe('a start', () => {
   };
 
   it('refuses a store that a newer program wrote, and touches nothing', async () => {
-    const folder = await newFolder();
+    const folder = await folderForTest();
     await start(folder);
     const db = new DatabaseSync(join(folder, 'ledger.db'));
     db.exec('PRAGMA user_version = 999');
@@ -224,10 +198,10 @@ describe('a start', () => {
   });
 
   it('refuses a file that is no database, and one that is not its own', async () => {
-    const folder = await newFolder();
+    const folder = await folderForTest();
     await writeFile(join(folder, 'ledger.db'), 'x'.repeat(10_000));
     await expect(start(folder)).rejects.toMatchObject({ code: 'E_STORAGE_CORRUPT' });
-    const foreign = await newFolder();
+    const foreign = await folderForTest();
     const db = new DatabaseSync(join(foreign, 'ledger.db'));
     db.exec('CREATE TABLE something (a)');
     db.close();

@@ -1,36 +1,8 @@
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import type { BrinkError } from '@brink/protocol';
-import { systemClock } from '@brink/runtime';
-import { afterEach, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
+import { folderForTest, shiftedClock } from './folder.testing.ts';
 import { readMirror } from './integrity/mirror.ts';
 import { FIRST_MS, items, openLedger, outcome, published, site } from './ledger.testing.ts';
-
-function shiftedClock(atMs = FIRST_MS + 1000) {
-  let shiftMs = atMs - Date.now();
-  let passedMs = 0;
-  return {
-    ...systemClock,
-    now: () => Date.now() + shiftMs,
-    monotonic: () => performance.now() + passedMs,
-    /** Time passes: had only the wall clock moved, it would have been set. */
-    shift(ms: number) {
-      shiftMs += ms;
-      passedMs += ms;
-    },
-  };
-}
-
-const folders: string[] = [];
-async function newFolder(): Promise<string> {
-  const folder = await mkdtemp(join(tmpdir(), 'brink-ledger-'));
-  folders.push(folder);
-  return folder;
-}
-afterEach(async () => {
-  for (const folder of folders.splice(0)) await rm(folder, { recursive: true, force: true });
-});
 
 const cat = (seq: number, fields = {}) => outcome(seq, fields);
 const dog = (seq: number) => outcome(seq, { result: { task: 'classification', label: 'dog', score: 0.9 } });
@@ -239,7 +211,7 @@ describe('an old trigger', () => {
   });
 
   it('that a restart left behind unsent is suppressed; a younger one is sent', async () => {
-    const folder = await newFolder();
+    const folder = await folderForTest();
     const rules = {
       flap: { stale_ms_max: 30_000, does: [{ command: { device: 'feeder-1', name: 'open', expires_ms: 60_000 } }] },
     };
@@ -304,7 +276,7 @@ describe('rules in the ledger', () => {
   });
 
   it('go on after a restart where they stood', async () => {
-    const folder = await newFolder();
+    const folder = await folderForTest();
     const rules = { flap: { for: { at_least: 2, of: 3 } } };
     {
       await using opened = await openSite(rules, { folder });
@@ -321,7 +293,7 @@ describe('rules in the ledger', () => {
   });
 
   it('act by time, through a restart, each at its own due time', async () => {
-    const folder = await newFolder();
+    const folder = await folderForTest();
     {
       await using opened = await openSite({ flap: { for: { ms: 2000 } } }, { folder });
       await opened.ledger.commit(items(cat(1)));
