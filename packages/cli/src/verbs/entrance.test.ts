@@ -73,7 +73,7 @@ test('watch asks for what it is to show, from the number on that it is given', a
     control.env,
     abort.signal,
   );
-  while (control.asked.length < 2) await new Promise((next) => setTimeout(next, 20));
+  await expect.poll(() => control.asked.length).toBeGreaterThanOrEqual(2);
   abort.abort();
   const { out } = await watching;
   expect(control.asked[0]).toBe('/v1/events?label=cat&score_min=0.5');
