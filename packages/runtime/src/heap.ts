@@ -11,7 +11,7 @@ const isKnown = () => Number(process.versions.node.split('.', 1)[0]) >= NODE_MIN
 /**
  * For processes through which frames pass, before anything else: network buffers count as part of the heap, so that the small
  * collections, which free most of them, come before they are many. V8 otherwise answers every 64 MiB of buffers, or less, with a full
- * collection on all cores: a third of the CPU of a gateway or broker that passes on frames of 49 KB.
+ * collection on all cores.
  */
 export function collectBuffersEarly(): void {
   if (isKnown()) setFlagsFromString('--external-memory-accounted-in-global-limit');
